@@ -1,9 +1,9 @@
 """ocitool: see, compare, edit and move container images as files.
 
-This is the Python API. `__all__` names what is promised, with the fields and methods that docs/python-api.md lists; it changes
-by the rules of semantic versions. Everything else in this package, its modules included, is private and may change at any time.
+This is the Python API. The names in `__all__`, with the fields and methods that docs/python-api.md lists, are stable under
+semantic versioning. Everything else in this package, its modules included, is private and may change at any time.
 
-Nothing is imported before it is asked for.
+A name is imported when it is first used.
 """
 
 import sys
@@ -108,17 +108,17 @@ _NAMES = {
     "task": "Notice Progress",
     "transports.sink": "OutputImage OutputLayer",
 }
-"""The public names by the module that has them; `=` stands before the name that one has here."""
+"""The public names by the module that defines them. `A=B`: the class `A` has the public name `B`."""
 
 _HOMES = {
     name.rpartition("=")[2]: (module, name.partition("=")[0]) for module, names in _NAMES.items() for name in names.split()
 }
 
 
-if not TYPE_CHECKING:  # which would take any name for one that is there
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """Imports what a public name means, when it is first asked for (PEP 562)."""
+        """Imports a public name when it is first used (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
@@ -134,11 +134,11 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This module. `ocitool.dedupe` is a function and a package: the name is the function's here, and the package is imported
-    from by its full name."""
+    """The class of this module. `ocitool.dedupe` is a function and also a package; as an attribute it must stay the
+    function, while `from ocitool.dedupe import ...` finds the package."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        """What the import of a package within this one binds would hide a function."""
+        """Ignores the import system's attempt to set a subpackage as attribute if a public function has its name."""
         if name not in _HOMES or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 

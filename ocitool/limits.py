@@ -1,6 +1,6 @@
-"""Bounds on what a hostile image may cost, all in one place; in bytes unless stated otherwise.
+"""The limits on what a hostile image or server can make ocitool use, in bytes unless stated otherwise.
 
-Some can be raised by the environment variable named beside them, for the rare honest image beyond the bound.
+Some can be raised by the environment variable in their docstring, for a harmless image that exceeds them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
 
 def _from_environment(name: str, default: int, unit: str = "bytes") -> int:
+    """Returns the value of a variable, or the default. Raises `UsageError` for anything but a whole number."""
     text = os.environ.get(name)
     if text is None:
         return default
@@ -23,15 +24,15 @@ def _from_environment(name: str, default: int, unit: str = "bytes") -> int:
 
 
 class JsonLimits(NamedTuple):
-    """What a JSON document may cost, whether it is read or written: `size` in bytes, and `values` (array items and object
-    members), which bound the memory that it takes once it is parsed."""
+    """The limits of a JSON document that is read or written: `size` in bytes, and `values` (array items and object
+    members), which bound the memory of the parsed document."""
 
     size: int
     values: int
 
 
 DOCUMENT_SIZE = 4 * MiB
-"""A manifest, index or configuration; the largest manifest that registries accept."""
+"""The size of a manifest, index or configuration; registries accept no larger manifest."""
 
 DOCUMENT_DEPTH = 64
 """Nesting of arrays and objects in a document."""
@@ -43,19 +44,19 @@ DOCUMENT = JsonLimits(DOCUMENT_SIZE, DOCUMENT_VALUES)
 """A document that has a digest: a manifest, an index, a configuration."""
 
 STORE = JsonLimits(64 * MiB, 3_000_000)
-"""A document that lists a whole store and goes to no registry: `index.json` of a layout or archive, `manifest.json` and
-`repositories` of an archive. Room for 100,000 entries with a platform and two long names each. No entry takes less than eight
-values, so no more than 400,000 entries are ever listed."""
+"""A document that lists a whole store, and is never sent to a registry: `index.json` of a layout or archive,
+`manifest.json` and `repositories` of an archive. It has room for 100,000 entries with a platform and two long names each.
+An entry has at least eight values, so there are at most 400,000 entries."""
 
 INDEX_DEPTH = 8
-"""An index within an index within an index."""
+"""Levels of nested indexes."""
 
 INDEX_MANIFESTS = 1_000_000
-"""Manifests reached from one index, nested ones included: more than `STORE` lets one list, so that nothing that was written
-is too much to read. What is held for each is small; the documents themselves are bounded by `DOCUMENT`."""
+"""Manifests that can be reached from one index, with nested indexes: more than `STORE` allows, so that whatever was written
+can be read. Little is kept in memory for each; the documents themselves are bounded by `DOCUMENT`."""
 
 LIST = JsonLimits(32 * MiB, 4_000_000)
-"""All pages of a registry's list of tags, repositories or referrers together; each of them alone has no more."""
+"""All pages of a registry's list of tags, repositories or referrers together."""
 
 ENGINE_ANSWER = JsonLimits(64 * MiB, 4_000_000)
 """One answer of an engine: a list of images, containers, volumes or changed paths."""
@@ -67,23 +68,23 @@ LIST_PAGES = 10_000
 """Pages of one list."""
 
 LIST_SECONDS = 3600
-"""Seconds for all pages of one list, waiting as long as the registry asks for included."""
+"""Seconds for all pages of one list, including the waiting times that the registry asks for."""
 
 TOKEN = JsonLimits(256 * KiB, 10_000)
-"""A token server's answer."""
+"""The answer of a token server."""
 
 ERROR_SIZE = 64 * KiB
-"""What is read of an answer that is not the one hoped for."""
+"""Bytes that are read of an error answer."""
 
 ANSWER_HEAD = 1 * MiB
-"""The lines before the body of a registry's answer, those of answers before it included."""
+"""The status line and headers of a registry's answer, including those of interim answers before it."""
 
 REDIRECTS = 5
 """Redirects that one request follows."""
 
 SLOWEST = 1 * KiB
-"""Bytes a second that an answer must bring while it is waited for, once the time-out of a request has passed: what drips
-slower ends as if the connection were cut. So no answer takes longer than its bytes allow."""
+"""Bytes for each second that an answer must bring after the time-out of a request has passed. A slower answer ends like a
+broken connection, so that the time of an answer is bounded by its size."""
 
 ARCHIVE_MEMBERS = 1_000_000
 """Members of an image archive."""
@@ -95,58 +96,63 @@ TAR_HEADERS = 1_000
 """Extension headers before one entry."""
 
 GLOBAL_RECORDS = 512 * MiB
-"""Names and xattrs that global pax headers give to the entries of one layer, counted for each of them: held once, and written
-as often."""
+"""Names and xattrs that global pax headers give to the entries of one layer, counted for each entry: they are in memory
+once, but written for each entry."""
 
 LAYER_HEADERS = 64 * MiB
-"""What is held of all entries of one layer beside the columns of its index: extension headers (pax records, long names), and
-segments of sparse files and xattrs with 128 bytes each."""
+"""Memory for all entries of one layer in addition to the columns of its index: extension headers (pax records, long names),
+segments of sparse files, and xattrs with 128 bytes each."""
 
 ENTRY_HEADERS = 1 * KiB
-"""So much more of it for each entry."""
+"""Added to `LAYER_HEADERS` for each entry."""
 
 SPARSE_SEGMENTS = 1_000_000
 """Data segments of one sparse file."""
 
 PATH_LENGTH = 64 * KiB
-"""An entry's path, above what any file system takes."""
+"""The path of an entry; no file system accepts one as long."""
 
 PATH_DEPTH = 1_024
-"""Components of an entry's path."""
+"""Components of the path of an entry."""
 
 IMPLIED_DIRECTORIES = 500_000
-"""Directories that a merged tree may have to make because no layer lists them: a name of 2 kB can ask for a thousand."""
+"""Directories of a merged tree that no layer lists: a path of 2 kB can imply a thousand."""
 
 IMPLIED_FREE = 50_000
-"""So many of them whatever the layers list, and `ENTRY_IMPLIED` for each of their entries."""
+"""Implied directories that are allowed in any case, and `ENTRY_IMPLIED` more for each entry of the layers."""
 
 ENTRY_IMPLIED = 32
+"""Implied directories for each entry."""
 
 IMPLIED_PATHS = 64 * MiB
-"""The paths of these directories, together."""
+"""The paths of all implied directories together."""
 
 SYMLINK_HOPS = 40
-"""Symbolic links followed for one path, as the Linux kernel."""
+"""Symbolic links that are followed for one path; the limit of the Linux kernel."""
 
 LINK_STEPS = 5_000_000
-"""Names in the targets of the symbolic links that are followed while the layers of an image are merged and looked up in, and
-`ENTRY_LINK_STEPS` more for each of their entries."""
+"""Path components in the targets of all symbolic links that are followed while the layers of an image are merged and
+searched, and `ENTRY_LINK_STEPS` more for each entry."""
 
 LINKED_PATHS = 64 * MiB
-"""Real paths of what stands in directories that are reached through symbolic links, and `ENTRY_LINKED` more for each entry."""
+"""Real paths of entries in directories that are reached through symbolic links, and `ENTRY_LINKED` more for each entry."""
 
 ENTRY_LINKED = 256
+"""Bytes of real paths for each entry."""
 
 ENTRY_LINK_STEPS = 64
-"""Names in targets of symbolic links for each entry."""
+"""Path components in targets of symbolic links for each entry."""
+
+MAX_LAYERS = 125
+"""Layers of an image that Docker accepts (its `maxLayerDepth`). Images with more are read; writing one gives a notice."""
 
 ZSTD_WINDOW = 128 * MiB
-"""The window a zstd frame may ask for (what the reference decoder accepts by default)."""
+"""The window of a zstd frame; the reference decoder accepts no larger one by default."""
 
 
 def layer_entries(stored: int | None = None) -> int:
-    """Entries of one layer (`OCITOOL_MAX_LAYER_ENTRIES`). Unless that is set, a layer that is unpacked from `stored` bytes has
-    no more than one for each of them, beyond `ENTRIES_FREE`."""
+    """Returns the limit of entries of one layer (`OCITOOL_MAX_LAYER_ENTRIES`). Unless the variable is set, a layer of
+    `stored` bytes may have one for each byte, but in any case `ENTRIES_FREE`."""
     most = _from_environment("OCITOOL_MAX_LAYER_ENTRIES", LAYER_ENTRIES)
     if stored is None or "OCITOOL_MAX_LAYER_ENTRIES" in os.environ:
         return most
@@ -154,45 +160,48 @@ def layer_entries(stored: int | None = None) -> int:
 
 
 LAYER_ENTRIES = 20_000_000
+"""Entries of one layer by default."""
 
 ENTRIES_FREE = 500_000
-"""Below this entries are not set against stored bytes: a header of a tar may take less than a byte in a compressed layer, and
-hundreds in memory."""
+"""Entries that are allowed for any number of stored bytes. A tar header may take less than a byte in a compressed layer,
+but hundreds of bytes in memory."""
 
 
 def unpacked_size() -> int:
-    """One layer or archive, decompressed (`OCITOOL_MAX_UNPACKED_SIZE`)."""
+    """Returns the limit of one decompressed layer or archive (`OCITOOL_MAX_UNPACKED_SIZE`)."""
     return _from_environment("OCITOOL_MAX_UNPACKED_SIZE", 1 << 40)
 
 
 def unpacked_ratio() -> int:
-    """Unpacked bytes a stored byte may become, once `RATIO_FREE` bytes are out (`OCITOOL_MAX_RATIO`)."""
+    """Returns how many bytes a stored byte may unpack to, after the first `RATIO_FREE` bytes (`OCITOOL_MAX_RATIO`)."""
     return _from_environment("OCITOOL_MAX_RATIO", 200)
 
 
 def documents_size() -> int:
-    """Manifests, indexes and configurations that one reference to a registry may hold at once (`OCITOOL_MAX_DOCUMENTS`)."""
+    """Returns the limit of the manifests, indexes and configurations of one registry reference in memory
+    (`OCITOOL_MAX_DOCUMENTS`)."""
     return _from_environment("OCITOOL_MAX_DOCUMENTS", 64 * MiB)
 
 
 REPEATED = 64 * MiB
-"""Bytes of configurations that a report shows again, for other images that have the same: each is printed with each of them."""
+"""Bytes of configurations that a report repeats because several images have the same."""
 
 
 def lock_wait() -> int:
-    """Seconds that the lock of a layout or store is waited for (`OCITOOL_LOCK_WAIT`)."""
+    """Returns the seconds to wait for the lock of a layout or store (`OCITOOL_LOCK_WAIT`)."""
     return _from_environment("OCITOOL_LOCK_WAIT", 600, "seconds")
 
 
 RATIO_FREE = 1 * GiB
-"""Below this the ratio is not asked: a layer with one large file of zeros is honest, and costs a second."""
+"""Unpacked bytes to which the ratio does not apply: a layer with one large file of zeros is harmless, and costs a
+second."""
 
 
 EXPANSION = 8 * GiB
-"""Bytes that the layers of one command may unpack to beyond the ratio, all together, with the holes of sparse files that are
-hashed: each has its free GiB, and a manifest can name thousands."""
+"""Bytes beyond the ratio to which all layers of one command together may unpack, including hashed holes of sparse files:
+each layer has `RATIO_FREE`, and a manifest can name thousands."""
 
 
 def cache_size() -> int:
-    """All files of the index cache together (`OCITOOL_CACHE_SIZE`)."""
+    """Returns the limit of all files of the index cache together (`OCITOOL_CACHE_SIZE`)."""
     return _from_environment("OCITOOL_CACHE_SIZE", 1 * GiB)

@@ -105,6 +105,7 @@ LIMITS = (
         "{IMPLIED_FREE:n} and {ENTRY_IMPLIED:n} for each entry, never more than {IMPLIED_DIRECTORIES:n}, with paths of "
         "{IMPLIED_PATHS}",
     ),
+    Limit("layers of an image for Docker: more give a notice, and no delta is made", "{MAX_LAYERS:n}"),
     Limit("data segments of a sparse file", "{SPARSE_SEGMENTS:n}"),
     Limit("the window of a zstd frame", "{ZSTD_WINDOW}"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""An image that is open: its documents, its layers, and the files that it shows."""
+"""An open image: its documents, its layers, and the files of its merged file system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from ocitool.api.arguments import Reference
-from ocitool.api.running import Cancellation, RegistryOptions, own_errors, session
+from ocitool.api.running import Cancellation, RegistryOptions, open_session, own_errors
 from ocitool.errors import UsageError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer
@@ -29,11 +29,11 @@ ImagePath = str | bytes
 
 
 class ImageInfo(Protocol):
-    """The facts that an image states: `Image`, and the images that results name.
+    """What an image states of itself: an `Image`, or an image in a result.
 
-    `digest` is the manifest's, None for an image of a docker archive, which has no manifest; `image_id` the digest of the
-    configuration, by which engines know it; `tags` its names where it lies; `layers` the lowest first, as the image states
-    them; `size` the stored bytes of all layers."""
+    `digest`: the digest of the manifest, None for an image of a docker archive, which has no manifest. `image_id`: the
+    digest of the configuration, which is the id in engines. `tags`: its names in the source. `layers`: the lowest first, as
+    the image states them. `size`: stored bytes of all layers."""
 
     @property
     def tags(self) -> tuple[str, ...]: ...
@@ -66,16 +66,16 @@ def open(
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> OpenImage:
-    """The one image that a reference means; of an index the one for `platform` (default: the host's).
+    """Opens the one image that a reference names; if that is an index, its image for `platform` (default: the host's).
 
-    Reads its documents, and a layer once a file of it is asked for. Raises `UsageError`, `NotFoundError`, and what reading
-    raises. Leave it with `with`, `close()`, or by letting go of it."""
+    Its documents are read now, a layer when a file in it is needed. Raises `UsageError`, `NotFoundError`, and what reading
+    raises. The image is closed by `with`, by `close()`, or when nothing refers to it any more."""
     with ExitStack() as stack:
-        run = stack.enter_context(
-            session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                    cancellation=cancellation)
+        session = stack.enter_context(
+            open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                         cancellation=cancellation)
         )  # fmt: skip
-        opened = run.open(os.fspath(reference), "layers")
+        opened = session.open(os.fspath(reference), "layers")
         target = select.sole_target(opened)
         image = select.image_of(opened, target, platform)
         documents = {"config": image.config.raw}
@@ -83,28 +83,28 @@ def open(
             documents["manifest"] = image.manifest.raw
         if target.document is not None:
             documents["index"] = target.document.raw
-        return OpenImage(os.fspath(reference), image, documents, run, stack.pop_all())
+        return OpenImage(os.fspath(reference), image, documents, session, stack.pop_all())
 
 
 class OpenImage:
-    """An image that `open` opened: `ocitool.Image`. A context manager; leaving it closes it.
+    """An image that `open` opened: `ocitool.Image`. It is a context manager that closes the image.
 
-    It holds the files that its layers are in, and threads once layers were read. Closed, it still says what it is, and no file
-    can be read any more. An image that is not closed lets go of all that when nothing refers to it. Several threads may read
-    from one image. Interrupted by Ctrl-C or `Cancellation`, it reads no more: open it again.
+    It keeps the files of its layers open, and has threads after layers were read. They are released when it is closed, or
+    when nothing refers to it any more. After that its facts are still available, but no file can be read. Several threads
+    may read from one image. After an interruption by Ctrl-C or `Cancellation` it cannot be read any more: open it again.
     """
 
     def __init__(
-        self, reference: str, image: Image, documents: Mapping[str, bytes], run: Session, resources: ExitStack
+        self, reference: str, image: Image, documents: Mapping[str, bytes], session: Session, resources: ExitStack
     ) -> None:
         self._reference = reference
         self._image = image
         self._stated = _without_blobs(image)
-        """What is handed out: it holds no file open."""
+        """The image without blobs: what callers get must not keep files open."""
         self._documents = MappingProxyType(dict(documents))
         self._resources = resources
-        self._run: Session | None = run
-        self._indexer: Indexer | None = run.indexer()
+        self._open_session: Session | None = session
+        self._indexer: Indexer | None = session.indexer()
         self._tree: Tree | None = None
 
     def __enter__(self) -> OpenImage:
@@ -117,43 +117,45 @@ class OpenImage:
         return f"<ocitool.Image {self._reference} {self.digest or self.image_id}>"
 
     def close(self) -> None:
-        """Lets go of files and threads. Does nothing if it is closed."""
+        """Releases files and threads. Does nothing if the image is closed already."""
         self._image = self._stated
-        self._run = self._indexer = self._tree = None
+        self._open_session = self._indexer = self._tree = None
         self._resources.close()
 
     @property
     def closed(self) -> bool:
-        return self._run is None
+        """Whether the image is closed."""
+        return self._open_session is None
 
     @property
     def reference(self) -> str:
-        """What it was opened by."""
+        """The reference that it was opened by."""
         return self._reference
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Its names where it lies."""
+        """Its names in the source."""
         return self._image.tags
 
     @property
     def digest(self) -> Digest | None:
-        """The manifest's. None for an image of a docker archive, which has no manifest."""
+        """The digest of the manifest. None for an image of a docker archive, which has no manifest."""
         return self._image.digest
 
     @property
     def image_id(self) -> str:
-        """The digest of its configuration, by which engines know it; an archive of Docker's first format has ids of its own."""
+        """The digest of its configuration, which is its id in engines. An archive of Docker's first format has other
+        ids."""
         return self._image.image_id
 
     @property
     def media_type(self) -> str:
-        """The manifest's."""
+        """The media type of the manifest."""
         return self._image.media_type
 
     @property
     def platform(self) -> Platform:
-        """As its configuration and its entry in an index state it."""
+        """The platform that its configuration and its entry in an index state."""
         return self._image.platform
 
     @property
@@ -173,7 +175,7 @@ class OpenImage:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The lowest first, as the image states them."""
+        """The layers as the image states them, the lowest first."""
         return self._stated.layers
 
     @property
@@ -183,25 +185,25 @@ class OpenImage:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """The notices that were given for this image so far."""
+        """The notices on this image so far."""
         return tuple(self._session.task.notices)
 
     def tree(self) -> MergedTree:
-        """Its file system. Reads each layer once, unless the cache knows it: about 300 bytes of memory a path. The tree stays
-        valid when the image is closed."""
+        """Returns the merged file system. Reads each layer once, unless the cache has its index; takes about 300 bytes of
+        memory for each path. The tree can be used after the image is closed."""
         return MergedTree(self._merged(), self._stated)
 
     def walk(self, path: ImagePath = "/", *, layer: int | None = None) -> Iterator[File]:
-        """Yields the files below a path in the order of their names, a directory before its files. A path that does not lead to
-        a directory yields that one file. With `layer`, yields the entries of that layer, whiteouts included (0 is the lowest
-        layer, -1 the top one).
+        """Yields the files below a path in the order of their names, a directory before its files. If the path is not that
+        of a directory, yields this one file. With `layer`, yields the entries of that layer with its whiteouts (0 is the
+        lowest layer, -1 the top one).
 
         Raises `NotFoundError`, `UsageError` for a layer number that does not exist, and what reading layers raises."""
         if layer is None:
             return self.tree().walk(path)
-        run, indexer = self._session, self._indexes
+        session, indexer = self._session, self._indexes
         with own_errors():
-            run.task.check()
+            session.task.check()
             found = listing.files_of_layer(self._image, layer, indexer, listing.wanted_path(path), recursive=True)
         own = self._stated.layers[layer]
         return (file._replace(layer=own) for file in found)
@@ -213,21 +215,27 @@ class OpenImage:
         return b"".join(self.chunks(path, layer=layer))
 
     def chunks(self, path: ImagePath, *, layer: int | None = None) -> Iterator[bytes]:
-        """As `read`, in pieces, so that memory does not grow with the file. `IntegrityError` may come after the last piece:
-        what was taken is not verified before the iterator ended."""
-        run, indexer = self._session, self._indexes
+        """Yields what `read` returns in chunks, so that memory does not grow with the file. `IntegrityError` may be raised
+        after the last chunk: the content is verified only when the iterator has ended."""
+        session, indexer = self._session, self._indexes
         with own_errors():
-            run.task.check()
+            session.task.check()
             tree = self._merged() if layer is None else None
             yield from listing.content_at_path(
-                self._image, listing.wanted_path(path), run, indexer, layer=layer, hint="walk() gives what is in it", tree=tree
+                self._image,
+                listing.wanted_path(path),
+                session,
+                indexer,
+                layer=layer,
+                hint="walk() gives what is in it",
+                tree=tree,
             )
 
     @property
     def _session(self) -> Session:
-        if self._run is None:
+        if self._open_session is None:
             raise UsageError("the image is closed", self._reference)
-        return self._run
+        return self._open_session
 
     @property
     def _indexes(self) -> Indexer:
@@ -236,10 +244,10 @@ class OpenImage:
         return self._indexer
 
     def _merged(self) -> Tree:
-        run, indexer = self._session, self._indexes
+        session, indexer = self._session, self._indexes
         with own_errors():
-            run.task.check()
-            if self._tree is None:  # two threads that want it at once make it twice, and the same
+            session.task.check()
+            if self._tree is None:  # two threads at once may both make it; the results are equal
                 self._tree = Tree(indexer.indexes(self._image))
             return self._tree
 
@@ -249,14 +257,14 @@ def _without_blobs(image: Image) -> Image:
 
 
 class MergedTree:
-    """The file system that an image shows: its layers, one upon the other."""
+    """The merged file system of an image: all its layers applied in order."""
 
     def __init__(self, tree: Tree, image: Image) -> None:
         self._tree = tree
         self._image = image
 
     def find(self, path: ImagePath, *, follow: bool = True) -> File | None:
-        """Returns the file at a path, None if there is none. Symbolic links in the path are followed inside the image, the last
+        """Returns the file at a path, or None. Symbolic links in the path are followed inside the image, the last
         one only with `follow`."""
         wanted = listing.wanted_path(path)
         node = self._tree.find(wanted, follow=follow)
@@ -272,5 +280,5 @@ class MergedTree:
         return listing.files(self._tree, self._image, wanted, recursive=False)
 
     def walk(self, path: ImagePath = "/") -> Iterator[File]:
-        """As `Image.walk`."""
+        """Yields what `Image.walk` yields."""
         return listing.files(self._tree, self._image, listing.wanted_path(path), recursive=True)

@@ -6,7 +6,7 @@ import os
 from typing import Literal, get_args, overload
 
 from ocitool.api.arguments import Reference, References, Words, once, one_of, one_or_all, optional, references, words
-from ocitool.api.running import Cancellation, RegistryOptions, session
+from ocitool.api.running import Cancellation, RegistryOptions, open_session
 from ocitool.comparison import Diff, IndexDiff
 from ocitool.dedupe import Deduped
 from ocitool.operations.inspect import Inspection
@@ -22,15 +22,16 @@ def inspect(
     verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
     progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Inspection:  # fmt: skip
-    """What an image is, layer by layer; of a store, of everything in it. Opens no layer unless `files` or `verify` asks.
+    """Returns what an image is, layer by layer; for a store, all its images. Opens no layer unless `files` or `verify` is
+    set.
 
-    `problems` of the result: what of a store could not be read, while all else is there."""
+    `problems` of the result: what in a store could not be read; everything else is in the result."""
     from ocitool.operations.inspect import inspect
 
     one_or_all(platform, all_platforms)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
-        return inspect(os.fspath(reference), run, files=files, top=top, platform=platform, all_platforms=all_platforms)
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
+        return inspect(os.fspath(reference), session, files=files, top=top, platform=platform, all_platforms=all_platforms)
 
 
 @overload
@@ -56,11 +57,11 @@ def diff(
     jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> Diff | IndexDiff:  # fmt: skip
-    """What changed from image `a` to image `b`: layers, files, configuration, and what of it a reviewer must see first. With
-    `all_platforms`, of two indexes, platform by platform.
+    """Returns what changed from image `a` to image `b`: layers, files, configuration, and what a reviewer should see first.
+    With `all_platforms`, compares two indexes platform by platform.
 
-    `fail_on`: rules; those that are met are `failures` of the result. `patch`: unified diffs of text files too, which leave out
-    files that look secret unless `show_secrets`. An image that cannot be read is an error, and never a difference."""
+    `fail_on`: rules; those that are met are `failures` of the result. `patch`: also make unified diffs of text files,
+    without files that look secret unless `show_secrets`. An image that cannot be read is an error, never a difference."""
     from ocitool.comparison import DiffOptions, diff, diff_platforms
     from ocitool.comparison.rules import rule
 
@@ -71,27 +72,27 @@ def diff(
         ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, secrets=show_secrets,
         ignored_paths=words(ignore_path), allow_no_match=allow_no_match, rules=tuple(map(rule, words(fail_on))),
     )  # fmt: skip
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
         if all_platforms:
-            return diff_platforms(before, after, options, run)
-        return diff(before, after, options, run, platform=platform)
+            return diff_platforms(before, after, options, session)
+        return diff(before, after, options, session, platform=platform)
 
 
 def validate(
     reference: Reference, *, as_: DocumentKind | None = None, jobs: int = 4, registry: RegistryOptions | None = None,
     progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Validation:  # fmt: skip
-    """Every rule that an image breaks, or a whole store; all of it is read and hashed. `as_`: the reference is a file that
-    holds one document of this kind. Damage is a finding; a source of which nothing can be read is an error."""
+    """Returns every rule that an image, or a whole store, breaks; everything is read and hashed. `as_`: the reference is a
+    file that holds one document of this kind. Damage is a finding; a source of which nothing can be read is an error."""
     from ocitool.validation import validate, validate_document
     from ocitool.validation.bare import document_file
 
     text = os.fspath(reference)
-    with session(no_cache=True, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as run:
+    with open_session(no_cache=True, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as session:
         if as_ is not None:
             return validate_document(one_of("--as", as_, get_args(DocumentKind)), document_file(text), text)
-        return validate(text, run.task, run.registries)
+        return validate(text, session.task, session.registries)
 
 
 def dedupe(
@@ -100,8 +101,8 @@ def dedupe(
     strict: bool = False, top: int = 10, verify: bool = False, no_cache: bool = False, jobs: int = 4,
     registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Deduped:  # fmt: skip
-    """What many images share, what that saves, and what more could be saved. Reads no layer unless `files`, `zstd`, `export` or
-    `verify` asks; then several are read at a time, each by a process of its own.
+    """Returns what many images share, what that saves, and what more could be saved. Reads no layer unless `files`, `zstd`,
+    `export` or `verify` is set; then several layers are read at a time, each in a process of its own.
 
     `problems` of the result: sources that could not be read; with `strict` the first of them is raised."""
     from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
@@ -109,21 +110,21 @@ def dedupe(
 
     if zstd is not None and not 1 <= zstd <= 19:
         raise UsageError(f"--zstd {zstd}: not in the range 1 to 19")
-    given = references(refs)
-    once(*given)
-    choice = RepositoryFilter(words(repos), words(tags), allow_no_match)
-    options = DedupeOptions(choice, files, optional(export), zstd, cluster, strict, top)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
-        return dedupe(given, options, run)
+    sources = references(refs)
+    once(*sources)
+    repositories = RepositoryFilter(words(repos), words(tags), allow_no_match)
+    options = DedupeOptions(repositories, files, optional(export), zstd, cluster, strict, top)
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
+        return dedupe(sources, options, session)
 
 
 def tags(
     reference: str, *, registry: RegistryOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> Tags:  # fmt: skip
-    """The tags of a repository (`docker://HOST/REPO`), in the registry's order."""
+    """Returns the tags of a repository (`docker://HOST/REPO`), in the order of the registry."""
     from ocitool.operations.tags import tags
 
-    with session(registry=registry, progress=progress, cancellation=cancellation) as run:
-        return tags(reference, run)
+    with open_session(registry=registry, progress=progress, cancellation=cancellation) as session:
+        return tags(reference, session)

@@ -1,4 +1,4 @@
-"""A result as the commands print it."""
+"""Renders a result as the commands print it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def render(
     result: Inspection | Diff | IndexDiff | Validation | Deduped | Tags | WriteResult | UnpackResult | StoreResult | FlatResult,
     format: Format = "text", *, show_secrets: bool = False, stat: bool = False,
 ) -> str:  # fmt: skip
-    """The report of a result as its command prints it: text, JSON that validates against the schema of the report, or Markdown
-    (of `inspect`, `diff` and `dedupe`).
+    """Returns the report of a result as its command prints it: text, JSON that is valid by the schema of the report, or
+    Markdown (for results of `inspect`, `diff` and `dedupe`).
 
-    Texts of an image are escaped in it, and what looks like a secret is `***` unless `show_secrets`. `stat`: of a diff totals
-    and layers, no lists. Raises `UsageError` for anything else than the results of functions of `ocitool`."""
+    Text of an image is escaped, and what looks like a secret is `***` unless `show_secrets`. `stat`: of a diff only totals
+    and layers, no lists. Raises `UsageError` for any value that is not a result of a function of `ocitool`."""
     from ocitool import masking
     from ocitool.report import formats
 
     report = _REPORTS.get(type(result).__name__)
     if report is None:
-        raise UsageError(f"no report is made of {type(result).__name__}")
+        raise UsageError(f"no report exists for a value of type {type(result).__name__}")
     one_of("--format", format, get_args(Format))
     with masking.revealed(show_secrets):
         made = formats.lines(report, [result] if report == "validate" else result, format, stat=stat)
@@ -55,4 +55,5 @@ _REPORTS = {
     "FlatResult": "flat",
     "StoreResult": "store",
 }
-"""By the names of their classes, which occur once: so that no module of another result is imported."""
+"""Reports by class name of the result. Class names occur once in ocitool; names, unlike classes, need no import of all
+results."""

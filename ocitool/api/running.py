@@ -1,4 +1,4 @@
-"""How an operation runs that a program calls: with which registries, what it tells, and what ends it before its end."""
+"""Runs an operation for a program: access to registries, progress, and cancellation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
-    """How registries are reached, as the options of the command line say. Hosts are written as in references
-    (`localhost:5000`); one, or several.
+    """How registries are accessed: the registry options of the command line. Hosts are written as in references
+    (`localhost:5000`), one or several.
 
-    insecure_host: these may have no TLS, or an untrusted certificate. ca: a file of certificates of authorities to trust too
-    (PEM). cert, key: the client's own certificate, and its key if that is not in it. authfile: the only file of credentials;
-    without it they come from `REGISTRY_AUTH_FILE`, podman's or docker's files, credential helpers included. foreign: layers are
-    fetched from the URLs they name if the registry lacks them. realm: credentials are sent to no other hosts than the
-    registry's own and these. private_host: a registry may send us to these, at a private address too.
+    insecure_host: hosts that may have no TLS, or an untrusted certificate. ca: a file with certificates of further
+    authorities to trust (PEM). cert, key: the client certificate, and its key if that is in another file. authfile: the
+    only file of credentials; by default they come from `REGISTRY_AUTH_FILE`, podman's or docker's files, and credential
+    helpers. foreign: layers are fetched from the URLs they name if the registry lacks them. realm: credentials are sent to
+    the registry itself and these hosts only. private_host: hosts to which redirects are followed even at a private address.
     """
 
     insecure_host: Words = ()
@@ -44,25 +44,25 @@ class RegistryOptions:
 
     def __post_init__(self) -> None:
         for name in ("insecure_host", "realm", "private_host"):
-            object.__setattr__(self, name, words(getattr(self, name)))  # what can be taken once can be asked again
+            object.__setattr__(self, name, words(getattr(self, name)))  # an iterator could be read only once
 
 
 def access(options: RegistryOptions) -> Access:
-    """The options as transports want them. Raises `UsageError`."""
+    """Returns the options for the registry transport. Raises `UsageError`."""
     from ocitool.reference import host_name
     from ocitool.transports.registry import Access
 
     insecure, realms, private = (
-        tuple(map(host_name, words(given))) for given in (options.insecure_host, options.realm, options.private_host)
+        tuple(map(host_name, words(hosts))) for hosts in (options.insecure_host, options.realm, options.private_host)
     )
     ca, cert, key, authfile = map(optional, (options.ca, options.cert, options.key, options.authfile))
     return Access(frozenset(insecure), ca, cert, key, authfile, options.foreign, realms, private)
 
 
 class Cancellation:
-    """Ends operations before their end: whatever runs with it raises `CancelledError` soon after `cancel()`, once it has
-    cleaned up as after Ctrl-C. Once that is called, nothing begins with it any more. Any thread may call `cancel()`; a handler
-    of a signal starts a thread for it, since what it interrupts may hold what `cancel()` waits for."""
+    """Cancels operations. After `cancel()`, every operation that was given this object cleans up as after Ctrl-C and raises
+    `CancelledError`; a later operation raises it at once. Any thread may call `cancel()`. A signal handler must call it in
+    a new thread, since the interrupted code may hold a lock that `cancel()` waits for."""
 
     def __init__(self) -> None:
         self._cancelled = False
@@ -74,14 +74,14 @@ class Cancellation:
         return self._cancelled
 
     def cancel(self) -> None:
-        """Ends what runs, and what would begin."""
-        self._cancelled = True  # first: what begins meanwhile looks at it after it is listed
+        """Cancels running operations, and prevents new ones."""
+        self._cancelled = True  # first: an operation that starts now registers its task, then looks at this
         for task in list(self._tasks):
             task.cancel()
 
     @contextmanager
     def _covers(self, task: Task) -> Iterator[None]:
-        """What is in it ends with `cancel()`."""
+        """Lets `cancel()` cancel the task while the block runs."""
         self._tasks[task] = None
         try:
             if self._cancelled:
@@ -92,7 +92,7 @@ class Cancellation:
 
 
 @contextmanager
-def session(
+def open_session(
     *,
     verify: bool = False,
     no_cache: bool = False,
@@ -101,24 +101,25 @@ def session(
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> Iterator[Session]:
-    """A session of one operation, or of an image that is open. Its threads end with the block."""
+    """Provides a session for one operation, or for an open image. Its threads end with the block."""
     from ocitool.pipeline.session import Session
     from ocitool.transports.registry import Registries
 
     if not 1 <= jobs <= 64:
         raise UsageError(f"--jobs {jobs}: not in the range 1 to 64")
-    how = access(registry or RegistryOptions())
+    registry_access = access(registry or RegistryOptions())
     with own_errors(), Task(jobs=jobs, progress=progress) as task, (cancellation or Cancellation())._covers(task):
-        known = Registries(how, task, cached=not no_cache)
+        registries = Registries(registry_access, task, cached=not no_cache)
         try:
-            yield Session(task, not no_cache, verify, known)
+            yield Session(task, not no_cache, verify, registries)
         finally:
-            known.close()
+            registries.close()
 
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Masks the user's credentials in errors, since a server may repeat them, and raises `DestinationError` for a full disk."""
+    """Masks the user's credentials in errors, since a server may repeat them, and raises `DestinationError` for a full
+    disk."""
     try:
         yield
     except OcitoolError as error:

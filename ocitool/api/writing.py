@@ -1,4 +1,4 @@
-"""Functions that write images, or take them apart into files. An output appears whole or not at all."""
+"""Functions that write images, or unpack them into files. An output appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ocitool.api.arguments import (
     words,
     write_options,
 )
-from ocitool.api.running import Cancellation, RegistryOptions, session
+from ocitool.api.running import Cancellation, RegistryOptions, open_session
 from ocitool.errors import UsageError
 from ocitool.operations.rebuild import Plan
 from ocitool.operations.repack import Mode
@@ -43,24 +43,25 @@ def copy(
 ) -> WriteResult:  # fmt: skip
     """Copies images, byte for byte, to an archive, a layout or a registry; blobs that are there already are not written.
 
-    `with_`: images whose blobs may be used. `omit`: images, or `@FILE`, whose layers the other side has. `problems` of the
-    result: of many tags, those that could not be copied; with `strict` the first of them is raised."""
+    `with_`: images from which blobs are taken that the source lacks or a registry would have to send. `omit`: images, or
+    `@FILE` with digests, whose layers are left out. `problems` of the result: those of many tags that could not be copied;
+    with `strict` the first problem is raised."""
     from ocitool.operations.copy import copy, omitted
 
     one_or_all(platform, all_platforms)
-    given = references(sources)
-    if not given:
+    images = references(sources)
+    if not images:
         raise UsageError("copy needs a source")
-    once(*given, *references(with_))
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
-        left_out = omitted(references(omit), run)
+    once(*images, *references(with_))
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
+        left_out = omitted(references(omit), session)
         options = write_options(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_,
             omit=frozenset().union(*left_out.values()),
         )  # fmt: skip
         return copy(
-            given, run, options, platform=platform, all_platforms=all_platforms, tags=words(tags), referrers=referrers,
+            images, session, options, platform=platform, all_platforms=all_platforms, tags=words(tags), referrers=referrers,
             omit=left_out, allow_no_match=allow_no_match, exclude=words(exclude), strict=strict,
         )  # fmt: skip
 
@@ -73,7 +74,8 @@ def append(
     jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
-    """Writes an image with layers on top: directories or tars (`layer`), then upper directories of overlayfs (`upperdir`)."""
+    """Writes an image with more layers on top: directories or tars (`layer`), then upper directories of overlayfs
+    (`upperdir`)."""
     from ocitool.operations.append import append
 
     one_or_all(platform, all_platforms)
@@ -81,9 +83,11 @@ def append(
         layer, upperdir, to=to, owner=owner, keep_owner=keep_owner, dirs_from_layer=dirs_from_layer
     )  # fmt: skip
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
-        return append(os.fspath(src), additions, run, options, message=message, platform=platform, all_platforms=all_platforms)
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
+        return append(
+            os.fspath(src), additions, session, options, message=message, platform=platform, all_platforms=all_platforms
+        )
 
 
 def edit(
@@ -100,8 +104,8 @@ def edit(
 ) -> WriteResult:  # fmt: skip
     """Writes an image with another configuration, or with other files in the layers that it has.
 
-    `findings` of the result: how often what `rm` took out still stands elsewhere in the image, and files that `search` found;
-    the image is written all the same."""
+    `findings` of the result: the number of files elsewhere in the image that hold what `rm` removed, and of those that
+    `search` found. The image is written even if there are any."""
     from ocitool.images import config_edits
     from ocitool.operations.edit import Redaction, edit
 
@@ -116,10 +120,10 @@ def edit(
         unset_healthcheck=unset_healthcheck, stop_signal=stop_signal, created=created,
     )  # fmt: skip
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
         return edit(
-            os.fspath(src), settings, content, run, options, redaction=Redaction(words(redact), search), platform=platform,
+            os.fspath(src), settings, content, session, options, redaction=Redaction(words(redact), search), platform=platform,
             all_platforms=all_platforms,
         )  # fmt: skip
 
@@ -131,16 +135,16 @@ def squash(
     verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
     progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
-    """Writes an image with its layers, or the upper ones of them, as one; its file system stays the same."""
+    """Writes an image with its layers, or the upper ones, as one layer; its file system stays the same."""
     from ocitool.operations.squash import SquashRange, squash
 
     one_or_all(platform, all_platforms)
     once(os.fspath(src), optional(keep_base), *references(with_))
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
-        extent = SquashRange(from_, last, optional(keep_base))
-        return squash(os.fspath(src), extent, run, options, platform=platform, all_platforms=all_platforms)
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
+        layers = SquashRange(from_, last, optional(keep_base))
+        return squash(os.fspath(src), layers, session, options, platform=platform, all_platforms=all_platforms)
 
 
 def rebase(
@@ -150,20 +154,21 @@ def rebase(
     verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
     progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
-    """Writes an image with the new base's layers in place of the old one's.
+    """Writes an image with the layers of a new base in place of those of its old base.
 
-    `findings` of the result: conflicts, if `fail_on` is `conflict`; the image is written all the same."""
+    `findings` of the result: the number of conflicts, if `fail_on` is `conflict`; the image is written even if there are
+    any."""
     from ocitool.operations.rebase import BaseReferences, rebase
 
     one_or_all(platform, all_platforms)
     once(os.fspath(src), optional(old_base), optional(new_base), *references(with_))
     conflict = one_of("--fail-on", fail_on, ("none", "conflict")) == "conflict"
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
         bases = BaseReferences(optional(old_base), optional(new_base))
         return rebase(
-            os.fspath(src), bases, run, options, platform=platform, all_platforms=all_platforms, fail_on_conflict=conflict
+            os.fspath(src), bases, session, options, platform=platform, all_platforms=all_platforms, fail_on_conflict=conflict
         )
 
 
@@ -174,7 +179,7 @@ def rebuild(
     dry_run: bool = False, verify: bool = False, no_cache: bool = False, jobs: int = 4,
     registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
-    """Writes an image made of the layers of older ones (`against`) wherever those are equal: re-uses layers, builds nothing."""
+    """Writes an image with the layers of older images (`against`) in place of its own that equal them. Nothing is built."""
     from ocitool.operations.rebuild import RebuildOptions, rebuild
 
     one_or_all(platform, all_platforms)
@@ -182,10 +187,10 @@ def rebuild(
     once(os.fspath(new), *older, *references(with_))
     chosen = one_of("--plan", plan, get_args(Plan))
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
-        asked = RebuildOptions(older, chosen, strict_times, words(ignore_path), allow_no_match)
-        return rebuild(os.fspath(new), asked, run, options, platform=platform, all_platforms=all_platforms)
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
+        how = RebuildOptions(older, chosen, strict_times, words(ignore_path), allow_no_match)
+        return rebuild(os.fspath(new), how, session, options, platform=platform, all_platforms=all_platforms)
 
 
 def repack(
@@ -195,16 +200,16 @@ def repack(
     no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
-    """Writes the image that `unpack` took apart, with what was edited in `DIR/rootfs`. Nothing edited: the same image, to the
-    digest."""
+    """Writes the image in a directory that `unpack` made, with the changes in `DIR/rootfs`. Without any change, the digest
+    is that of the unpacked image."""
     from ocitool.operations.repack import RepackOptions, repack
 
     chosen = one_of("--mode", mode, get_args(Mode))
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run)
-    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                 cancellation=cancellation) as run:  # fmt: skip
-        asked = RepackOptions(optional(source), chosen, optional(keep_base), checksum, dir_times)
-        return repack(os.fspath(directory), asked, run, options)
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
+        how = RepackOptions(optional(source), chosen, optional(keep_base), checksum, dir_times)
+        return repack(os.fspath(directory), how, session, options)
 
 
 @overload
@@ -234,24 +239,27 @@ def unpack(
     mode: int | None = None, force: bool = False, no_cache: bool = False, jobs: int = 4,
     registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> UnpackResult | StoreResult | FlatResult:  # fmt: skip
-    """Takes an image apart into files, every layer verified: `editable` for `repack`, the file system alone (`rootfs`), a
-    runtime `bundle`, each layer once for overlay mounts (`layers`), or one `tar`. `mode`: of the directory made, as 0o755."""
+    """Unpacks an image into files; every layer is verified. `as_`: `editable` for `repack`, the file system alone
+    (`rootfs`), a runtime `bundle`, each layer once for overlay mounts (`layers`), or one `tar`. `mode`: the mode of the
+    directory that is made, as 0o755."""
     one_of("--as", as_, FORMS)
-    text, place = os.fspath(reference), os.fspath(dest)
+    source, destination = os.fspath(reference), os.fspath(dest)
     owners = ownership(
-        as_, place, platform=platform, all_platforms=all_platforms, rootless=rootless, rootless_xattr=rootless_xattr,
+        as_, destination, platform=platform, all_platforms=all_platforms, rootless=rootless, rootless_xattr=rootless_xattr,
         uid_map=uid_map, gid_map=gid_map, mode=mode, force=force,
     )  # fmt: skip
-    opened = None if mode is None else file_mode(mode, f"{mode:04o}")
-    with session(no_cache=no_cache, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as run:
+    directory_mode = None if mode is None else file_mode(mode, f"{mode:04o}")
+    with open_session(no_cache=no_cache, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as session:
         if as_ == "layers":
             from ocitool.operations.unpack import store
 
-            return store.unpack(text, place, run, platform=platform, all_platforms=all_platforms, owners=owners, mode=opened)
+            return store.unpack(
+                source, destination, session, platform=platform, all_platforms=all_platforms, owners=owners, mode=directory_mode
+            )
         if as_ == "tar":
             from ocitool.operations.unpack import flat
 
-            return flat.unpack(text, place, run, platform=platform, force=force)
+            return flat.unpack(source, destination, session, platform=platform, force=force)
         from ocitool.operations.unpack import editable
 
-        return editable.unpack(text, place, run, form=as_, platform=platform, owners=owners, mode=opened)
+        return editable.unpack(source, destination, session, form=as_, platform=platform, owners=owners, mode=directory_mode)

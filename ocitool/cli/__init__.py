@@ -1,7 +1,8 @@
-"""The command line: words in, one operation, one renderer, an exit code out.
+"""The command line: parses arguments, calls one operation, renders its result, and exits with a code.
 
-Each command is a module of this package, imported when it is called: `--version` and `--help` of one command never pay
-for the others. This module owns everything that ends the program: errors become one line and an exit code here.
+Each command is a module of this package, which is imported when the command is called: `--version` and the help of one
+command do not pay for the others. Everything that ends the program is in this module: errors become one line and an exit
+code here.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ COMMANDS = (
 
 
 SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
-"""Shells that typer completes for."""
+"""Shells for which typer has completion."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Ended(BaseException):
-    """Carries an interruption past click, which would end the program itself with codes of its own."""
+    """Carries an interruption past click, which would otherwise exit with its own code."""
 
     def __init__(self, cause: BaseException) -> None:
         self.cause = cause
 
 
 class _Lazy(TyperGroup):
-    """Commands by name, each imported when it is asked for."""
+    """A group of commands that imports each of them when it is called."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -75,8 +76,8 @@ class _Lazy(TyperGroup):
 
 
 def _complete(ctx: Any, args: list[str]) -> None:
-    """Shows or installs completion for the shell named after the option, and exits; typer's options are flags, and go by the
-    shell that runs. Returns if none is named. Raises `UsageError`, `DestinationError`."""
+    """Shows or installs completion for the shell named after the option, and exits. Returns if no shell is named: the
+    options of typer itself take no value, and detect the running shell. Raises `UsageError`, `DestinationError`."""
     option, _, shell = args[0].partition("=") if args else ("", "", "")
     if option not in ("--show-completion", "--install-completion"):
         return
@@ -118,19 +119,20 @@ def _root(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """See, compare, edit and move container images as files: no daemon, no root, and no network unless a registry is named."""
+    """See, compare, edit and move container images as files: no daemon, no root, and no network unless a registry is
+    named."""
 
 
 def main() -> NoReturn:
     """Runs the command line and exits. Exit codes: see `ocitool.errors`, and 1 for differences and findings."""
-    if sys.stdout is None:  # closed by who called us: its first byte is then an error, as on a full disk
+    if sys.stdout is None:  # the parent closed it: writing the first byte must fail, as on a full disk
         sys.stdout = open("/dev/full" if os.path.exists("/dev/full") else os.devnull, "w")  # noqa: SIM115
-    if sys.stderr is None:  # else `print` takes standard output for it, in the middle of an archive
+    if sys.stderr is None:  # otherwise `print` would write to standard output, into the middle of an archive
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    code = _ran()
+    code = _run_and_report()
     signals.command_ended()
     try:
         sys.stdout.flush()
@@ -142,34 +144,35 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _ran() -> int:
-    """Runs the command line, whatever comes up in it. The exit code."""
+def _run_and_report() -> int:
+    """Runs the command line and returns the exit code, also for a bug or an interruption; prints the error."""
     try:
         signals.command_started()
         code = run()
-        signals.command_ended()  # within this block: what comes up to here is raised, what comes later ends the program at once
+        signals.command_ended()  # in this block: a signal up to here is raised, a later one ends the program at once
     except Exception as error:
         code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
         _trace(error)
     except (KeyboardInterrupt, Terminated):  # in the last lines of `run`
         return _ended()
-    # What Python dropped, or a worker was told first, is the same interruption.
+    # An interruption that Python dropped, or that reached a worker first, counts as well.
     return code if signals.received() in (0, code - 128) else _ended()
 
 
 def _ended() -> int:
-    """Says that the command was interrupted. The exit code, which is that of nothing else."""
+    """Prints that the command was interrupted, and returns 128 plus the number of the signal, an exit code that nothing
+    else has."""
     number = signals.received() or signal.SIGINT
     return _fail(signals.WORDS[number], code=128 + number)
 
 
 def run() -> int:
-    """Runs the command line. The exit code, where it is no bug."""
+    """Runs the command line and returns the exit code. An exception that it raises is a bug."""
     credentials.forget()
     try:
         result = app(prog_name="ocitool", standalone_mode=False)
     except OcitoolError as error:
-        if signals.received():  # what a worker said of it
+        if signals.received():  # the error is a consequence of the interruption
             return _ended()
         _trace(error)
         return _fail(error.what, where=error.where, hint=error.hint, code=error.exit_code)
@@ -184,7 +187,7 @@ def run() -> int:
             raise
         return _unwritable(error)
     except Exception as error:
-        # The usage errors of typer's own click know what they are, and are no public names.
+        # The usage errors of typer's own click are recognised by their attributes, as their classes are not public.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             context = getattr(error, "ctx", None)
             if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
@@ -192,7 +195,7 @@ def run() -> int:
                 return 2
             return _fail(error.format_message(), hint=f"{context.command_path} --help" if context else None, code=2)
         raise
-    if signals.received():  # typer has answered it with the code alone
+    if signals.received():  # typer turned it into a mere exit code
         return _ended()
     return result if isinstance(result, int) else 0
 
@@ -205,13 +208,13 @@ def _fail(what: str, *, where: str | None = None, hint: str | None = None, code:
         print(f"ocitool: error: {printed(what)}{place}", file=sys.stderr)
         if hint:
             print(f"hint: {printed(hint)}", file=sys.stderr)
-    except (OSError, ValueError):  # nobody reads the errors either; the exit code still says it
+    except (OSError, ValueError):  # standard error is closed too; the exit code remains
         pass
     return code
 
 
 def _trace(error: BaseException) -> None:
-    """With `--debug`: where an error comes from. Its text may quote an image or a server, as any other."""
+    """Prints the traceback if `--debug` is given, escaped, since messages may quote an image or a server."""
     if "--debug" not in sys.argv:
         return
     from traceback import format_exception
@@ -219,13 +222,13 @@ def _trace(error: BaseException) -> None:
     from ocitool.report.escape import printed
 
     with suppress(OSError, ValueError):
-        for part in format_exception(error):  # frames, which have lines of their own, and messages, which have not
+        for part in format_exception(error):  # a frame has several lines; a newline in a message is escaped
             lines = part.split("\n") if part.startswith(("  File ", "Traceback ", "\n")) else [part.removesuffix("\n")]
             print("\n".join(map(printed, lines)).removesuffix("\n"), file=sys.stderr)
 
 
 def _reader_gone() -> int:
-    """The reader of our output left."""
+    """Returns the exit code for a closed pipe at standard output, and discards further output."""
     _silence()
     return 141
 
@@ -236,5 +239,5 @@ def _unwritable(error: OSError) -> int:
 
 
 def _silence() -> None:
-    """Nothing more can be written, not even at exit."""
+    """Discards everything written to standard output from now on, so that the flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

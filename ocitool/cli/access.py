@@ -1,4 +1,4 @@
-"""The options of registries, which every command has that takes a REF."""
+"""The registry options, which every command that takes a REF has."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ __all__ = ["OPTIONS", "Access", "of"]
 _Text = str | None
 OPTIONS: dict[str, tuple[Any, Any]] = {
     "insecure": (
-        Annotated[bool, typer.Option("--insecure", help="The registry may have no TLS, or a certificate nobody vouches for.")],
+        Annotated[bool, typer.Option("--insecure", help="Allow a registry without TLS, or with an untrusted certificate.")],
         False,
     ),
     "insecure_host": (
-        Annotated[list[str] | None, typer.Option("--insecure-host", metavar="HOST", help="As --insecure, for this host.")],
+        Annotated[list[str] | None, typer.Option("--insecure-host", metavar="HOST", help="The same, for this host only.")],
         None,
     ),
-    "ca": (Annotated[_Text, typer.Option("--ca", metavar="FILE", help="Authorities to believe too, as PEM.")], None),
+    "ca": (
+        Annotated[_Text, typer.Option("--ca", metavar="FILE", help="Certificates of further authorities to trust, in PEM.")],
+        None,
+    ),
     "realm": (
         Annotated[
             list[str] | None,
@@ -35,31 +38,34 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "private_host": (
         Annotated[
             list[str] | None,
-            typer.Option("--private-host", metavar="HOST", help="A registry may send us there, at a private address too."),
+            typer.Option("--private-host", metavar="HOST", help="Follow redirects to this host, even at a private address."),
         ],
         None,
     ),
-    "cert": (Annotated[_Text, typer.Option("--cert", metavar="FILE", help="Our certificate for the registry.")], None),
-    "key": (Annotated[_Text, typer.Option("--key", metavar="FILE", help="The key of --cert, where it is not in it.")], None),
+    "cert": (Annotated[_Text, typer.Option("--cert", metavar="FILE", help="Client certificate for the registry.")], None),
+    "key": (Annotated[_Text, typer.Option("--key", metavar="FILE", help="The key of --cert, if it is in another file.")], None),
     "authfile": (
         Annotated[
             _Text,
-            typer.Option("--authfile", metavar="FILE", help="Credentials. Default: REGISTRY_AUTH_FILE, podman's, docker's."),
+            typer.Option(
+                "--authfile", metavar="FILE", help="File of credentials. Default: REGISTRY_AUTH_FILE, podman's, docker's."
+            ),
         ],
         None,
     ),
     "foreign": (
-        Annotated[bool, typer.Option("--foreign", help="Fetch layers from the URLs they name, where the registry lacks them.")],
+        Annotated[bool, typer.Option("--foreign", help="Fetch layers from the URLs they name, if the registry lacks them.")],
         False,
     ),
 }
 
 
-def of(asked: dict[str, Any], given: dict[str, Any]) -> Access:
-    """What the options say of registries. `given`: all other options and arguments, among which are references."""
-    insecure = set(map(reference.host_name, asked["insecure_host"] or ()))
-    if asked["insecure"]:
-        found = (word if isinstance(word, Host) else reference.host_of(word) for word in _words(given))
+def of(values: dict[str, Any], arguments: dict[str, Any]) -> Access:
+    """Returns how registries are accessed. `values`: those of these options, by name. `arguments`: all other options and
+    arguments, among which are the references that `--insecure` concerns. Raises `UsageError`."""
+    insecure = set(map(reference.host_name, values["insecure_host"] or ()))
+    if values["insecure"]:
+        found = (text if isinstance(text, Host) else reference.host_of(text) for text in _texts(arguments))
         hosts = {host for host in found if host is not None}
         if len(hosts) > 1:
             raise UsageError(
@@ -67,15 +73,15 @@ def of(asked: dict[str, Any], given: dict[str, Any]) -> Access:
                 hint="--insecure-host HOST says which one",
             )  # fmt: skip
         insecure |= hosts
-    realms, private = (tuple(map(reference.host_name, asked[name] or ())) for name in ("realm", "private_host"))
+    realms, private = (tuple(map(reference.host_name, values[name] or ())) for name in ("realm", "private_host"))
     return Access(
-        frozenset(insecure), asked["ca"], asked["cert"], asked["key"], asked["authfile"], asked["foreign"], realms, private
+        frozenset(insecure), values["ca"], values["cert"], values["key"], values["authfile"], values["foreign"], realms, private
     )
 
 
-def _words(given: dict[str, Any]) -> Iterator[str]:
-    """Everything that may be a reference."""
-    for value in given.values():
+def _texts(arguments: dict[str, Any]) -> Iterator[str]:
+    """Yields all strings among the arguments, since each may be a reference."""
+    for value in arguments.values():
         if isinstance(value, str):
             yield value
         elif isinstance(value, list):

@@ -23,7 +23,7 @@ Examples:
 Of --layer DIR:
   Directories that the image has keep their mode, owner, extended attributes
   and time. New directories and all files have the mode and time that they have
-  on disk and are root's. What of the image is overwritten is said.
+  on disk and belong to root. Overwritten files of the image are listed.
 """
 
 
@@ -41,7 +41,7 @@ def command(
     ] = None,
     upperdir: Annotated[
         list[str] | None,
-        typer.Option("--upperdir", metavar="DIR", help="An overlayfs upper directory; above what --layer gives. Repeatable."),
+        typer.Option("--upperdir", metavar="DIR", help="An overlayfs upper directory, put above all of --layer. Repeatable."),
     ] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="PATH", help="Put what --layer DIR holds into this directory of the image.")
@@ -49,26 +49,32 @@ def command(
     owner: Annotated[
         str | None, typer.Option("--owner", metavar="UID[:GID]", help="Owner of what --layer DIR holds. Default: 0:0.")
     ] = None,
-    keep_owner: Annotated[bool, typer.Option("--keep-owner", help="Owners of --layer DIR as on disk.")] = False,
+    keep_owner: Annotated[bool, typer.Option("--keep-owner", help="Keep the owners that --layer DIR has on disk.")] = False,
     dirs_from_layer: Annotated[
         bool,
-        typer.Option("--dirs-from-layer", help="Directories that the image has take mode, owner and time of those in DIR."),
+        typer.Option("--dirs-from-layer", help="Give directories of the image the mode, owner and time that they have in DIR."),
     ] = False,
     message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="A comment for the history.")] = None,
     *,
     shared: Shared,
 ) -> None:
-    """Write SRC to DEST with layers on top; all that it had is copied byte for byte. A tar is kept byte for byte too; whiteout
-    devices and opaque marks of an upper directory become the layer's."""
+    """Write SRC to DEST with more layers on top. The layers of SRC, and a tar given as a layer, keep their bytes. Whiteout
+    devices and opaque marks of an upper directory become whiteouts of the layer."""
     from ocitool.api import arguments
     from ocitool.operations import append
 
     additions = arguments.layer_inputs(
         layer or (), upperdir or (), to=to, owner=owner, keep_owner=keep_owner, dirs_from_layer=dirs_from_layer
     )
-    with shared.running() as reading:
-        writing = shared.writing(dest)
+    with shared.running() as session:
+        write_options = shared.write_options(dest)
         result = append.append(
-            src, additions, reading, writing, message=message, platform=shared.platform, all_platforms=shared.all_platforms
+            src,
+            additions,
+            session,
+            write_options,
+            message=message,
+            platform=shared.platform,
+            all_platforms=shared.all_platforms,
         )
     shared.show_written(result)

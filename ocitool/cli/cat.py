@@ -27,7 +27,9 @@ def command(
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="The file as this layer has it; 0 is the lowest, -1 the top.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Print on a terminal byte for byte too, and binary content.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Print the exact bytes on a terminal too, even binary content.")
+    ] = False,
     *,
     shared: Shared,
 ) -> None:
@@ -36,6 +38,6 @@ def command(
     On a terminal control characters are written out (as \\x1b), and binary content is refused, unless --force is given."""
     from ocitool.operations import listing
 
-    terminal = sys.stdout.isatty()  # the file is printed while it is read: there it would stand among the bars
-    with shared.running(bars=not terminal) as reading:
-        options.write_exact(listing.cat(ref, path, reading, layer=layer, platform=shared.platform), force=force)
+    terminal = sys.stdout.isatty()  # no bars then: they would mix with the file, which is printed while it is read
+    with shared.running(bars=not terminal) as session:
+        options.write_exact(listing.cat(ref, path, session, layer=layer, platform=shared.platform), force=force)

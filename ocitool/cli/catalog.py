@@ -27,9 +27,9 @@ def command(
     *,
     shared: Shared,
 ) -> None:
-    """List the repositories of a registry, a line each. Not every registry keeps a catalogue, or shows it."""
-    with shared.running() as reading:
+    """List the repositories of a registry, one on each line. Not every registry has a catalog, or lets users read it."""
+    with shared.running() as session:
         from ocitool.operations import tags
 
-        result = tags.catalog(host, reading)
+        result = tags.catalog(host, session)
     shared.show("catalog", result)

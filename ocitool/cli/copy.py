@@ -25,26 +25,27 @@ Examples:
   ocitool copy store/ docker://mirror.example/team/      all of it, each under its name
 
 \b
-What came before a network failed, or Ctrl-C, stays in a layout: the same
-command goes on there.
+If the network fails or Ctrl-C is pressed, a layout keeps what has arrived, and
+the same command continues from there.
 """
 
 Tags = Annotated[
-    list[str] | None, typer.Option("--tags", metavar="GLOB", help="Of a repository named without a tag: these tags.")
+    list[str] | None,
+    typer.Option("--tags", metavar="GLOB", help="Copy these tags of a repository that is named without a tag."),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Of the tags that --tags names: all but these.")
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave out these of the tags that --tags selects.")
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="End at the first tag of --tags that cannot be copied, instead of going on.")
+    bool, typer.Option("--strict", help="Stop at the first tag of --tags that cannot be copied, instead of continuing.")
 ]
 Referrers = Annotated[
-    bool, typer.Option("--referrers", help="Also what speaks of the images: signatures, SBOMs, attestations.")
+    bool, typer.Option("--referrers", help="Also copy what refers to the images: signatures, SBOMs, attestations.")
 ]
 FromFile = Annotated[
     options.FileLines | None,
     typer.Option(
-        "--from-file", metavar="FILE", parser=options.listed, help="More sources, a reference a line; # begins a comment."
+        "--from-file", metavar="FILE", parser=options.listed, help="More sources, one on each line; # begins a comment."
     ),
 ]
 
@@ -55,7 +56,7 @@ def command(
     refs: Annotated[list[str], typer.Argument(metavar="SRC... DEST", help="Images, and where they go.", show_default=False)],
     omit: Annotated[
         list[str] | None,
-        typer.Option("--omit", metavar="REF|@FILE", help="Leave out layers that the other side has: an image, or a list."),
+        typer.Option("--omit", metavar="REF|@FILE", help="Leave out layers that this image, or list of digests, has."),
     ] = None,
     tags: Tags = None,
     exclude: Exclude = None,
@@ -72,15 +73,15 @@ def command(
     sources, dest = [*refs[:-1], *(from_file or ())], refs[-1]
     if not sources:
         raise UsageError("copy needs a source and a destination", hint="ocitool copy SRC DEST")
-    with shared.running() as reading:
+    with shared.running() as session:
         from ocitool.operations import copy
 
-        omitted = copy.omitted(omit or (), reading)
-        writing = shared.writing(dest, omit=frozenset().union(*omitted.values()))
+        omitted = copy.omitted(omit or (), session)
+        write_options = shared.write_options(dest, omit=frozenset().union(*omitted.values()))
         result = copy.copy(
             sources,
-            reading,
-            writing,
+            session,
+            write_options,
             platform=shared.platform,
             all_platforms=shared.all_platforms,
             tags=tags or (),

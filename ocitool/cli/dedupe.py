@@ -33,12 +33,12 @@ def command(
             metavar="REF...", help="Images: archives, layouts, directories of them, docker://HOST/REPO:TAG.", show_default=False
         ),
     ],
-    files: Annotated[bool, typer.Option("--files", help="Read each layer, and its copies: what repeats, more advice.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Read each layer: repeated files, and more advice.")] = False,
     repos: Annotated[
-        list[str] | None, typer.Option("--repos", metavar="GLOB", help="Of docker://HOST: these repositories.")
+        list[str] | None, typer.Option("--repos", metavar="GLOB", help="Take these repositories of docker://HOST.")
     ] = None,
     tags: Annotated[
-        list[str] | None, typer.Option("--tags", metavar="GLOB", help="Of a repository named without a tag: these tags.")
+        list[str] | None, typer.Option("--tags", metavar="GLOB", help="Take these tags of a repository named without a tag.")
     ] = None,
     allow_no_match: options.AllowNoMatch = False,
     zstd: Annotated[
@@ -50,7 +50,7 @@ def command(
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option("--cluster", metavar="ADDRESS", help="Have layers read by a Dask cluster that can reach them."),
+        typer.Option("--cluster", metavar="ADDRESS", help="Read layers on a Dask cluster that has access to them."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first source that cannot be read.")] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of each kind text and tables list.")] = 10,
@@ -59,14 +59,14 @@ def command(
 ) -> None:
     """Show what many images share and what that saves: by layer, by common base, by image, and what deleting an image would
     really free; then what more could be saved, each with the command that does it. Bytes count as in one layout that holds
-    all of the images; of archives, what lies on disk is said beside. Reads no layer unless --files, --zstd, --export or
-    --verify asks. A source that cannot be read is named, and the exit code is 1."""
+    all of the images; the sizes of archives on disk are listed too. Reads no layer unless --files, --zstd, --export or
+    --verify is given. A source that cannot be read is named, and the exit code is 1."""
     options.once(*refs)
-    with shared.running() as reading:
+    with shared.running() as session:
         from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
 
         choice = RepositoryFilter(tuple(repos or ()), tuple(tags or ()), allow_no_match)
-        result = dedupe(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top), reading)
+        result = dedupe(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top), session)
     shared.show("dedupe", result)
     if result.problems:
         raise typer.Exit(1)

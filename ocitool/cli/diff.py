@@ -42,13 +42,13 @@ def command(
     shared: Shared,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
-    question = review.question(
+    diff_options = review.diff_options(
         path, ignore_path, patch, semantic, ignore, fail_on, secrets=show_secrets, allow_no_match=allow_no_match
     )
-    with shared.running() as reading:
+    with shared.running() as session:
         result: comparison.Diff | comparison.IndexDiff
         if shared.all_platforms:
-            result = comparison.diff_platforms(a, b, question, reading)
+            result = comparison.diff_platforms(a, b, diff_options, session)
         else:
-            result = comparison.diff(a, b, question, reading, platform=shared.platform)
-    review.finish(result, question, shared, stat=stat)
+            result = comparison.diff(a, b, diff_options, session, platform=shared.platform)
+    review.finish(result, diff_options, shared, stat=stat)

@@ -25,17 +25,17 @@ Examples:
   ocitool edit image.tar small.tar --drop-layer -1
 
 \b
-Layers that no --rm and --add is about keep their very bytes, but for --compression.
+Layers that neither --rm nor --add changes keep their bytes, unless --compression is given.
 """
 
-Words = list[str] | None
+Repeated = list[str] | None
 
-_NAMED = 20
+_MAX_PATHS = 20
 """Paths that a hint names."""
 
 
 def settings() -> dict[str, tuple[Any, Any]]:
-    """The options of `config_edits.SETTINGS`, by field."""
+    """Returns the options of `config_edits.SETTINGS`, by field."""
     found: dict[str, tuple[Any, Any]] = {}
     for one in config_edits.SETTINGS:
         kind: Any = bool if one.metavar is None else list[str] | None if one.many else str | None
@@ -50,21 +50,21 @@ def command(
     src: options.Src,
     dest: options.Dest,
     rm: Annotated[
-        Words, typer.Option("--rm", metavar="PATH", help="Take a path and its hard links out of every layer.")
+        Repeated, typer.Option("--rm", metavar="PATH", help="Take a path and its hard links out of every layer.")
     ] = None,
     rm_content: Annotated[
-        bool, typer.Option("--rm-content", help="With --rm: also every other file of the same content. Without: exit 1.")
+        bool, typer.Option("--rm-content", help="With --rm: remove other files of the same content too. Without: exit 1.")
     ] = False,
     add: Annotated[
-        Words, typer.Option("--add", metavar="SRC:PATH", help="A file or directory of the host into a layer, as root's.")
+        Repeated, typer.Option("--add", metavar="SRC:PATH", help="Put a file or directory of the host into a layer, as root's.")
     ] = None,
     redact: Annotated[
-        Words,
+        Repeated,
         typer.Option("--redact", metavar="NAME|TEXT", help="Take the value of NAME, or TEXT, out of all documents."),
     ] = None,
     search: Annotated[
         bool,
-        typer.Option("--search", help="Name files holding what --redact, --unset-env or --rm takes out. Also: --rm --search."),
+        typer.Option("--search", help="List files that hold what --redact, --unset-env or --rm removes. Also: --rm --search."),
     ] = False,
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="The layer for --add; 0 is the lowest. Default: the top.")
@@ -77,20 +77,20 @@ def command(
     shared: Shared,
 ) -> None:
     """Write SRC to DEST with another configuration, or with other files in the layers that it has. An option may be given
-    several times. --redact puts *** in the place of a secret: that is the value of a variable or build argument by its name,
-    or the text itself, in history, configuration and annotations. Exit code 1: what --rm took out still stands elsewhere in
-    the image, or --search found files; 3: --redact found nothing."""
+    several times. --redact replaces a secret by *** in history, configuration and annotations: the value of the variable or
+    build argument of that name, or the text itself. Exit code 1: the image still holds elsewhere what --rm removed, or
+    --search found files; 3: --redact found nothing."""
     if "--search" in (rm or ()):
         rm, search = [path for path in rm or () if path != "--search"], True  # `--rm --search`, without a path
     from ocitool.api import arguments
     from ocitool.operations import edit
 
     content = arguments.content_edits(rm or (), rm_content, add or (), layer, drop_layer or ())
-    asked = config_edits.parse(**more)
-    with shared.running() as reading:
-        writing = shared.writing(dest)
+    settings = config_edits.parse(**more)
+    with shared.running() as session:
+        write_options = shared.write_options(dest)
         result = edit.edit(
-            src, asked, content, reading, writing, redaction=edit.Redaction(tuple(redact or ()), search),
+            src, settings, content, session, write_options, redaction=edit.Redaction(tuple(redact or ()), search),
             platform=shared.platform, all_platforms=shared.all_platforms,
         )  # fmt: skip
     shared.show_written(result)
@@ -100,7 +100,7 @@ def command(
 
 
 def _warn(report: object) -> None:
-    """Said whatever is quiet: the image holds what was to be gone."""
+    """Prints where the image still holds what was to be removed, also with `--quiet`."""
     from ocitool.layers.entry import shown_path
     from ocitool.operations.edit import EditReport
     from ocitool.report.escape import printed
@@ -121,6 +121,6 @@ def _warn(report: object) -> None:
         import shlex
 
         paths = dict.fromkeys(shown_path(place.path, None) for place in embedded)
-        words = " ".join(f"--rm {shlex.quote(path)}" for path in list(paths)[:_NAMED])
-        more = f" (and {len(paths) - _NAMED} more)" if len(paths) > _NAMED else ""
-        print(f"hint: {printed(words)}{more} takes these files out of every layer", file=sys.stderr)
+        listed = " ".join(f"--rm {shlex.quote(path)}" for path in list(paths)[:_MAX_PATHS])
+        more = f" (and {len(paths) - _MAX_PATHS} more)" if len(paths) > _MAX_PATHS else ""
+        print(f"hint: {printed(listed)}{more} takes these files out of every layer", file=sys.stderr)

@@ -34,31 +34,31 @@ Examples:
 @with_shared(*PLATFORMS, *REVIEW, *READ, "quiet", "no_color", "debug")
 def command(
     ref: options.Ref,
-    files: Annotated[bool, typer.Option("--files", help="Read the layers: counts, waste, largest files.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Read the layers: show counts, waste and largest files.")] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of the largest to list.")] = 10,
     raw: Annotated[Raw | None, typer.Option("--raw", help="Print this document's exact bytes.")] = None,
     digest: Annotated[
-        bool, typer.Option("--digest", help="Print the digest alone of what REF names, of --platform's manifest or of --raw.")
+        bool, typer.Option("--digest", help="Print only the digest of what REF names, of --platform's manifest or of --raw.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="With --raw: print on a terminal byte for byte too, and binary content.")
+        bool, typer.Option("--force", help="With --raw: print the exact bytes on a terminal too, even binary content.")
     ] = False,
     show_secrets: options.ShowSecrets = False,
     *,
     shared: Shared,
 ) -> None:
-    """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks.
+    """Show what an image is, layer by layer. Opens no layer unless --files or --verify is given.
 
-    Of a store everything is listed; exit code 1 where something of it could not be read."""
-    with shared.running() as reading:
+    Of a store everything is listed; the exit code is 1 if something in it could not be read."""
+    with shared.running() as session:
         data: bytes | None = None
         if raw is not None:
-            data, known = inspect.raw(ref, raw.value, reading, shared.platform)
+            data, known = inspect.raw(ref, raw.value, session, shared.platform)
         elif digest:
-            known = inspect.digest(ref, reading, shared.platform)
+            known = inspect.digest(ref, session, shared.platform)
         else:
             result = inspect.inspect(
-                ref, reading, files=files, top=top, platform=shared.platform, all_platforms=shared.all_platforms
+                ref, session, files=files, top=top, platform=shared.platform, all_platforms=shared.all_platforms
             )
     if digest:
         print(known)

@@ -11,7 +11,7 @@ from ocitool.cli.shared import OUTPUT, TALK, Shared, with_shared
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, no_args_is_help=True, short_help="Keep one store of many images.",
     help="Keep an OCI layout that holds many images: drop names, free blobs, share equal files, tidy up. Safe beside other "
-    "ocitool commands and after a crash; writers that are not ocitool take no locks, so run none at the same time.",
+    "ocitool commands and after a crash; other programs take no locks, so let none write to the layout at the same time.",
 )  # fmt: skip
 
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="An OCI layout.", show_default=False)]
@@ -31,17 +31,17 @@ def rm(
     directory: Directory,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Tag or full name, @N, or @sha256:... for all.")],
     referrers: Annotated[
-        bool, typer.Option("--referrers", help="Drop what speaks of the images as well: signatures, attestations, SBOMs.")
+        bool, typer.Option("--referrers", help="Also drop what refers to the images: signatures, attestations, SBOMs.")
     ] = False,
     *,
     shared: Shared,
 ) -> None:
-    """Drop images from index.json by their names, all or none of them. Their blobs stay until `layout gc`. What speaks of a
-    dropped image by its digest is named, and stays unless --referrers is given."""
-    with shared.running() as reading:
+    """Drop images from index.json by their names, all or none of them. Their blobs stay until `layout gc`. What refers to a
+    dropped image by its digest is listed, and stays unless --referrers is given."""
+    with shared.running() as session:
         from ocitool.operations import layout
 
-        result = layout.remove(directory, names, reading.task, referrers=referrers, dry_run=shared.dry_run)
+        result = layout.remove(directory, names, session.task, referrers=referrers, dry_run=shared.dry_run)
     shared.show("rm", result)
 
 
@@ -52,12 +52,12 @@ Examples:
 
 \b
 Kept: whatever any descriptor names on the way down from index.json, and what
-has a kept manifest as its subject. Files whose names are no digests are left
-alone. If an entry of index.json is not here (exit 3), or a manifest or index
+has a kept manifest as its subject. Files whose names are not digests are left
+alone. If an entry of index.json is missing (exit 3), or a manifest or index
 is damaged or cannot be read (exit 4, 5 or 8), nothing is freed, since what it
 needs cannot be known: copy the image into the layout again, or drop its entry
-with `layout rm`. A manifest that an index lists may be absent (an index of
-which one platform was fetched): it is named, and keeps nothing.
+with `layout rm`. A manifest that an index lists may be missing (an index of
+which one platform was fetched): it is reported, and keeps nothing.
 """
 
 
@@ -68,13 +68,13 @@ def gc(
     *,
     shared: Shared,
 ) -> None:
-    """Free the blobs that nothing in index.json leads to. Waits for running ocitool writers and keeps new ones waiting; other
-    programs that write to the layout (skopeo, umoci, podman, buildah) know no such lock, and a blob that one of them has
-    written and not yet named would be freed."""
-    with shared.running() as reading:
+    """Free the blobs that cannot be reached from index.json. Waits for running ocitool writers and keeps new ones waiting;
+    other programs that write to the layout (skopeo, umoci, podman, buildah) do not take this lock, and a blob that one of
+    them has written and not yet named in index.json would be freed."""
+    with shared.running() as session:
         from ocitool.operations import layout
 
-        result = layout.collect(directory, reading.task, dry_run=shared.dry_run)
+        result = layout.collect(directory, session.task, dry_run=shared.dry_run)
     shared.show("gc", result)
 
 
@@ -84,7 +84,7 @@ Examples:
   ocitool layout link stores/*/
 
 \b
-Exit: 1 when a blob is not what its digest says; it is named and left alone.
+Exit: 1 if a blob does not match its digest; it is named and left alone.
 """
 
 
@@ -96,12 +96,12 @@ def link(
     shared: Shared,
 ) -> None:
     """Make equal blobs of several layouts one file, by hard links to that of the first layout. Every file is hashed before.
-    Files of different mode or owner are not linked, but reflinked where the file system can. Safe as long as nobody
+    Files of different mode or owner are not linked, but reflinked if the file system can. Safe as long as no program
     changes a blob in place: ocitool never does."""
-    with shared.running() as reading:
+    with shared.running() as session:
         from ocitool.operations import layout
 
-        result = layout.link(directories, reading.task, dry_run=shared.dry_run)
+        result = layout.link(directories, session.task, dry_run=shared.dry_run)
     shared.show("link", result)
     if result.damaged:
         raise typer.Exit(1)
@@ -111,20 +111,20 @@ _NORMALIZE = """\b
 Mended:
   oci-layout, and manifests and schemaVersion of index.json, are added where
     they are missing
-  an entry of index.json that says nothing which another one does not say is
-    dropped: a double; one without a name beside one with a name
+  an entry of index.json is dropped if another one says the same and more:
+    a duplicate; one without a name, if another one of its digest has a name
   temporary files of dead ocitool processes are removed
 
 \b
 Reported, never touched:
-  blobs that are not here, empty or not as long as stated; with --verify also
-    those that are not what their digest says
+  blobs that are missing, empty or of another size than stated; with --verify
+    also those that do not match their digest
   one name for two images; attestations of images that are gone; files in
-    blobs/ that are no blobs
+    blobs/ that are not blobs
 
 \b
-Exit: 1 when there is an error among the findings. index.json keeps its bytes
-where nothing in it is mended; blobs always do.
+Exit: 1 if there is an error among the findings. index.json keeps its bytes
+if nothing in it is mended; blobs always do.
 """
 
 
@@ -137,10 +137,10 @@ def normalize(
     shared: Shared,
 ) -> None:
     """Put a layout into one shape, and report what cannot be mended."""
-    with shared.running() as reading:
+    with shared.running() as session:
         from ocitool.operations import layout
 
-        result = layout.normalize(directory, reading.task, verify=verify, dry_run=shared.dry_run)
+        result = layout.normalize(directory, session.task, verify=verify, dry_run=shared.dry_run)
     shared.show("normalize", result)
     if any(finding.severity == "error" for finding in result.findings):
         raise typer.Exit(1)

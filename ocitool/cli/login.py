@@ -19,7 +19,7 @@ Examples:
   printf %s "$REGISTRY_PASSWORD" | ocitool login -u "$REGISTRY_USER" reg.example
 """
 
-_LONGEST = 1 << 16
+_MAX_PASSWORD = 1 << 16
 
 
 @app.command(epilog=_EXAMPLES, short_help="Keep a user's name and password for a registry.")
@@ -29,22 +29,22 @@ def command(
         options.Host,
         typer.Argument(metavar="HOST", parser=options.registry, help="The registry, as in references.", show_default=False),
     ],
-    username: Annotated[str, typer.Option("--username", "-u", metavar="NAME", help="Who.", show_default=False)],
+    username: Annotated[str, typer.Option("--username", "-u", metavar="NAME", help="The user name.", show_default=False)],
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="What happens anyway: the password is read from standard input.")
+        bool, typer.Option("--password-stdin", help="Changes nothing: the password is always read from standard input.")
     ] = False,
     *,
     shared: Shared,
 ) -> None:
-    """Ask a registry whether it takes a user's name and password, and keep them: with the credential helper that the file of
+    """Check a user name and password with a registry, and keep them: with the credential helper that the file of
     credentials names, else in that file. The password comes from standard input only; on a terminal it is not shown."""
     if ":" in username or not username:
-        raise UsageError("a user's name has no colon and is not empty")
+        raise UsageError("invalid user name: it must not be empty or contain a colon")
     password = _password()
-    with shared.running() as reading:
+    with shared.running() as session:
         from ocitool.operations import login
 
-        where = login.login(host, username, password, reading)
+        where = login.login(host, username, password, session)
     if not shared.quiet:
         print(f"logged in to {host}, kept in {where}")
 
@@ -55,11 +55,11 @@ def _password() -> str:
 
         text = getpass("Password: ")
     else:
-        given = sys.stdin.buffer.read(_LONGEST + 1) if sys.stdin is not None else b""
+        data = sys.stdin.buffer.read(_MAX_PASSWORD + 1) if sys.stdin is not None else b""
         try:
-            text = given.decode().removesuffix("\n").removesuffix("\r")
+            text = data.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise UsageError("the password is not UTF-8") from None
-    if not text or "\n" in text or len(text) > _LONGEST:
-        raise UsageError("standard input gives no password", hint="one line, as in: ocitool login -u NAME HOST < FILE")
+    if not text or "\n" in text or len(text) > _MAX_PASSWORD:
+        raise UsageError("no password on standard input", hint="one line, as in: ocitool login -u NAME HOST < FILE")
     return text

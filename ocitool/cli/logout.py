@@ -17,7 +17,7 @@ Examples:
 """
 
 
-@app.command(epilog=_EXAMPLES, short_help="Forget what login kept.")
+@app.command(epilog=_EXAMPLES, short_help="Remove the credentials that login kept.")
 @with_shared(*TALK)
 def command(
     host: Annotated[
@@ -27,10 +27,10 @@ def command(
     *,
     shared: Shared,
 ) -> None:
-    """Forget the name and password that are kept for a registry. Exit code 3: there are none."""
-    with shared.running() as reading:
+    """Remove the user name and password that are kept for a registry. Exit code 3: there are none."""
+    with shared.running() as session:
         from ocitool.operations import login
 
-        login.logout(host, reading)
+        login.logout(host, session)
     if not shared.quiet:
         print(f"logged out of {host}")

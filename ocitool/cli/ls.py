@@ -27,14 +27,14 @@ def command(
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="One layer's entries; 0 is the lowest, -1 the top.")
     ] = None,
-    long: Annotated[bool, typer.Option("--long", "-l", help="Mode, owner, size, time and layer too.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Show mode, owner, size, time and layer too.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="List everything below.")] = False,
     *,
     shared: Shared,
 ) -> None:
     """List the merged file system, or one layer's entries."""
     from ocitool.operations import listing
 
-    with shared.running() as reading:
-        result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=shared.platform)
+    with shared.running() as session:
+        result = listing.ls(ref, path, session, layer=layer, recursive=recursive, platform=shared.platform)
     shared.show("ls", result, long=long)

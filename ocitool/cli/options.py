@@ -1,4 +1,5 @@
-"""Options that several commands share, and what they make: a running task, a place for the report."""
+"""Options that several commands share, and functions that do what they ask for: run a session, check outputs, write the
+report."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help
 
 
 def _report(path: str | None) -> str | None:
-    """The place of the report, before any work is done for it. Raises `UsageError`, `DestinationError`."""
+    """Checks that the report can be written, before any work is done, and returns its path. Raises `UsageError`,
+    `DestinationError`."""
     if path not in (None, "-"):
         from ocitool.transports.outputs import is_replaced
         from ocitool.transports.recognition import image_file
@@ -59,24 +61,26 @@ def _report(path: str | None) -> str | None:
 
 ReportOption = Annotated[
     str | None,
-    typer.Option("--report", metavar="FILE", callback=_report, help="Write the report there instead; - is standard output."),
+    typer.Option("--report", metavar="FILE", callback=_report, help="Write the report to this file; - is standard output."),
 ]
 PlatformOption = Annotated[
     str | None,
     typer.Option(
         "--platform",
         metavar="OS/ARCH[/VARIANT]",
-        help="Which image of an index; an os.version as in 'windows(10.0.17763.1)/amd64'. Default: the host's.",
+        help="The image of an index to take; an os.version as in 'windows(10.0.17763.1)/amd64'. Default: the host's.",
     ),
 ]
-AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing stated or on record.")]
-NoNotes = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep notes of where blobs were seen.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep indexes of layers.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Layers read, fetched or sent at a time.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
+AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Take every image of an index.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; trust no stated digest and no cache.")]
+NoNotes = Annotated[bool, typer.Option("--no-cache", help="Do not use or keep records of which repositories have which blobs.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not use or keep indexes of layers.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="How many layers to read, fetch or send at a time.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes on standard error.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="Print no colours (also: NO_COLOR).")]
 
 Src = Annotated[
     str, typer.Argument(metavar="SRC", help="The image: archive, layout, docker://HOST/REPO:TAG, or - for standard input.")
@@ -84,7 +88,7 @@ Src = Annotated[
 Dest = Annotated[str, typer.Argument(metavar="DEST", help=f"{_ARCHIVES}, a layout/, docker://HOST/REPO:TAG, or -.")]
 Tag = Annotated[
     list[str] | None,
-    typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="A name for the image, beside DEST's and instead of SRC's."),
+    typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="A name for the image: in addition to DEST's, instead of SRC's."),
 ]
 _CODECS = f"{'|'.join(mediatypes.SUFFIXES)}[:LEVEL]"
 CompressionOption = Annotated[
@@ -103,41 +107,40 @@ With = Annotated[
     typer.Option(
         "--with",
         metavar="REF",
-        help="Take blobs that a source lacks or a registry would send from here; of several, from the first that has one.",
+        help="Take blobs from this image if the source lacks them or is a registry. Of several, the first that has it.",
     ),
 ]
-ShowSecrets = Annotated[
-    bool, typer.Option("--show-secrets", help="Show what looks like a secret instead of ***, and files that look secret.")
-]
+ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Show secrets instead of ***, and files that look secret.")]
 AllowNoMatch = Annotated[
-    bool, typer.Option("--allow-no-match", help="A glob or list that matches nothing is a note, no error.")
+    bool, typer.Option("--allow-no-match", help="Print a note, not an error, for a glob or list that matches nothing.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists, and an index under a tag by one image.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; report what would be written.")]
 
 
 def at_registry(text: str) -> str:
-    """A reference to a registry, whose `docker://` may be left out. `UsageError` for what is plainly a file."""
+    """Returns a reference to an image in a registry; `docker://` is added if it is left out. Raises `UsageError` for a
+    file."""
     if "://" in text:
         return text
     from ocitool import reference
 
     if text == "-" or os.path.exists(text) or text.startswith(reference.LOCAL):
-        raise UsageError("a registry's image is needed, and this is a file", text, hint="ocitool copy takes files")
+        raise UsageError("expected an image in a registry, got a file", text, hint="ocitool copy takes files")
     return reference.PREFIX + text
 
 
 class Host(str):
-    """A registry's host, as it stands in references."""
+    """The host of a registry as it is written in references, with its port."""
 
 
 def registry(text: str) -> Host:
-    """With `docker://` or without. Raises `UsageError`."""
+    """Returns the host that an argument names, with `docker://` or without. Raises `UsageError`."""
     from ocitool import reference
 
     host = text.removeprefix(reference.PREFIX).rstrip("/")
     if "/" in host:
-        raise UsageError("a registry is needed, without a repository", text, hint=reference.PREFIX + host.partition("/")[0])
+        raise UsageError("expected a registry without a repository", text, hint=reference.PREFIX + host.partition("/")[0])
     return Host(reference.host_name(host))
 
 
@@ -146,6 +149,7 @@ class FileLines(list[str]):
 
 
 def listed(path: str) -> FileLines:
+    """Returns the lines of a file without comments and empty lines. Raises what opening it raises, as `OcitoolError`."""
     from ocitool.blob import unopened
 
     try:
@@ -156,18 +160,19 @@ def listed(path: str) -> FileLines:
     return FileLines(line for line in lines if line)
 
 
-def apart(destination: str, report: str | None) -> None:
-    """`UsageError` if standard output is to take both the image and the report."""
+def check_outputs(destination: str, report: str | None) -> None:
+    """Raises `UsageError` if both the image and the report are to go to standard output."""
     if destination == report == "-":
         raise UsageError("standard output takes the image, so the report needs another file", hint="--report FILE")
 
 
-def writing(
+def write_options(
     destination: str, *, tag: list[str] | None = None, compression: str | None = None, force: bool = False,
     dry_run: bool = False, fallback: list[str] | None = None, omit: frozenset[Digest] = frozenset(), report: str | None = None,
 ) -> WriteOptions:  # fmt: skip
-    """The options of a writing command as its operation wants them. `UsageError` if image and report go to standard output."""
-    apart(destination, report)
+    """Returns the options of a writing command for its operation. Raises `UsageError`, also if image and report go to
+    standard output."""
+    check_outputs(destination, report)
     return arguments.write_options(
         destination, tag=tag or (), compression=compression, force=force, dry_run=dry_run, fallback=fallback or (), omit=omit
     )
@@ -176,13 +181,13 @@ def writing(
 def show(
     name: str, result: object, format: OutputFormat | ReviewFormat, report: str | None, *, colour: bool = False, **view: bool
 ) -> None:
-    """Writes a report (`formats.REPORTS`) in a format to where `write` puts it."""
+    """Writes a report (one of `formats.REPORTS`) in a format to a file or standard output."""
     write(formats.lines(name, result, format.value, colour=colour, **view), report)
 
 
 def write_written(result: WriteResult, format: OutputFormat | ReviewFormat, report: str | None, *, quiet: bool = False) -> None:
-    """The report of a writing command; where standard output takes the image, on standard error. Quiet, text goes only
-    where it was sent."""
+    """Writes the report of a writing command, to standard error if the image goes to standard output. If `quiet`, a report
+    for people is written only if `--report` names a file."""
     if quiet and formats.FORMATS[format.value].prose and report is None:
         return
     lines = formats.lines("written", result, format.value)
@@ -194,7 +199,7 @@ def write_written(result: WriteResult, format: OutputFormat | ReviewFormat, repo
 
 
 def end_with_problems(result: WriteResult, format: OutputFormat | ReviewFormat, *, quiet: bool = False) -> None:
-    """Exit code 1 if some of many images were not copied. Where no text says which, lines on standard error do."""
+    """Exits with 1 if some of many images were not copied. If no text report lists them, lines on standard error do."""
     from ocitool.report.escape import printed
 
     if quiet or not formats.FORMATS[format.value].prose:
@@ -214,23 +219,24 @@ def running(
     bars: bool = True,
     access: Access | None = None,
 ) -> Iterator[Session]:
-    """A reading whose task shows progress: bars on a terminal, else a line for each blob that crosses a network. Notices go to
-    standard error as they come up. A report is printed after it: what is printed inside stands among the bars."""
+    """Provides a session that shows progress on standard error: bars on a terminal, else a line for each blob that a
+    network transfers. Notices are printed at once. A report must be printed after the block: within it, it would mix with
+    the bars."""
     terminal = sys.stderr is not None and sys.stderr.isatty() and bars and not quiet
     progress = None if quiet else _LateProgress(terminal)
     _allow_files()
     with Task(jobs=jobs, progress=progress) as task, handling_signals(task):
-        known = Registries(access or Access(), task, cached=not no_cache)
+        registries = Registries(access or Access(), task, cached=not no_cache)
         try:
-            yield Session(task, not no_cache, verify, known)
+            yield Session(task, not no_cache, verify, registries)
         finally:
             if progress is not None:
                 progress.close()
-            known.close()
+            registries.close()
 
 
 class _LateProgress(Progress):
-    """Bars or lines, loaded and made when there is something to show: most reading commands end before."""
+    """Bars or lines that are imported and made when there is something to show: most reading commands end before that."""
 
     def __init__(self, bars: bool) -> None:
         self._bars = bars
@@ -263,30 +269,31 @@ class _LateProgress(Progress):
         return self._made[0]
 
 
-_FILES = 1 << 16
+_MAX_OPEN_FILES = 1 << 16
 
 
 def _allow_files() -> None:
-    """As many open files as this process may have: blobs stay open while they are referenced, and a store of images has
-    more of them than the 1024 that select(2) once asked for."""
+    """Raises the soft limit of open files: blobs stay open while they are referenced, and a store of images may have more
+    of them than the usual limit of 1024."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def colour(no_color: bool, report: str | None) -> bool:
-    """Whether to colour: a terminal that nobody asked to keep plain (no-color.org)."""
+    """Returns whether to colour the report: on a terminal, unless an option or the environment forbids it
+    (no-color.org)."""
     plain = no_color or report not in (None, "-") or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return not plain and sys.stdout.isatty()
 
 
 def write_exact(pieces: Iterable[bytes], *, force: bool) -> None:
-    """Content, byte for byte, to standard output; on a terminal, unless forced, as text in which control characters are written
-    out. Raises `UsageError` if it is binary there."""
+    """Writes content to standard output byte for byte. On a terminal, unless `force`, control characters are escaped, and
+    binary content raises `UsageError`."""
     if force or not sys.stdout.isatty():
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -303,8 +310,8 @@ _BLOCK = 1 << 16
 
 
 def write(lines: Iterable[str], report: str | None) -> None:
-    """The report's lines, without credentials of ours, to standard output, or to where `output_file` puts them: an old file is
-    replaced when all is there."""
+    """Writes the lines of a report, with the user's credentials masked, to standard output or to a file, which appears, or
+    replaces an old one, when it is complete."""
     if report in (None, "-"):
         out = sys.stdout
         for line in lines:
@@ -313,7 +320,7 @@ def write(lines: Iterable[str], report: str | None) -> None:
     from ocitool.transports.outputs import output_file
 
     with output_file(report) as file:
-        block = bytearray()  # each write is a call of the system, and a report may have a million lines
+        block = bytearray()  # one system call for many lines: a report may have a million
         for line in lines:
             block += credentials.masked(line).encode("utf-8", "backslashreplace") + b"\n"
             if len(block) >= _BLOCK:

@@ -1,4 +1,4 @@
-"""What is seen of a running command on standard error: bars on a terminal, lines elsewhere."""
+"""Shows the progress of a command on standard error: bars on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _PATIENCE = 0.7
 _BLOBS = "layers"
 
 _DOCUMENT = 10 << 10
-"""Blobs of fewer bytes count by their bytes alone: they are mostly manifests and configurations."""
+"""Blobs of fewer bytes, mostly manifests and configurations, are counted by their bytes only, not as blobs."""
 
 _STEP = 10.0
-"""Seconds between two lines about how far a long run is."""
+"""Seconds between two lines on the progress of a long run."""
 
 
 class Pace:
-    """How fast something goes, since none of it was done."""
+    """Measures the speed of named activities, each from its beginning."""
 
     def __init__(self) -> None:
         self._begun: dict[str, float] = {}
@@ -39,7 +39,8 @@ class Pace:
         self._begun[what] = now
 
     def line(self, what: str, done: int, total: int, size: int, whole: int, now: float) -> str:
-        """`layers: 37 of 120, 1.2 GB of 4.0 GB, 85.0 MB/s, 33 s left`; by bytes where they are known."""
+        """Returns `layers: 37 of 120, 1.2 GB of 4.0 GB, 85.0 MB/s, 33 s left`; speed and time are by bytes if sizes are
+        known."""
         from ocitool.report.escape import human
 
         if not done and not size:
@@ -49,7 +50,7 @@ class Pace:
         part, all_of_it = (size, whole) if whole else (done, total)
         if whole:
             parts.append(f"{human(size)} of {human(whole)}")
-        elif size:  # of how many is not known, as of standard input
+        elif size:  # the total is not known, as for standard input
             parts.append(human(size))
             part, all_of_it, whole = size, size, size
         if seconds > 0 and part:
@@ -61,7 +62,7 @@ class Pace:
 
 
 class _BlobProgress:
-    """What goes by one name and size: bytes that are done, and how many times it is expected."""
+    """The progress of all blobs of one name and size: the bytes done, and how many such blobs are expected."""
 
     __slots__ = ("done", "times", "total")
 
@@ -70,7 +71,7 @@ class _BlobProgress:
         self.done = self.times = 0
 
     def numbers(self) -> tuple[int, int, int, int, int]:
-        """Blobs that are through, blobs, bytes that are done, all of them, and bytes of which no total is known."""
+        """Returns: complete blobs, all blobs, bytes done, all bytes, and bytes done of blobs whose size is not known."""
         if not self.total:
             return 0, 0, 0, 0, self.done
         times = max(self.times, -(-self.done // self.total))
@@ -80,9 +81,9 @@ class _BlobProgress:
 
 
 class TransferProgress:
-    """Bytes of blobs that were read or written, of those that are known to come. What goes by one name and size more than once
-    counts each time, so that no total is ever passed; bytes that are taken back count no more. What is expected once all is
-    through that came before is counted from zero."""
+    """Sums up the bytes of blobs that were read or written, and the bytes that are expected. A blob that is transferred
+    more than once counts each time, so that a total is never exceeded; a negative count takes bytes back. If everything
+    expected is done when more is announced, counting starts from zero."""
 
     def __init__(self) -> None:
         self._forget()
@@ -95,7 +96,7 @@ class TransferProgress:
         self._change(label, total, count, 0)
 
     def expect(self, blobs: Sequence[tuple[str, int]], times: int = 1, anew: bool = False) -> bool:
-        """Whether it is counted from zero."""
+        """Announces blobs, each of which is transferred `times` times. Returns whether counting starts from zero."""
         anew = anew or (times > 0 and self._sum[2] == self._sum[3])
         if anew:
             self._forget()
@@ -114,7 +115,7 @@ class TransferProgress:
 
     @property
     def numbers(self) -> tuple[int, int, int, int]:
-        """Blobs that are through, blobs, their bytes that are done, and all of them: 0 if that is not known."""
+        """Complete blobs, all blobs, bytes done, and all bytes (0 if that is not known)."""
         through, blobs, done, whole, unknown = self._sum
         if whole:
             return through, blobs, done, whole
@@ -122,7 +123,7 @@ class TransferProgress:
 
 
 class Shown(Progress):
-    """Progress that is shown until `close`."""
+    """What bars and lines have in common."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -135,11 +136,11 @@ class Shown(Progress):
                 self._pace.begin_anew(_BLOBS, time.monotonic())
 
     def close(self) -> None:
-        """Takes away what is to go when the command is over."""
+        """Removes the bars at the end of the command."""
 
 
 class Lines(Shown):
-    """A line a notice, one for each blob that crossed a network, and one now and then of a run that takes long."""
+    """Prints a line for each notice, for each blob that a network transferred, and every `_STEP` seconds of a long run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +148,7 @@ class Lines(Shown):
         self._last = time.monotonic()
 
     def advance(self, label: str, done: int, total: int | None) -> None:
-        """A line now and then, unless the run counts something itself."""
+        """Prints a line every `_STEP` seconds, unless the command counts something itself (`count`)."""
         now = time.monotonic()
         with self._lock:
             self._moved.add(label, done, total)
@@ -160,7 +161,7 @@ class Lines(Shown):
             self._say(line)
 
     def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
-        """A line now and then."""
+        """Prints a line every `_STEP` seconds."""
         now = time.monotonic()
         with self._lock:
             self._counting = True
@@ -187,7 +188,8 @@ class Lines(Shown):
 
 
 class Bars(Shown):
-    """Told from several threads what was read and written. One line for all of it; another for each thing that a run counts."""
+    """Shows one bar for all bytes read and written, and one for each thing that a command counts. Several threads may call
+    it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +208,7 @@ class Bars(Shown):
             self._show(_BLOBS, self._pace.line(_BLOBS, through, blobs, size, whole, now), size, whole or None)
 
     def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
-        """The bar of a long run: its words say all, so the columns of bytes stay empty."""
+        """Shows the bar of what the command counts, which takes the place of the bar of bytes."""
         now = time.monotonic()
         with self._lock:
             line = self._pace.line(what, done, total, size, whole, now)

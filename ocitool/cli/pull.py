@@ -19,8 +19,9 @@ Examples:
   ocitool pull reg.example/app:2 app.tar --with app-1.tar  only layers that differ
 
 \b
-Layers that the layout has, or that --with names, are not fetched. What came
-before a network failed, or Ctrl-C, stays in a layout: the same command goes on.
+Layers that the layout or a source of --with has are not fetched. If the network
+fails or Ctrl-C is pressed, a layout keeps what has arrived: the same command
+continues from there.
 """
 
 
@@ -43,12 +44,12 @@ def command(
     shared: Shared,
 ) -> None:
     """Fetch an image from a registry, verified: the short form of `copy docker://REF DEST`."""
-    with shared.running() as reading:
+    with shared.running() as session:
         from ocitool.operations import copy
 
-        writing = shared.writing(dest)
+        write_options = shared.write_options(dest)
         result = copy.copy(
-            [ref], reading, writing, command="pull", platform=shared.platform, all_platforms=shared.all_platforms,
+            [ref], session, write_options, command="pull", platform=shared.platform, all_platforms=shared.all_platforms,
             tags=tags or (), referrers=referrers, allow_no_match=allow_no_match,
             exclude=exclude or (), strict=strict,
         )  # fmt: skip

@@ -18,9 +18,9 @@ Examples:
   ocitool push --all-platforms layout:app reg.example/app:1.0
 
 \b
-Blobs that the repository has are not sent, those of its neighbours mounted.
-The tag is set last. Plain layers of `docker save` archives are compressed
-(--compression says how).
+Blobs that the repository has are not sent; blobs of other repositories of the
+registry are mounted. The tag is set last. Plain layers of `docker save` archives
+are compressed (--compression says how).
 """
 
 
@@ -37,12 +37,12 @@ def command(
     shared: Shared,
 ) -> None:
     """Send an image to a registry: the short form of `copy SRC docker://REF`."""
-    with shared.running() as reading:
+    with shared.running() as session:
         from ocitool.operations import copy
 
-        writing = shared._replace(force=force).writing(ref)
+        write_options = shared._replace(force=force).write_options(ref)
         result = copy.copy(
-            [src], reading, writing, command="push", platform=shared.platform, all_platforms=shared.all_platforms,
+            [src], session, write_options, command="push", platform=shared.platform, all_platforms=shared.all_platforms,
             referrers=referrers,
         )  # fmt: skip
     shared.show_written(result)

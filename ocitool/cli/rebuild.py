@@ -22,7 +22,7 @@ Examples:
 
 \b
 auto takes the smaller of as-is and reuse. delta keeps all layers of OLD and adds one that turns OLD's file system
-into NEW's; it also ships what NEW no longer has, below whiteouts, and says what that is.
+into NEW's; below whiteouts it also ships files that NEW no longer has, and lists them.
 """
 
 
@@ -40,27 +40,29 @@ def command(
     dest: options.Dest,
     against: Annotated[
         list[str] | None,
-        typer.Option("--against", metavar="OLD", help="Where layers come from; may be repeated.", show_default=False),
+        typer.Option("--against", metavar="OLD", help="An image whose layers are re-used. Repeatable.", show_default=False),
     ] = None,
-    plan: Annotated[RebuildPlan, typer.Option("--plan", help="How: see below.")] = RebuildPlan.auto,
+    plan: Annotated[RebuildPlan, typer.Option("--plan", help="The plan; see below.")] = RebuildPlan.auto,
     strict_times: Annotated[
-        bool, typer.Option("--strict-times", help="Layers are equal only with the same modification times.")
+        bool, typer.Option("--strict-times", help="Count modification times when layers are compared.")
     ] = False,
     ignore_path: Annotated[
-        list[str] | None, typer.Option("--ignore-path", metavar="GLOB", help="These paths may be OLD's.")
+        list[str] | None, typer.Option("--ignore-path", metavar="GLOB", help="Take these paths from OLD, even if they differ.")
     ] = None,
     allow_no_match: options.AllowNoMatch = False,
     *,
     shared: Shared,
 ) -> None:
-    """Re-uses layers, builds nothing: writes NEW to DEST, made of OLD's layers wherever those are equal, so that a registry or
-    host that has OLD needs only what truly changed. Equal means the same paths, types, modes, owners, links, xattrs and
-    contents; times do not count. The result is compared with NEW, file by file, before it is written."""
+    """Write NEW to DEST with OLD's layers in place of those that equal them, so that a registry or host that has OLD needs
+    only what changed. Nothing is built. Equal means the same paths, types, modes, owners, links, xattrs and contents; times
+    do not count. The result is compared with NEW, file by file, before it is written."""
     options.once(new, *(against or ()), *(shared.supply or ()))
     from ocitool.operations.rebuild import RebuildOptions, rebuild
 
-    question = RebuildOptions(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
-    with shared.running() as reading:
-        writing = shared.writing(dest)
-        result = rebuild(new, question, reading, writing, platform=shared.platform, all_platforms=shared.all_platforms)
+    plan_options = RebuildOptions(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
+    with shared.running() as session:
+        write_options = shared.write_options(dest)
+        result = rebuild(
+            new, plan_options, session, write_options, platform=shared.platform, all_platforms=shared.all_platforms
+        )
     shared.show_written(result)

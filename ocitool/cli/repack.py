@@ -17,10 +17,10 @@ Examples:
   ocitool unpack image.tar work && vi work/rootfs/etc/motd && ocitool repack work fixed.tar
   ocitool repack work store/ --tag app:2 --mode append     one more layer, all others as they are
   ocitool repack work fixed.tar --keep-base debian.tar     never touch the base's layers
-  ocitool repack work fixed.tar --source image.tar         when the image is not where it was
+  ocitool repack work fixed.tar --source image.tar         if the image was moved
 
 \b
-A changed file is changed in the layer it comes from; a layer in which nothing changed keeps its very blob.
+A changed file is changed in the layer it comes from; a layer in which nothing changed keeps its blob.
 """
 
 
@@ -32,29 +32,28 @@ class RepackMode(Enum):
 @app.command(epilog=_EXAMPLES, short_help="Put an edited unpacked image together again.")
 @with_shared("tag", "compression", "force", "dry_run", *OUTPUT, *READ, *TALK)
 def command(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="An image that ocitool unpack took apart.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory that ocitool unpack made.")],
     dest: options.Dest,
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="REF", help="Where its layers are, if not where they were.")
-    ] = None,
+    source: Annotated[str | None, typer.Option("--source", metavar="REF", help="The image, if it was moved since.")] = None,
     mode: Annotated[
         RepackMode, typer.Option("--mode", help="Change layers, or append one with all changes.")
     ] = RepackMode.rewrite,
     keep_base: Annotated[
-        str | None, typer.Option("--keep-base", metavar="REF", help="Make no layer of this image again.")
+        str | None, typer.Option("--keep-base", metavar="REF", help="Keep all layers of this image as they are.")
     ] = None,
     checksum: Annotated[bool, typer.Option("--checksum", help="Compare the content of every file.")] = False,
     dir_times: Annotated[
-        bool, typer.Option("--dir-times", help="Take over times of directories in which something changed.")
+        bool, typer.Option("--dir-times", help="Take times from disk for directories in which something changed.")
     ] = False,
     *,
     shared: Shared,
 ) -> None:
-    """Write the image in DIR to DEST, with what was edited in DIR/rootfs. Nothing edited: the same image, to the digest."""
+    """Write the image in DIR to DEST, with the changes in DIR/rootfs. Without any change, the digest is that of the
+    unpacked image."""
     from ocitool.operations.repack import RepackOptions, repack
 
-    question = RepackOptions(source, mode.value, keep_base, checksum, dir_times)
-    with shared.running() as reading:
-        writing = shared.writing(dest)
-        result = repack(directory, question, reading, writing)
+    repack_options = RepackOptions(source, mode.value, keep_base, checksum, dir_times)
+    with shared.running() as session:
+        write_options = shared.write_options(dest)
+        result = repack(directory, repack_options, session, write_options)
     shared.show_written(result)

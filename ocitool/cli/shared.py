@@ -1,6 +1,7 @@
-"""Options that commands share, added to a command by one decorator: its signature lists its own alone.
+"""Options that commands share. A decorator adds them to a command, whose signature lists only its own options.
 
-What they say is one value, `Shared`, which also does what such options are for: run, write, show.
+The command gets their values as one object, `Shared`, with methods that use them: run a session, make write options, show a
+report.
 """
 
 import functools
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Shared(NamedTuple):
-    """What the shared options of a command say; one that it does not have is as if it were not given."""
+    """The values of the shared options. An option that a command does not have, has its default."""
 
     tag: list[str] | None = None
     compression: str | None = None
@@ -40,20 +41,20 @@ class Shared(NamedTuple):
     access: Access | None = None
 
     def running(self, *, bars: bool = True) -> AbstractContextManager[Session]:
-        """As `options.running`."""
+        """Provides a session (`options.running`)."""
         return options.running(
             verify=self.verify, no_cache=self.no_cache, jobs=self.jobs, quiet=self.quiet, bars=bars, access=self.access
         )
 
-    def writing(self, destination: str, *, omit: "frozenset[Digest]" = frozenset()) -> "WriteOptions":
-        """As `options.writing`."""
-        return options.writing(
+    def write_options(self, destination: str, *, omit: "frozenset[Digest]" = frozenset()) -> "WriteOptions":
+        """Returns the options of a writing command (`options.write_options`)."""
+        return options.write_options(
             destination, tag=self.tag, compression=self.compression, force=self.force, dry_run=self.dry_run,
             fallback=self.supply, omit=omit, report=self.report,
         )  # fmt: skip
 
     def show(self, report: str, result: object, **view: bool) -> None:
-        """Writes a report (`formats.REPORTS`) in the format asked for to where it is wanted."""
+        """Writes a report (one of `formats.REPORTS`) in the format of `--format` to where `--report` says."""
         options.show(report, result, self.format, self.report, colour=options.colour(self.no_color, self.report), **view)
 
     def show_written(self, result: "WriteResult") -> None:
@@ -81,7 +82,8 @@ _ALL: Mapping[str, tuple[str, Any, Any]] = {
     "no_color": ("no_color", options.NoColor, False),
     "debug": ("debug", options.Debug, False),
 }
-"""By what decorators name: the parameter, its annotation and its default. A parameter may have several forms."""
+"""Parameter, annotation and default by the name that `with_shared` takes. A parameter may be several options, as `format`
+is."""
 
 READ = ("verify", "no_cache", "jobs")
 OUTPUT = ("format", "report")
@@ -89,15 +91,15 @@ REVIEW = ("review", "report")
 TALK = ("quiet", "debug")
 PLATFORMS = ("platform", "all_platforms")
 WRITE = ("tag", "compression", "supply", *PLATFORMS, "force", "dry_run", *OUTPUT, *READ, *TALK)
-"""All of a command that makes another image of one."""
+"""All options of a command that makes an image from an image."""
 
 
 def with_shared(
     *names: str, remote: bool = True, more: Mapping[str, tuple[Any, Any]] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The command with these options (of `_ALL`) behind its own, and those of registries if it is `remote`; it gets what they
-    say as `shared`. `more`: further options, an annotation and a default by name, which stand before its own and reach it as
-    the mapping `more`."""
+    """Returns a decorator that adds options to a command: those of `_ALL` named here, after its own, then those of
+    registries if `remote`. The command gets their values as `shared`. `more`: further options (annotation and default by
+    name), which come before its own; the command gets their values as the mapping `more`."""
     added = {_ALL[name][0]: _ALL[name][1:] for name in names}
     hosts = access.OPTIONS if remote else {}
     first = more or {}
@@ -106,17 +108,17 @@ def with_shared(
         signature = inspect.signature(command)
         hints = get_type_hints(command, include_extras=True)
         own = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values() if one.kind is not _NAMED]
-        words = [one for one in own if one.default is inspect.Parameter.empty]
+        positional = [one for one in own if one.default is inspect.Parameter.empty]
         parameters = [
-            *words, *_parameters(first), *(one for one in own if one.default is not inspect.Parameter.empty),
+            *positional, *_parameters(first), *(one for one in own if one.default is not inspect.Parameter.empty),
             *_parameters(added), *_parameters(hosts),
         ]  # fmt: skip
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            asked = {name: given.pop(name) for name in hosts}
-            known = access.of(asked, given) if remote else None
-            shared = Shared(access=known, **{name: given.pop(name) for name in added})
+            registry = {name: given.pop(name) for name in hosts}
+            registries = access.of(registry, given) if remote else None
+            shared = Shared(access=registries, **{name: given.pop(name) for name in added})
             options.one_or_all(shared.platform, shared.all_platforms)
             if first:
                 given["more"] = {name: given.pop(name) for name in first}

@@ -21,7 +21,7 @@ Examples:
   ocitool squash image.tar small.tar --dry-run --with debian.tar    what it saves and what it costs
 
 \b
-The merged file system stays exactly the same. Layers that are kept keep their very bytes, so they are still shared.
+The merged file system stays exactly the same. Layers that are kept keep their bytes, so they are still shared.
 """
 
 
@@ -35,18 +35,18 @@ def command(
     ] = None,
     last: Annotated[int | None, typer.Option("--last", metavar="N", help="Squash the N top-most layers.")] = None,
     keep_base: Annotated[
-        str | None, typer.Option("--keep-base", metavar="REF", help="Squash what stands above this image's layers.")
+        str | None, typer.Option("--keep-base", metavar="REF", help="Squash the layers above those of this image.")
     ] = None,
     *,
     shared: Shared,
 ) -> None:
-    """Write SRC to DEST with its layers, or the upper ones of them, as one. Says what that saves (files that later layers
+    """Write SRC to DEST with its layers, or the upper ones, as one layer. Shows what that saves (files that later layers
     delete, overwrite or copy), and which layers are no longer shared with the base or with what --with names."""
     options.once(src, keep_base, *(shared.supply or ()))
     from ocitool.operations.squash import SquashRange, squash
 
-    with shared.running() as reading:
-        writing = shared.writing(dest)
-        extent = SquashRange(first, last, keep_base)
-        result = squash(src, extent, reading, writing, platform=shared.platform, all_platforms=shared.all_platforms)
+    with shared.running() as session:
+        write_options = shared.write_options(dest)
+        layers = SquashRange(first, last, keep_base)
+        result = squash(src, layers, session, write_options, platform=shared.platform, all_platforms=shared.all_platforms)
     shared.show_written(result)

@@ -27,9 +27,9 @@ def command(
     *,
     shared: Shared,
 ) -> None:
-    """List the tags of a repository, a line each, in the registry's order."""
-    with shared.running() as reading:
+    """List the tags of a repository, one on each line, in the registry's order."""
+    with shared.running() as session:
         from ocitool.operations import tags
 
-        result = tags.tags(ref, reading)
+        result = tags.tags(ref, session)
     shared.show("tags", result)

@@ -36,9 +36,9 @@ def command(
     ref: options.Ref,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty directory; for tar a new file, or -.")],
     form: Annotated[UnpackForm, typer.Option("--as", help="What to make.")] = UnpackForm.editable,
-    all_platforms: Annotated[bool, typer.Option("--all-platforms", help="With layers: every image of an index.")] = False,
+    all_platforms: Annotated[bool, typer.Option("--all-platforms", help="With --as layers: every image of an index.")] = False,
     rootless: Annotated[
-        bool, typer.Option("--rootless", help="All files are your own. The default unless you are root.")
+        bool, typer.Option("--rootless", help="Make all files your own. The default unless you are root.")
     ] = False,
     rootless_xattr: Annotated[
         bool, typer.Option("--rootless-xattr", help="Rootless: keep owners in user.rootlesscontainers too.")
@@ -57,46 +57,48 @@ def command(
             help="Mode of DEST. Default: 0700, since others could run the image's setuid files; with rootfs as the image says.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="With tar: replace an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --as tar: replace an existing file.")] = False,
     *,
     shared: Shared,
 ) -> None:
-    """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
+    """Unpack an image. Every layer is verified on the way; if that fails, DEST does not appear."""
     from ocitool.api import arguments
 
-    given = _mode(mode)
+    directory_mode = _mode(mode)
     owners = arguments.ownership(
         form.value, dest, platform=shared.platform, all_platforms=all_platforms, rootless=rootless,
-        rootless_xattr=rootless_xattr, uid_map=uid_map or (), gid_map=gid_map or (), mode=given, force=force,
+        rootless_xattr=rootless_xattr, uid_map=uid_map or (), gid_map=gid_map or (), mode=directory_mode, force=force,
     )  # fmt: skip
-    opened = arguments.file_mode(given, mode or "")
-    with shared.running() as reading:
+    directory_mode = arguments.file_mode(directory_mode, mode or "")
+    with shared.running() as session:
         result: Any
         if form is UnpackForm.layers:
             from ocitool.operations.unpack import store
 
-            what = "store"
+            report = "store"
             result = store.unpack(
-                ref, dest, reading, platform=shared.platform, all_platforms=all_platforms, owners=owners, mode=opened
+                ref, dest, session, platform=shared.platform, all_platforms=all_platforms, owners=owners, mode=directory_mode
             )
         elif form is UnpackForm.tar:
             from ocitool.operations.unpack import flat
 
-            options.apart(dest, shared.report)
-            what = "flat"
-            result = flat.unpack(ref, dest, reading, platform=shared.platform, force=force)
+            options.check_outputs(dest, shared.report)
+            report = "flat"
+            result = flat.unpack(ref, dest, session, platform=shared.platform, force=force)
         else:
             from ocitool.operations.unpack import editable
 
-            what = "unpack"
-            result = editable.unpack(ref, dest, reading, form=form.value, platform=shared.platform, owners=owners, mode=opened)
+            report = "unpack"
+            result = editable.unpack(
+                ref, dest, session, form=form.value, platform=shared.platform, owners=owners, mode=directory_mode
+            )
     if form is UnpackForm.tar and dest == "-" and shared.report is None:
         return
-    shared.show(what, result)
+    shared.show(report, result)
 
 
 def _mode(text: str | None) -> int | None:
-    """Returns the number that octal digits mean, -1 for any other text."""
+    """Returns the value of one to four octal digits, or -1 for any other text."""
     if text is None:
         return None
     return int(text, 8) if 0 < len(text) < 5 and set(text) <= set("01234567") else -1

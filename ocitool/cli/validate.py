@@ -33,7 +33,7 @@ Examples:
   ocitool inspect --raw config image.tar | ocitool validate --as config -
 
 \b
-Exit: 0 no error (warnings are none), 1 for any finding of severity error.
+Exit: 0 if no finding has severity error (warnings do not count), else 1.
 """
 
 
@@ -41,16 +41,16 @@ Exit: 0 no error (warnings are none), 1 for any finding of severity error.
 @with_shared(*OUTPUT, "jobs", "quiet", "no_color", "debug")
 def command(
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Images, or documents with --as.")],
-    as_: Annotated[DocumentKind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
+    as_: Annotated[DocumentKind | None, typer.Option("--as", help="Check a file that holds one document of this kind.")] = None,
     *,
     shared: Shared,
 ) -> None:
     """Check images deeply: schemas, digests, sizes, diff_ids, history, tar rules. Reads and hashes everything."""
     options.once(*refs)
-    with shared._replace(no_cache=True).running() as reading:
+    with shared._replace(no_cache=True).running() as session:
         if as_ is not None:
             results = [validation.validate_document(as_.value, document_file(ref), ref) for ref in refs]
         else:
-            results = [validation.validate(ref, reading.task, reading.registries) for ref in refs]
+            results = [validation.validate(ref, session.task, session.registries) for ref in refs]
     shared.show("validate", results)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)

@@ -1,9 +1,9 @@
-"""`diff`: what changed between two images: layers, files, configuration, and what of it a reviewer should see first.
+"""`diff`: what changed between two images: layers, files, configuration, and what a reviewer should see first.
 
-In the direction of the data: `options` is what is asked, `scope` which paths; `layers` pairs layers, `files` compares
-file systems, `config_changes` documents, `indexes` multi-platform indexes; `alignment` aligns lists for `patches` and
-histories; `notable` and `path_roles` find what a reviewer should see; `rules` is `--fail-on`; `result` holds the
-values.
+In the direction of the data: `options` has the options, `scope` decides which paths are compared; `layers` pairs layers,
+`files` compares file systems, `config_changes` documents, `indexes` multi-platform indexes; `alignment` aligns lists for
+`patches` and histories; `notable` and `path_roles` find what a reviewer should see; `rules` checks `--fail-on`; `result`
+has the types of the result.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ if TYPE_CHECKING:
 __all__ = ["Diff", "DiffOptions", "IndexDiff", "diff", "diff_images", "diff_platforms"]
 
 
-def diff(before: str, after: str, question: DiffOptions, reading: Session, *, platform: str | None = None) -> Diff:
+def diff(before: str, after: str, options: DiffOptions, session: Session, *, platform: str | None = None) -> Diff:
     """Returns the differences of two images. Raises whatever reading raises: an image that cannot be read is never a
     difference."""
     if before == "-" and after == "-":
         raise UsageError("standard input can be one of the two images, not both")
-    question.check()
-    old_side = _side(before, reading)
+    options.check()
+    old_side = _side(before, session)
     old = select.image_of(*old_side, platform)
-    new_side = _side(after, reading)
+    new_side = _side(after, session)
     new = select.image_of(*new_side, platform, like=old.platform)
     wrapped = [side[1].document is not None for side in (old_side, new_side)]
     others: tuple[NotCompared, ...] = ()
@@ -63,66 +63,66 @@ def diff(before: str, after: str, question: DiffOptions, reading: Session, *, pl
     if any(wrapped):
         from ocitool.comparison import indexes
 
-        offered = [indexes.offers(*side, read=False) for side in (old_side, new_side)]
+        offered = [indexes.platform_entries(*side, read=False) for side in (old_side, new_side)]
         others = tuple(indexes.not_compared(offered[0], offered[1], old, new))
         if not all(wrapped) and platform is None:
             index, alone = (before, after) if wrapped[0] else (after, before)
             where = f"{index} is an index of {len(offered[not wrapped[0]])}, {alone} a single image"
-            reading.task.notice("index", f"{where}: what was compared is {masking.stated(old.platform)}")
+            session.task.notice("index", f"{where}: what was compared is {masking.stated(old.platform)}")
         if platform is None and all(wrapped):
             pairs = indexes.counterparts(*offered)
-            changes = tuple(indexes.changes(old_side, new_side, pairs, semantic=question.semantic))
-    scope = PathFilter(question)
-    found = _images(before, after, old, new, question, scope, reading, changes)
-    scope.settle(reading.task)
-    owed = [one for one in others if _is_asked_for(one.platform, platform)] if all(wrapped) else []
+            changes = tuple(indexes.changes(old_side, new_side, pairs, semantic=options.semantic))
+    scope = PathFilter(options)
+    found = _images(before, after, old, new, options, scope, session, changes)
+    scope.check_matches(session.task)
+    unexplained = [one for one in others if _is_selected(one.platform, platform)] if all(wrapped) else []
     return found._replace(
-        identical=found.identical and not owed, images_identical=found.identical, not_compared=others,
-        notices=tuple(reading.task.notices), failures=(*found.failures, *rules.not_compared(question.rules, owed)),
+        identical=found.identical and not unexplained, images_identical=found.identical, not_compared=others,
+        notices=tuple(session.task.notices), failures=(*found.failures, *rules.not_compared(options.rules, unexplained)),
     )  # fmt: skip
 
 
 def diff_images(
-    before: str, after: str, old: Image, new: Image, question: DiffOptions, reading: Session, indexer: Indexer | None = None
+    before: str, after: str, old: Image, new: Image, options: DiffOptions, session: Session, indexer: Indexer | None = None
 ) -> Diff:
-    """Returns the differences of two images that are open. `before`, `after`: what names them in the report; `indexer`: one
-    that may have read some of their layers already. Raises what `diff` raises."""
-    scope = PathFilter(question)
-    found = _images(before, after, old, new, question, scope, reading, indexer=indexer)
-    scope.settle(reading.task)
-    return found._replace(notices=tuple(reading.task.notices))
+    """Returns the differences of two open images. `before`, `after`: their names in the report; `indexer`: an indexer that
+    may have read some of their layers already. Raises what `diff` raises."""
+    scope = PathFilter(options)
+    found = _images(before, after, old, new, options, scope, session, indexer=indexer)
+    scope.check_matches(session.task)
+    return found._replace(notices=tuple(session.task.notices))
 
 
-def _is_asked_for(offered: Platform, asked: str | None) -> bool:
-    """Whether the report must account for this image of an index: always, unless a platform was asked for that it is
-    not exactly for."""
-    if asked is None:
+def _is_selected(platform: Platform, selected: str | None) -> bool:
+    """Returns whether an image of an index that was not compared counts as a difference: without `--platform` always, else
+    only if its platform is exactly the selected one."""
+    if selected is None:
         return True
-    near = rank(parse_platform(asked), offered, strict=True)
+    near = rank(parse_platform(selected), platform, strict=True)
     return near is not None and near.exact
 
 
-def _side(reference: str, reading: Session) -> tuple[Opened, Target]:
-    opened = reading.open(reference, "layers")
+def _side(reference: str, session: Session) -> tuple[Opened, Target]:
+    opened = session.open(reference, "layers")
     return opened, select.sole_target(opened)
 
 
-def diff_platforms(before: str, after: str, question: DiffOptions, reading: Session) -> IndexDiff:
+def diff_platforms(before: str, after: str, options: DiffOptions, session: Session) -> IndexDiff:
     """Returns the differences of each image of either index and its counterpart. Added images are checked by the rules
     of `notable`."""
     from ocitool.comparison import indexes
 
-    question.check()
-    old, new = _side(before, reading), _side(after, reading)
-    pairs = indexes.counterparts(indexes.offers(*old, read=True), indexes.offers(*new, read=True))
-    scope = PathFilter(question)
-    entries = [_platform(before, after, (old[0], a), (new[0], b), question, scope, reading) for a, b in pairs]
-    scope.settle(reading.task)
-    changes = tuple(indexes.changes(old, new, pairs, semantic=question.semantic)) if question.settings else ()
+    options.check()
+    old, new = _side(before, session), _side(after, session)
+    pairs = indexes.counterparts(indexes.platform_entries(*old, read=True), indexes.platform_entries(*new, read=True))
+    scope = PathFilter(options)
+    entries = [_platform(before, after, (old[0], a), (new[0], b), options, scope, session) for a, b in pairs]
+    scope.check_matches(session.task)
+    changes = tuple(indexes.changes(old, new, pairs, semantic=options.semantic)) if options.settings else ()
     identical = not changes and all(_is_same(entry) for entry in entries)
-    failures = tuple(rules.of_indexes(question.rules, entries, changes))
+    failures = tuple(rules.of_indexes(options.rules, entries, changes))
     return IndexDiff(
-        before, after, identical, reading.verify, tuple(entries), changes, tuple(reading.task.notices), failures,
+        before, after, identical, session.verify, tuple(entries), changes, tuple(session.task.notices), failures,
         *(Digest.of(side[1].document.raw) if side[1].document is not None else None for side in (old, new)),
     )  # fmt: skip
 
@@ -138,94 +138,96 @@ def _platform(
     after: str,
     old: tuple[Opened, PlatformEntry | None],
     new: tuple[Opened, PlatformEntry | None],
-    question: DiffOptions,
+    options: DiffOptions,
     scope: PathFilter,
-    reading: Session,
+    session: Session,
 ) -> PlatformDiff:
-    a, b = (_resolved(*side, reference, reading) for side, reference in ((old, before), (new, after)))
+    a, b = (_resolved(*side, reference, session) for side, reference in ((old, before), (new, after)))
     one, other = old[1], new[1]
     if other is None:
         assert one is not None
         return PlatformDiff(one.platform, "removed", None, (), one.digest, None)
     if one is None:
-        came = _new(b, question, scope, reading) if b is not None else ()
+        came = _notable_of_added(b, options, scope, session) if b is not None else ()
         return PlatformDiff(other.platform, "added", None, came, None, other.digest)
     if normalized(one.platform) != normalized(other.platform):
         text = f"{masking.stated(one.platform)} of {before} is compared with {masking.stated(other.platform)} of {after}"
-        reading.task.notice("platform", text)
-    found = _images(before, after, a, b, question, scope, reading) if a is not None and b is not None else None
+        session.task.notice("platform", text)
+    found = _images(before, after, a, b, options, scope, session) if a is not None and b is not None else None
     return PlatformDiff(other.platform, "both", found, (), one.digest, other.digest)
 
 
-def _resolved(opened: Opened, offer: PlatformEntry | None, reference: str, reading: Session) -> Image | None:
+def _resolved(opened: Opened, one: PlatformEntry | None, reference: str, session: Session) -> Image | None:
     """Returns the image of an entry; None, with a notice, if its manifest is missing."""
-    if offer is None or offer.entry is None:
-        return offer and offer.image
-    if offer.entry.present:
-        return select.resolve(opened.source, offer.entry)
-    reading.task.notice("missing", f"{reference}: the manifest for {masking.stated(offer.platform)} is not here")
+    if one is None or one.entry is None:
+        return one and one.image
+    if one.entry.present:
+        return select.resolve(opened.source, one.entry)
+    session.task.notice("missing", f"{reference}: the manifest for {masking.stated(one.platform)} is not here")
     return None
 
 
-def _new(image: Image, question: DiffOptions, scope: PathFilter, reading: Session) -> tuple[Notable, ...]:
-    """Returns what a reviewer should see first of an added image."""
+def _notable_of_added(image: Image, options: DiffOptions, scope: PathFilter, session: Session) -> tuple[Notable, ...]:
+    """Returns what a reviewer should see first of an image that is on the after side only: all of it is new."""
     nothing = image._replace(tags=(), digest=None, manifest=None, config=Config(b"{}", {}), image_id="", layers=())
-    indexer = reading.indexer()
+    indexer = session.indexer()
     compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
-    scope.look(nothing, image, compared.files, indexer)
-    settings = config_changes.changes(nothing, image, reading.task, semantic=False)
+    scope.record_matches(nothing, image, compared.files, indexer)
+    settings = config_changes.changes(nothing, image, session.task, semantic=False)
     found = notable(nothing, image, compared.files, compared.shipped, compared.pairs, settings)
-    return tuple(one for one in found if _asked(one, question, scope))
+    return tuple(one for one in found if _in_scope(one, options, scope))
 
 
 def _images(
-    before: str, after: str, old: Image, new: Image, question: DiffOptions, scope: PathFilter, reading: Session,
+    before: str, after: str, old: Image, new: Image, options: DiffOptions, scope: PathFilter, session: Session,
     index: Sequence[ConfigChange] = (), indexer: Indexer | None = None,
 ) -> Diff:  # fmt: skip
-    """Returns the differences of two images. `index`: differences of the indexes that list them."""
-    indexer = indexer or reading.indexer()
+    """Returns the differences of two images. `index`: differences of the index documents that list them, which are reported
+    too."""
+    indexer = indexer or session.indexer()
     old, new = identified((old, new), indexer)
     _warn_of_claims(old, new, indexer)
-    whole = any(rule.percent for rule in question.rules)
-    compared = compare_images(old, new, indexer, ignore=question.ignored, keep=scope.keep, whole=whole)
-    scope.look(old, new, compared.files, indexer)
-    settings = (*index, *config_changes.changes(old, new, reading.task, semantic=False))
+    whole = any(rule.percent for rule in options.rules)
+    compared = compare_images(old, new, indexer, ignore=options.ignored, keep=scope.keep, whole=whole)
+    scope.record_matches(old, new, compared.files, indexer)
+    settings = (*index, *config_changes.changes(old, new, session.task, semantic=False))
     changes: Sequence[ConfigChange] = ()
-    if question.settings:
-        changes = (*index, *config_changes.changes(old, new, reading.task, semantic=True)) if question.semantic else settings
+    if options.settings:
+        changes = (*index, *config_changes.changes(old, new, session.task, semantic=True)) if options.semantic else settings
     found = notable(old, new, compared.files, compared.shipped, compared.pairs, settings)
-    asked = tuple(one for one in found if _asked(one, question, scope))
+    reported = tuple(one for one in found if _in_scope(one, options, scope))
     summary = _summary(old, new, compared.files)
-    failures = tuple(rules.failures(question.rules, compared.files, changes, asked, summary, compared.before_size))
+    failures = tuple(rules.failures(options.rules, compared.files, changes, reported, summary, compared.before_size))
     return Diff(
         before, after, old, new,
-        identical=_identical(compared, changes, question),
-        verified=reading.verify,
+        identical=_identical(compared, changes, options),
+        verified=session.verify,
         layers=compared.pairs,
         config=tuple(changes),
         files=compared.files,
-        notable=asked,
+        notable=reported,
         failures=failures,
         summary=summary,
-        patches=patches(compared.files, reading.task, secrets=question.secrets) if question.patch else None,
-        notices=tuple(reading.task.notices),
-        paths=question.paths,
-        ignored_paths=question.ignored_paths,
-        settings=question.settings,
+        patches=patches(compared.files, session.task, secrets=options.secrets) if options.patch else None,
+        notices=tuple(session.task.notices),
+        paths=options.paths,
+        ignored_paths=options.ignored_paths,
+        settings=options.settings,
     )  # fmt: skip
 
 
-def _asked(notable: Notable, question: DiffOptions, scope: PathFilter) -> bool:
-    """Whether a notable thing is about what was compared."""
+def _in_scope(notable: Notable, options: DiffOptions, scope: PathFilter) -> bool:
+    """Returns whether a notable change concerns what was compared: a path that was, settings if they were, layers if all
+    files were."""
     if notable.path is not None:
         return scope.keep(notable.path)
-    return question.settings if notable.pointer is not None else not question.paths and not question.ignored_paths
+    return options.settings if notable.pointer is not None else not options.paths and not options.ignored_paths
 
 
-def _identical(compared: ComparedFiles, changes: Sequence[ConfigChange], question: DiffOptions) -> bool:
+def _identical(compared: ComparedFiles, changes: Sequence[ConfigChange], options: DiffOptions) -> bool:
     if compared.files or changes:
         return False
-    return question.semantic or bool(question.paths or question.ignored_paths) or all(pair.same for pair in compared.pairs)
+    return options.semantic or bool(options.paths or options.ignored_paths) or all(pair.same for pair in compared.pairs)
 
 
 def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:
@@ -250,7 +252,7 @@ def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:
 
 
 def _transfer(old: Image, new: Image) -> tuple[int, bool]:
-    """Returns the stored bytes of what the old image does not have: layers, configuration, manifest; and whether they
+    """Returns the stored bytes of what the old image does not have (layers, configuration, manifest), and whether they
     are estimated, because the new image does not state how its layers would be stored in a registry."""
     digests = {layer.digest for layer in old.layers if layer.digest is not None}
     diff_ids = {layer.diff_id for layer in old.layers if layer.diff_id is not None}
@@ -277,13 +279,13 @@ def _transfer(old: Image, new: Image) -> tuple[int, bool]:
 
 
 def _warn_of_claims(old: Image, new: Image, indexer: Indexer) -> None:
-    """Adds a notice for layers that state one diff_id and, both uncompressed, differ in size: one of them must be
-    wrong."""
+    """Adds a notice for two layers, one of each image, that state the same diff_id and, both uncompressed, differ in size:
+    one must be wrong."""
     if indexer.verify:
         return
-    claims = {layer.diff_id: layer for layer in old.layers if layer.diff_id is not None}
+    stated = {layer.diff_id: layer for layer in old.layers if layer.diff_id is not None}
     for layer in new.layers:
-        other = claims.get(layer.diff_id) if layer.diff_id is not None else None
+        other = stated.get(layer.diff_id) if layer.diff_id is not None else None
         if other is None or other.size == layer.size or other.blob is None or layer.blob is None:
             continue
         if other.compression == layer.compression == "none":

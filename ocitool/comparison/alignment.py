@@ -37,7 +37,7 @@ class Alignment(SequenceMatcher[str]):
         self._blocks: list[Match] | None = None
 
     def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
-        """As difflib's. Raises `_TooMany` if it would take too many steps."""
+        """Does what difflib's method does, but raises `_TooMany` if it would take too many steps."""
         ahi = len(self.a) if ahi is None else ahi
         if self._pairs is None:
             found: dict[str, list[int]] = self.b2j  # type: ignore[attr-defined]
@@ -56,6 +56,8 @@ class Alignment(SequenceMatcher[str]):
         return self._blocks
 
     def _by_anchors(self) -> list[Match]:
+        """Returns matching blocks as difflib does: equal lines at both ends of a range, then anchors between, level by
+        level."""
         a, b = self.a, self.b
         found: list[Match] = []
         todo = [(0, len(a), 0, len(b), _LEVELS)]
@@ -75,7 +77,7 @@ class Alignment(SequenceMatcher[str]):
                 continue
             anchors = _anchors(a[i:to_i], b[j:to_j]) if levels else []
             if not anchors and to_i - i + to_j - j > (len(a) + len(b)) * 3 // 4:
-                self.coarse = True  # most of it: difflib has tried that
+                self.coarse = True  # the range is most of the lists, for which difflib took too long already
                 continue
             if not anchors:
                 self._coarsely(i, to_i, j, to_j, found)
@@ -88,7 +90,7 @@ class Alignment(SequenceMatcher[str]):
         return list(_joined(sorted(one for one in found if one.size), len(a), len(b)))
 
     def _coarsely(self, i: int, to_i: int, j: int, to_j: int, found: list[Match]) -> None:
-        """What stands between anchors: aligned as difflib does it while that is quick, else one stands for the other."""
+        """Aligns the lines between anchors with difflib if that is fast enough, else leaves them unmatched."""
         between = Alignment(self.a[i:to_i], self.b[j:to_j], autojunk=False)
         try:
             found += [Match(i + x, j + y, size) for x, y, size in SequenceMatcher.get_matching_blocks(between)]
@@ -97,11 +99,11 @@ class Alignment(SequenceMatcher[str]):
 
 
 class _TooMany(Exception):
-    """difflib would take too many steps."""
+    """Raised if difflib would take too many steps."""
 
 
 def _anchors(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
-    """Places of lines that stand once in each, the most that have the same order in both."""
+    """Returns the positions of lines that occur once in each list: the longest sequence that has the same order in both."""
     once = Counter(b)
     place = {line: j for j, line in enumerate(b) if once[line] == 1}
     counted = Counter(a)

@@ -16,10 +16,10 @@ from ocitool.task import Task
 
 DocumentName = Literal["config", "manifest", "index"]
 BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
-"""Pointers to what docker's classic builder records for itself; it does not affect containers."""
+"""Pointers to fields in which docker's classic builder records its own data; they do not affect containers."""
 
 _NAMED = ("/config/Labels/", "/config/ExposedPorts/", "/config/Volumes/", "/annotations/")
-"""Pointers to objects whose keys are names that the image chooses."""
+"""Pointers to objects whose keys are free names."""
 
 _INPUT_HASH = pattern(r"\b[0-9a-f]{64}\b")
 
@@ -45,7 +45,7 @@ def changes(before: Image, after: Image, task: Task, *, semantic: bool) -> tuple
 
 
 def _unwritten(change: ConfigChange) -> bool:
-    """Whether a field is only written empty on one side and left out on the other. A named member (a port) is present
+    """Returns whether a field is empty on one side and left out on the other. A member with a free name (a port) is present
     by its name alone: its value is always `{}`."""
     own = change.key is not None or change.pointer.startswith(_NAMED)
     return not own and _empty(change.before) and _empty(change.after)
@@ -110,7 +110,7 @@ def _values(
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two values are equal as JSON: 1 is not true, and null equals empty lists and objects."""
+    """Returns whether two values are equal as JSON: 1 does not equal true, and null equals empty lists and objects."""
     if a in (None, [], {}) and b in (None, [], {}):
         return not isinstance(a, bool) and not isinstance(b, bool)
     if isinstance(a, bool) != isinstance(b, bool):
@@ -131,7 +131,7 @@ def _is_env(value: Any) -> bool:
 
 
 def _env(document: DocumentName, pointer: str, a: list[str], b: list[str]) -> Iterator[ConfigChange]:
-    """Yields differences of variables by name. A name that is set several times has a list of values, since readers
+    """Yields differences of variables by name. The value of a name that is set several times is a list, since readers
     disagree: glibc takes the first, most shells and runtimes the last. The pointer is that of the last."""
     before, after = _variables(a), _variables(b)
     for name in sorted(before.keys() | after.keys()):
@@ -152,7 +152,10 @@ def _variables(items: list[str]) -> dict[str, tuple[int, Any]]:
     for place, item in enumerate(items):
         name, equals, value = item.partition("=")
         found.setdefault(name, []).append((place, value if equals else None))
-    return {name: (of[-1][0], [value for _, value in of] if len(of) > 1 else of[0][1]) for name, of in found.items()}
+    return {
+        name: (entries[-1][0], [value for _, value in entries] if len(entries) > 1 else entries[0][1])
+        for name, entries in found.items()
+    }
 
 
 def _history(a: Any, b: Any, coarse: Callable[[], None]) -> Iterator[ConfigChange]:
@@ -183,6 +186,8 @@ def _history(a: Any, b: Any, coarse: Callable[[], None]) -> Iterator[ConfigChang
 
 
 def _line(item: Any) -> str:
+    """Returns a history entry as a line for the alignment: entries are paired if instruction and `empty_layer` are
+    equal."""
     if not isinstance(item, dict):
         return repr(item)
     return repr((item.get("created_by"), item.get("empty_layer") is True))

@@ -26,7 +26,7 @@ _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.MET
 
 
 class ShippedFile(NamedTuple):
-    """A file that `layer` of the after image deletes or overwrites, and that a lower layer, `holder`, still has. `top`:
+    """A file that `layer` of the after image deletes or overwrites, though a lower layer, `holder`, still ships it. `top`:
     the top-most path that was removed with it; `size`: bytes of its content."""
 
     path: bytes
@@ -38,8 +38,8 @@ class ShippedFile(NamedTuple):
 
 
 class ComparedFiles(NamedTuple):
-    """The differences. `shipped`: files that are deleted now, or overwritten to remove their content, and were not in
-    the before image. `before_size`: bytes of all its visible files, if asked for."""
+    """The differences. `shipped`: files that the after image deletes, or overwrites to remove their content, and the before
+    image did not. `before_size`: bytes of all visible files of the before image, None unless requested."""
 
     pairs: tuple[LayerPair, ...]
     files: tuple[FileChange, ...]
@@ -50,8 +50,8 @@ class ComparedFiles(NamedTuple):
 def compare_images(
     before: Image, after: Image, indexer: Indexer, *, ignore: Collection[str], keep: Callable[[bytes], bool], whole: bool
 ) -> ComparedFiles:
-    """Returns the differences of two images' layers and files. `keep`: whether a path is wanted. `whole`: compute the
-    total size of the trees, whatever it costs."""
+    """Returns the differences of two images' layers and files. `keep(path)`: whether a path is compared. `whole`: compute
+    `before_size`, for which all layers of the before image must be indexed."""
     known = {layer_identity(layer) for layer in before.layers} & {layer_identity(layer) for layer in after.layers} - {None}
     base = common_base(before, after)
     verify = indexer.verify
@@ -108,7 +108,7 @@ def _roles(indexes: list[LayerIndex]) -> set[tuple[bytes, int]]:
 
 
 class _Sides:
-    """The two trees, and the layers of each."""
+    """The two merged trees and their layer indexes: all layers, or only those above the common base (`missing_base`)."""
 
     def __init__(
         self, before: Image, after: Image, a: list[LayerIndex], b: list[LayerIndex], base: int, indexer: Indexer, *,
@@ -124,13 +124,14 @@ class _Sides:
         self._a, self._b = list(a), list(b)
         self._linked = self.before.has_links or self.after.has_links
         self._all_names: dict[tuple[int, int], tuple[bytes, ...]] = {}
-        self._same_names: dict[tuple[int, int], bool] = {}  # of two files, which all of their names ask for
+        self._same_names: dict[tuple[int, int], bool] = {}  # cached, since each name of a file asks
 
     def _note(self, event: HiddenFile) -> None:
         if event.replaced is not None:
             self._overwritten.add(event.path)
 
     def shipped(self) -> Iterator[ShippedFile]:
+        """Yields the files that new layers hide and lower layers still ship, unless the before image hid them as well."""
         known = {layer_identity(layer) for layer in self._images[0].layers}
         layers = self._images[1].layers[self.base :]
         for event in self.hidden:
@@ -141,20 +142,22 @@ class _Sides:
             if event.replaced is None:
                 was = self.before.remover(event.path) is not None
             else:
-                was = event.path in self._overwritten or not self._blanks(event)
+                was = event.path in self._overwritten or not self._removes_content(event)
             if not was:
                 holder = layers[self.after.layer(inode)]
                 top = self.after.removed_directory(event.path, event.by) if event.replaced is None else event.path
                 yield ShippedFile(event.path, index.sizes[row], layers[event.by], holder, top, event.replaced is not None)
 
-    def _blanks(self, event: HiddenFile) -> bool:
-        """Whether a file is overwritten to remove its content: a secret by anything, any file by an empty one."""
+    def _removes_content(self, event: HiddenFile) -> bool:
+        """Returns whether a file was overwritten to remove its content: a secret by any file, other files by an empty
+        one."""
         assert event.replaced is not None
         inode = self.after.inode(event.replaced)
         index, row = self._b[self.after.layer(inode)], self.after.row(inode)
         return (index.kinds[row] == _FILE and not index.sizes[row]) or secret_path(event.path)
 
     def size(self, tree: Tree) -> int:
+        """Returns the bytes of all visible files of a tree; a file with several names counts once."""
         seen: set[int] = set()
         total = 0
         for _, node in tree.walk():
@@ -171,7 +174,7 @@ class _Sides:
         return total
 
     def complete(self, keep: Callable[[bytes], bool]) -> None:
-        """Hashes contents if only they can tell a difference: files of one path and size on both sides."""
+        """Hashes contents that have to be compared: those of files with the same path and size on both sides."""
         if all(index.hashed == "all" for index in (*self._a, *self._b)):
             return
         below, above = rows_to_hash(self.before, self.after, times=False, keep=keep)
@@ -195,8 +198,8 @@ class _Sides:
         ignore: Collection[str],
         keep: Callable[[bytes], bool],
     ) -> Iterator[FileChange]:
-        """Yields the changes in the order of paths. `heirs`: the layer of the after image that corresponds to a changed
-        layer of the before image."""
+        """Yields the changes in the order of paths. `known`: identities of layers that both images have. `heirs`: by number
+        of a layer of the before image, the corresponding layer of the after image."""
         for path, x, y in walk_both(self.before, self.after):
             if not keep(path):
                 continue
@@ -217,11 +220,11 @@ class _Sides:
     def _cause(
         self, path: bytes, x: Node | None, y: Node | None, known: Collection[str | None], heirs: Mapping[int, Layer]
     ) -> Layer | None:
-        """Returns the layer that made what is there now (for a directory that no layer lists, the first with something
-        in it), or removed what was there.
+        """Returns the layer that made the path in the after image (for a directory that no layer lists, the first layer
+        with a path in it), or that removed it.
 
-        If that is a shared layer, or there is none, it is the layer that corresponds to the before image's; None if
-        there is none.
+        If that is a layer of both images, or none, returns the layer that corresponds to the one that made it in the before
+        image, or None.
         """
         images, base = self._images, self.base
         number = self.after.remover(path) if y is None else layer_of(y)
@@ -232,6 +235,7 @@ class _Sides:
         return None if was is None else heirs.get(base + was)
 
     def _fields(self, x: Node, y: Node, ignore: Collection[str]) -> tuple[str, ...]:
+        """Returns the fields in which two nodes differ; `type` alone if they are of different types."""
         r, s = ref_of(x), ref_of(y)
         p, q = self.before.inode(r), self.after.inode(s)
         found: tuple[str, ...] = ()
@@ -258,7 +262,7 @@ class _Sides:
         return self._side(0, x, y), self._side(1, y, x)
 
     def _size_of(self, which: int, node: Node | None) -> int | None:
-        """Returns the size of a node that is a file; else None."""
+        """Returns the size of a regular file, None for any other node."""
         if node is None or isinstance(node, Directory):
             return None
         tree = (self.before, self.after)[which]
@@ -269,7 +273,7 @@ class _Sides:
         return index.sizes[row] if index.kinds[row] == _FILE else None
 
     def _names(self, which: int, ref: int) -> tuple[bytes, ...]:
-        """Returns all names of a file with several: one shared tuple for all of them."""
+        """Returns all names of a file with several, else an empty tuple. All names of a file share one tuple."""
         tree = (self.before, self.after)[which]
         found = tree.links(ref)
         if not found:

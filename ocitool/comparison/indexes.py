@@ -21,11 +21,11 @@ from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, wit
 from ocitool.transports.opening import Opened
 
 _OF_CONTENT = {"digest", "size", "mediaType", "data", "urls"}
-"""Members of a descriptor that say what the manifest is, which is compared itself."""
+"""Members of a descriptor that follow from the manifest, which is compared itself."""
 
 
 class PlatformEntry(NamedTuple):
-    """An image of one side: `entry` of an index, or the only one."""
+    """An image of one side: of an `entry` of an index, or the single `image` that a reference names."""
 
     platform: Platform
     digest: Digest | None
@@ -36,22 +36,25 @@ class PlatformEntry(NamedTuple):
 Counterparts = Sequence[tuple[PlatformEntry | None, PlatformEntry | None]]
 
 
-def offers(opened: Opened, target: Target, *, read: bool) -> list[PlatformEntry]:
-    """The images of a target, in its order. Without `read`, nothing is asked of a registry that its index does not say."""
+def platform_entries(opened: Opened, target: Target, *, read: bool) -> list[PlatformEntry]:
+    """Returns the images of a target in its order. Without `read`, nothing but the index is requested from a registry."""
     source = opened.source
     if target.image is not None:
         return [PlatformEntry(target.image.platform, target.image.digest, None, target.image)]
     if read or not source.remote:
         return [PlatformEntry(platform, one.descriptor.digest, one, None) for platform, one in select.platforms(source, target)]
-    said = [(one, one.descriptor) for one in target.entries if one.stated_kind == "image"]
-    return [PlatformEntry(at.platform or Platform(None, None, None), at.digest, one, None) for one, at in said]
+    return [
+        PlatformEntry(one.descriptor.platform or Platform(None, None, None), one.descriptor.digest, one, None)
+        for one in target.entries
+        if one.stated_kind == "image"
+    ]
 
 
 def counterparts(
     before: Sequence[PlatformEntry], after: Sequence[PlatformEntry]
 ) -> list[tuple[PlatformEntry | None, PlatformEntry | None]]:
-    """Returns each image of either side once, with its counterpart: those of the before side in order, then the added
-    ones."""
+    """Returns pairs of counterparts in which each image of either side occurs once: those of the before side in order, then
+    the added ones. The other half of a pair is None if there is no counterpart."""
     partner: dict[int, int] = {}
     free = dict(enumerate(after))
     for key in _KEYS:
@@ -84,13 +87,15 @@ _KEYS: tuple[Callable[[PlatformEntry], Hashable], ...] = (
     lambda offer: normalized(offer.platform),
     _of_build,
 )
-"""Keys that make two images counterparts, the strictest first. The last one pairs builds of Windows, which change monthly."""
+"""Images with an equal key are counterparts; the strictest key is tried first. The last one pairs Windows builds, which
+change monthly."""
 
 
 def not_compared(
     before: Sequence[PlatformEntry], after: Sequence[PlatformEntry], old: Image, new: Image
 ) -> Iterator[NotCompared]:
-    """Yields differences besides the two compared images, by the digests that the indexes state."""
+    """Yields images of two indexes, other than the two compared ones, whose stated digests differ from their
+    counterparts'."""
     for a, b in counterparts(_without(before, old), _without(after, new)):
         one, other = a and a.digest, b and b.digest
         if a is None and b is not None:
@@ -101,16 +106,16 @@ def not_compared(
             yield NotCompared(b.platform, "changed", one, other)
 
 
-def _without(offered: Sequence[PlatformEntry], image: Image) -> list[PlatformEntry]:
-    place = next((n for n, offer in enumerate(offered) if offer.digest == image.digest), None)
-    return [offer for n, offer in enumerate(offered) if n != place]
+def _without(entries: Sequence[PlatformEntry], image: Image) -> list[PlatformEntry]:
+    position = next((n for n, entry in enumerate(entries) if entry.digest == image.digest), None)
+    return [entry for n, entry in enumerate(entries) if n != position]
 
 
 def changes(
     before: tuple[Opened, Target], after: tuple[Opened, Target], pairs: Counterparts, *, semantic: bool
 ) -> Iterator[ConfigChange]:
-    """Yields differences of two index documents, apart from the manifests they list. Positions are those of the
-    entries, nested indexes replaced by theirs. Names are left out, and attestations of images that changed."""
+    """Yields differences of two index documents, apart from the manifests they list. Positions count all entries, with
+    nested indexes replaced by their entries. Names, and attestations of images that changed, are left out."""
     (old_opened, old), (new_opened, new) = before, after
     if old.document is None or new.document is None:
         return
@@ -136,19 +141,20 @@ def changes(
 
 
 def _rest(old: Target, new: Target, pairs: Counterparts) -> Iterator[ConfigChange]:
-    """Yields differences of what the indexes list besides images: attestations and artifacts."""
-    of: list[dict[str, int]] = [{}, {}]
-    lone = set()
+    """Yields differences of the entries that are not images: attestations and artifacts."""
+    pair_of: list[dict[str, int]] = [{}, {}]
+    """For each side, the number of the pair by the digest of its image."""
+    one_sided = set()
     for number, pair in enumerate(pairs):
         if None in pair:
-            lone.add(number)
-        for subjects, offer in zip(of, pair, strict=True):
+            one_sided.add(number)
+        for subjects, offer in zip(pair_of, pair, strict=True):
             if offer is not None:
                 subjects.setdefault(str(offer.digest), number)
     images = {id(offer.entry) for pair in pairs for offer in pair if offer is not None}
-    a, b = (_grouped(target, images, subjects) for target, subjects in zip((old, new), of, strict=True))
+    a, b = (_grouped(target, images, subjects) for target, subjects in zip((old, new), pair_of, strict=True))
     for key in dict.fromkeys((*a, *b)):
-        if key in lone:
+        if key in one_sided:
             continue  # it was added or removed with its image
         mine, theirs = a.get(key, []), b.get(key, [])
         for (_, one), (place, other) in zip(mine, theirs, strict=False):

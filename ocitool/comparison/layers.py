@@ -18,8 +18,8 @@ from ocitool.trees.indexing import Indexer
 
 
 def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, int]]:
-    """Returns the positions of equal layers, increasing on both sides: the common base, then the next equal layers in
-    order."""
+    """Returns pairs of positions of equal layers, increasing on both sides: each layer of the after image is paired with
+    the next equal layer of the before image, if there is one."""
     places: dict[str, list[int]] = {}
     for position, layer in enumerate(before):
         known = layer_identity(layer)
@@ -40,10 +40,11 @@ def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, i
 
 def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int, LayerIndex],
          after_indexes: dict[int, LayerIndex]) -> tuple[LayerPair, ...]:  # fmt: skip
-    """Returns all layers of both images, in the order of the after image; removed layers at their old place.
+    """Returns the pairs of all layers of both images in the order of the after image; removed layers are at their old
+    place.
 
-    The dictionaries hold the indexes of all layers that are not shared, by number; contents that had to be hashed are
-    put into them.
+    The dictionaries have the indexes of all layers that are not shared, by number. An index in which contents had to be
+    hashed is replaced in them.
     """
     anchors = [*shared(before.layers, after.layers), (len(before.layers), len(after.layers))]
     pairs: list[LayerPair] = []
@@ -57,26 +58,28 @@ def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int
 
 
 def _shared(a: Layer, b: Layer) -> LayerPair:
-    """Returns a pair of equal layers; with a reason if they are stored differently (other digests)."""
+    """Returns the pair of two equal layers, with a reason if they are stored differently (digests differ)."""
     if a.digest is None or b.digest is None or a.digest == b.digest:
         return LayerPair("shared", a, b)
     codecs = (a.compression or "?", b.compression or "?")
     return LayerPair("shared", a, b, f"stored as {codecs[1]}, was {codecs[0]}" if codecs[0] != codecs[1] else "stored anew")
 
 
-_TRIES = 20_000
-"""Most pairs of layers that are compared: enough for two images with as many layers as engines allow."""
+_MAX_TRIES = 20_000
+"""Most pairs of layers that are compared entry by entry: enough for two images with as many layers as engines allow."""
 
 
 def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, before_indexes: dict[int, LayerIndex],
          after_indexes: dict[int, LayerIndex]) -> list[LayerPair]:  # fmt: skip
+    """Returns the pairs of the layers between two shared ones: by equal entries, then by instruction, else added or
+    removed."""
     partner: dict[int, tuple[int, bool]] = {}
     last = -1
     if before and after:
         shapes: dict[object, list[int]] = {}
         for i, layer in enumerate(before):
             shapes.setdefault(order_free_hash(before_indexes[layer.number]), []).append(i)
-        tries = _TRIES
+        tries = _MAX_TRIES
         for j, layer in enumerate(after):
             alike = shapes.get(order_free_hash(after_indexes[layer.number]), [])
             for i in islice(alike, bisect_right(alike, last), None):
@@ -102,10 +105,10 @@ def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, befo
 
 
 def _by_instruction(before: Sequence[Layer], after: Sequence[Layer], partner: dict[int, tuple[int, bool]]) -> None:
-    """Pairs layers between existing pairs, in order: by equal instructions, and layers that both have none."""
-    said: dict[object, list[int]] = {}
+    """Adds pairs with equal instructions, or without any, to `partner`, in an order that fits the pairs that it has."""
+    places: dict[object, list[int]] = {}
     for i, layer in enumerate(before):
-        said.setdefault(instruction(layer.created_by), []).append(i)
+        places.setdefault(instruction(layer.created_by), []).append(i)
     highs, high = [0] * len(after), len(before)
     for j in range(len(after) - 1, -1, -1):
         highs[j] = high
@@ -115,7 +118,7 @@ def _by_instruction(before: Sequence[Layer], after: Sequence[Layer], partner: di
         if j in partner:
             low = partner[j][0] + 1
             continue
-        same = said.get(instruction(layer.created_by), [])
+        same = places.get(instruction(layer.created_by), [])
         at = bisect_left(same, low)
         if at < len(same) and same[at] < highs[j]:
             partner[j] = (same[at], False)
@@ -124,6 +127,8 @@ def _by_instruction(before: Sequence[Layer], after: Sequence[Layer], partner: di
 
 def _equal(a: Layer, b: Layer, indexer: Indexer, before_indexes: dict[int, LayerIndex],
            after_indexes: dict[int, LayerIndex]) -> bool:  # fmt: skip
+    """Returns whether two layers have equal entries but for modification times; contents are hashed only if all else is
+    equal."""
     before, after = before_indexes[a.number], after_indexes[b.number]
     if compare(before, after, ("mtime", "content")):
         return False
@@ -134,7 +139,7 @@ def _equal(a: Layer, b: Layer, indexer: Indexer, before_indexes: dict[int, Layer
 
 
 def _explained(pairs: Sequence[LayerPair], before: Image, after: Image) -> list[LayerPair]:
-    """Returns the pairs with reasons, as a build cache works: the first layer that differs causes the rebuild of all
+    """Returns the pairs with reasons, by the logic of a build cache: the first layer that differs causes the rebuild of all
     later ones."""
     found: list[LayerPair] = []
     cause: Layer | None = None

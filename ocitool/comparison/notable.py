@@ -1,4 +1,4 @@
-"""What a reviewer should see first (`notable`): rules about files, settings and layers."""
+"""Finds what a reviewer should see first (`notable`), by rules about files, settings and layers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ RULES = {
     "user-root": "`USER` is root now",
     "loader": "what decides which code programs load: `LD_PRELOAD`, `PYTHONPATH`, `NODE_OPTIONS` and the like, "
     "`/etc/ld.so.preload`, `sitecustomize.py`; a changed `PATH` or `ld.so.conf` is a `change`",
-    "interpreter": "`/bin/sh`, `python3`, `/lib64` and the like lead elsewhere; another version of the same name is a `change`",
+    "interpreter": "`/bin/sh`, `python3`, `/lib64` or the like links to another target; another version of it is a `change`",
     "command": "`Entrypoint`, `Cmd`, `Shell`, `Healthcheck` or `OnBuild` changed",
     "accounts": "`passwd`, `group`, `sudoers`, PAM or `authorized_keys` changed; `shadow` is a `change`",
-    "cron": "a command that runs by time is new or changed",
+    "cron": "a scheduled command is new or changed",
     "trust": "certificates or keys of signers were added or changed; the system's bundle of authorities is a `change`",
     "acl": "an access control list is new or changed",
     "world-writable": "every user may write a file, or a directory without sticky bit",
@@ -47,7 +47,7 @@ def notable(
     before: Image, after: Image, files: Sequence[FileChange], shipped: Sequence[ShippedFile], pairs: Sequence[LayerPair],
     settings: Sequence[ConfigChange],
 ) -> Iterator[Notable]:  # fmt: skip
-    """Yields what a reviewer should see first. `settings`: all changes of the documents, including the history's."""
+    """Yields what a reviewer should see first. `settings`: all changes of the documents, including those of the history."""
     named: dict[int, path_roles.PathRole | None] = {}
     for change in files:
         if change.after is not None and not change.only_mtime:
@@ -71,9 +71,10 @@ def notable(
 
 
 def _of_file(change: FileChange, after: Side, named: dict[int, path_roles.PathRole | None]) -> Iterator[Notable]:
-    """Yields notable things of one file. A rule applies to what is new, and to an old file whose meaning changed.
+    """Yields what is notable about one file: a rule applies to a new file, and to an old one that changed in what the rule
+    is about.
 
-    `named`: the role found for the names of a file with several, which share it.
+    `named`: a cache of the role of files with several names, which all have the same role.
     """
     entry = after.entry
     before = change.before.entry if change.before is not None and change.before.entry.kind == entry.kind else None
@@ -94,11 +95,11 @@ def _of_file(change: FileChange, after: Side, named: dict[int, path_roles.PathRo
         old = change.before.entry
         if (entry.kind, entry.link) != (old.kind, old.link):
             another = path_roles.version(path, old.link) and path_roles.version(path, entry.link)
-            text = f"is {_led(entry)} now, was {_led(old)}"
+            text = f"is {_described(entry)} now, was {_described(old)}"
             yield Notable("interpreter", path, None, layer, text, "change" if another else "danger")
 
 
-def _led(entry: Entry) -> str:
+def _described(entry: Entry) -> str:
     if entry.kind != Kind.SYMLINK:
         return f"a {entry.kind.name.lower()}"
     return "a link to " + entry.link.decode("utf-8", "backslashreplace")
@@ -144,6 +145,8 @@ def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tup
 
 
 def _of_bits(before: Entry | None, entry: Entry, content: bool, opened: int) -> Iterator[tuple[str, str]]:
+    """Yields what is notable about setuid and setgid bits. `content`: it changed. `opened`: mode bits for access that are
+    new."""
     kept = 0 if before is None else before.mode & entry.mode & 0o6000
     both = kept == 0o6000
     for rule, bit, field in (("setuid", 0o4000, "uid"), ("setgid", 0o2000, "gid")):
@@ -160,7 +163,7 @@ def _of_bits(before: Entry | None, entry: Entry, content: bool, opened: int) -> 
 
 
 def _owners(before: Entry, entry: Entry) -> str:
-    """Returns the owners of both sides, user and group, if they differ, else an empty text."""
+    """Returns user and group before and after if they differ, else an empty string."""
     if (before.uid, before.gid) == (entry.uid, entry.gid):
         return ""
     return f"{before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
@@ -206,7 +209,7 @@ def _command(settings: Mapping[str, object], name: str) -> object:
 
 
 def _is_root(user: str) -> bool:
-    """Whether a `USER` is root, whatever its group: `0`, `root:app` and an empty text are."""
+    """Returns whether a `USER` is root, with any group: `0`, `root:app` and an empty string are."""
     name = user.partition(":")[0]
     return name == "root" or not name.strip("0")
 

@@ -10,31 +10,32 @@ from ocitool.trees.compare import FIELDS
 
 
 class DiffOptions(NamedTuple):
-    """What to compare. `paths`: globs of the files to compare, all without them. `ignored_paths`: globs of files to
-    leave out. `semantic`: times, layer boundaries and compression are ignored. `allow_no_match`: a glob may match
-    nothing."""
+    """What to compare. `ignore`: fields of files to ignore. `semantic`: ignore times, layer boundaries and compression.
+    `paths`: globs of the files to compare, empty for all. `ignored_paths`: globs of files to leave out. `patch`: make
+    patches of text files. `allow_no_match`: a glob may match nothing."""
 
     ignore: tuple[str, ...] = ()
     semantic: bool = False
     paths: tuple[str, ...] = ()
     patch: bool = False
     secrets: bool = False
-    """Whether patches show files that look secret."""
+    """Show files that look secret in patches."""
     rules: tuple[rules.FailRule, ...] = ()
     ignored_paths: tuple[str, ...] = ()
     allow_no_match: bool = False
 
     def check(self) -> None:
-        """Raises `UsageError` for a field that files do not have."""
+        """Raises `UsageError` for an unknown field in `ignore`."""
         for field in self.ignore:
             if field not in FIELDS:
-                raise UsageError(f"files have no field {field}", hint=", ".join(FIELDS))
+                raise UsageError(f"--ignore {field}: invalid field of a file", hint="one of " + ", ".join(FIELDS))
 
     @property
     def ignored(self) -> frozenset[str]:
+        """The fields of files to ignore, with what `semantic` adds."""
         return frozenset(self.ignore) | ({"mtime"} if self.semantic else frozenset())
 
     @property
     def settings(self) -> bool:
-        """Whether the configuration is compared: not if only some files are asked for, unless a rule is about it."""
+        """Whether the configuration is compared: not with `--path`, unless a rule of `--fail-on` is about it."""
         return not self.paths or any(rule.what == "config" for rule in self.rules)

@@ -18,13 +18,13 @@ LARGEST = 256 << 10
 """Most bytes of a file for which a patch is made."""
 
 _LINES = 4_000
-"""Most lines of one side."""
+"""Most lines of a file for which a patch is made."""
 
 _TELLING = 8
-"""Bytes from which on equal contents are no accident."""
+"""Fewest bytes for which equal contents of two files are not taken for a coincidence."""
 
 _BATCH = 256
-"""Most files whose contents are held at once."""
+"""Most files whose contents are in memory at once."""
 
 
 def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -> tuple[Patch, ...]:
@@ -65,7 +65,7 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
 
 
 def _hashes(changes: Sequence[FileChange], task: Task) -> Iterator[bytes]:
-    """Of the contents of both sides, but for those so short that another file may have them too."""
+    """Yields the hashes of the contents of both sides, without those so short that unrelated files may have them too."""
     for start in range(0, len(changes), _BATCH):
         sides = [side for change in changes[start : start + _BATCH] for side in (change.before, change.after)]
         yield from (_hash(content) for content in _read(sides, task) if len(content) >= _TELLING)
@@ -76,7 +76,7 @@ def _hash(content: bytes) -> bytes:
 
 
 def _secret(change: FileChange, looked: dict[int, bool]) -> bool:
-    """Whether any name of a file is one that secrets have. `looked`: what was found of the names that several files share."""
+    """Returns whether any name of a file looks secret. `looked`: a cache for files with several names."""
     if secret_path(change.path):
         return True
     for side in (change.before, change.after):
@@ -101,7 +101,7 @@ def _small(change: FileChange) -> bool:
 
 
 def _read(sides: Sequence[Side | None], task: Task) -> Iterator[bytes]:
-    """The contents in the order of `sides`; nothing for a side that is no file."""
+    """Returns the contents in the order of `sides`; empty for a side that is not a file."""
     found = [b""] * len(sides)
     for position, content in contents([_file(side) for side in sides], task):
         found[position] = content
@@ -115,7 +115,8 @@ def _file(side: Side | None) -> tuple[Layer, Entry] | None:
 
 
 def _patch(path: bytes, before: bytes, after: bytes) -> tuple[str | None, bool]:
-    """None where a side is not text or has too many lines; and whether lines that did not change may show as changed."""
+    """Returns the patch, None if a side is not text or has too many lines; and whether unchanged lines may show as
+    changed."""
     if b"\0" in before or b"\0" in after or max(before.count(b"\n"), after.count(b"\n")) > _LINES:
         return None, False
     try:
@@ -128,7 +129,7 @@ def _patch(path: bytes, before: bytes, after: bytes) -> tuple[str | None, bool]:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines by line feed alone; a missing one at the end shows as git shows it."""
+    """Splits text into lines at line feeds only; a missing one at the end is shown as git shows it."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()

@@ -1,4 +1,4 @@
-"""Paths and variables that decide on permissions, and on which code runs: the tables behind the rules of `notable`."""
+"""Tables of paths and variables that decide on permissions and on the code that runs, for the rules of `notable`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ocitool.patterns import byte_pattern
 
 
 class PathRole(NamedTuple):
-    """What a file of this path is, for a rule."""
+    """The meaning of a file at a path: the rule it is reported under, the text and the severity."""
 
     rule: str
     text: str
@@ -47,11 +47,12 @@ _CALLED = frozenset(
     b"authorized_keys authorized_keys2 rc environment .rhosts .shosts sitecustomize.py usercustomize.py cacerts cacert.pem "
     b"config hgrc wc.db".split()
 )
-"""All that `_PLACES` can match: most paths are told by one look at them."""
+"""Directories and file names of all paths that `_PLACES` can match: they rule out most paths without a regular
+expression."""
 
 
 def rule(path: bytes) -> PathRole | None:
-    """What stands at a path."""
+    """Returns the role of a path, or None."""
     if path.startswith(_BELOW) or path.rpartition(b"/")[2] in _CALLED:
         for pattern, place in _PLACES:
             if pattern.fullmatch(path):
@@ -71,7 +72,7 @@ LOADER_VARIABLES: dict[str, Severity] = {
     **dict.fromkeys(_VARIABLES.split(), "danger"),
     "PATH": "change",
 }
-"""Variables that decide which code programs load, or whom they trust."""
+"""Environment variables that decide which code programs load, or which certificates they trust."""
 
 _NAMES = frozenset(
     b"sh bash dash ash ksh zsh busybox env sudo su login python python2 python3 perl ruby node nodejs php java tini dumb-init "
@@ -83,12 +84,12 @@ _LINKER = byte_pattern(rb"(?:usr/)?lib(?:32|64|x32)?/(?:[^/]+/)?(?:ld-linux[^/]*
 
 
 def interpreter(path: bytes) -> bool:
-    """Whether a link of this path decides what runs scripts or programs."""
+    """Returns whether a link at this path decides what runs scripts or programs."""
     directory, _, name = path.rpartition(b"/")
     return (directory in _DIRECTORIES and name in _NAMES) or path in _ROOTS or _LINKER.fullmatch(path) is not None
 
 
 def version(path: bytes, target: bytes) -> bool:
-    """Whether a link leads to another version of its own beside it, as python3 to python3.12 does."""
+    """Returns whether a link leads to a version of itself in the same directory, as python3 to python3.12 does."""
     name = path.rpartition(b"/")[2]
     return target.startswith(name) and b"/" not in target and not target[len(name) :].strip(b"0123456789.-")

@@ -1,4 +1,4 @@
-"""What `diff` finds, as values."""
+"""The types of the result of `diff`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ChangeKind = Literal["added", "removed", "modified", "type", "metadata"]
 
 
 class LayerPair(NamedTuple):
-    """Two corresponding layers, or one alone. `cause`: the layer of the after image whose change caused the rebuild of
-    this one."""
+    """Two corresponding layers, or a layer without counterpart. `reason`: why the status is not plain `shared`. `cause`:
+    the layer of the after image whose change caused the rebuild of this one."""
 
     status: Status
     before: Layer | None
@@ -29,13 +29,13 @@ class LayerPair(NamedTuple):
 
     @property
     def same(self) -> bool:
-        """Whether the layers are equal and stored alike."""
+        """Whether the layers are equal and stored with the same bytes."""
         return self.status == "shared" and self.reason is None
 
 
 class ConfigChange(NamedTuple):
-    """A difference of documents. `pointer`: RFC 6901, into the after document (for a removed value the before one).
-    `key`: the name of an environment variable."""
+    """A difference of documents. `pointer`: a JSON pointer (RFC 6901) into the after document, for a removed value into the
+    before document. `key`: the name of an environment variable."""
 
     document: Literal["config", "manifest", "index"]
     pointer: str
@@ -55,8 +55,8 @@ class ConfigChange(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One side of a path. `content`: SHA-256 of a file, None where it was not needed; `links`: all its names, if several;
-    `holder`: the layer that holds the content."""
+    """A path on one side. `content`: the SHA-256 of a file, None if it was not needed; `links`: all names of a file that
+    has several; `holder`: the layer that has the content."""
 
     entry: Entry
     content: bytes | None
@@ -81,6 +81,7 @@ class FileChange(NamedTuple):
 
     @property
     def size_delta(self) -> int:
+        """Bytes by which the file grew."""
         return file_size(self.after) - file_size(self.before)
 
     @property
@@ -92,6 +93,7 @@ class FileChange(NamedTuple):
 
     @property
     def only_mtime(self) -> bool:
+        """Whether nothing but the modification time changed."""
         return self.fields == ("mtime",)
 
 
@@ -103,12 +105,12 @@ def file_size(side: Side | None) -> int:
 
 
 Severity = Literal["danger", "change", "cost"]
-"""`danger`: what `--fail-on notable` is about. `change`: what an ordinary update brings too. `cost`: bytes and time alone."""
+"""`danger`: meets `--fail-on notable`. `change`: an ordinary update may bring it. `cost`: it only costs bytes and time."""
 
 
 class Notable(NamedTuple):
-    """What a reviewer must see first. `text` is a sentence without the path. Of a file that still ships: `holder`, the layer
-    that has the content, `size` in bytes, and `top`, the highest path that went with it."""
+    """A change that a reviewer should see first. `text`: a sentence without the path. For a deleted file that still ships:
+    `holder` is the layer that has the content, `size` its bytes, `top` the highest path that was deleted with it."""
 
     rule: str
     path: bytes | None
@@ -127,7 +129,7 @@ class Notable(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A `--fail-on` rule that applies. `platform`: of the image of an index; `actual` is None if that image was not
+    """A `--fail-on` rule that is met. `platform`: that of the image of an index; `actual`: None if that image was not
     compared."""
 
     rule: str
@@ -137,7 +139,7 @@ class Failure(NamedTuple):
 
 
 class NotCompared(NamedTuple):
-    """An image of an index that was not compared with its counterpart, and differs from it by digest."""
+    """An image of an index that was not compared with its counterpart, though their digests differ."""
 
     platform: Platform
     status: Literal["changed", "added", "removed"]
@@ -146,7 +148,7 @@ class NotCompared(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A unified diff of one text file. `withheld`: why it is empty, because the file looks secret by path or content."""
+    """A unified diff of one text file. `withheld`: the path or the content looks secret, and `text` is empty."""
 
     path: bytes
     text: str
@@ -159,8 +161,9 @@ class Patch(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Numbers of files added, removed and so on, and of changes of times alone; bytes by which the unpacked image grew,
-    and bytes that must be fetched by a host that has the old image."""
+    """Numbers of added, removed and otherwise changed paths. `mtime_only`: how many of them differ by modification time
+    alone. `size_delta`: bytes by which the unpacked image grew. `transfer_bytes`: bytes that a host with the old image must
+    fetch."""
 
     added: int
     removed: int
@@ -174,9 +177,9 @@ class Summary(NamedTuple):
 
 
 class Diff(NamedTuple):
-    """What changed from one image to another. `identical`: nothing that was compared differs; `verified`: every layer was read
-    and hashed, else layers were taken by their stated digests. `failures`: the rules that are met; `patches`: None unless they
-    were asked for."""
+    """What changed from one image to another. `identical`: nothing that was compared differs. `verified`: every layer was
+    read and hashed; otherwise stated digests were trusted. `failures`: the rules of `--fail-on` that are met. `patches`:
+    None unless they were requested."""
 
     before_reference: str
     after_reference: str
@@ -193,32 +196,32 @@ class Diff(NamedTuple):
     patches: tuple[Patch, ...] | None
     notices: tuple[Notice, ...]
     paths: tuple[str, ...] = ()
-    """Globs: only what matches was compared of the files. `ignored_paths`: what matches was not."""
+    """Globs of the files that were compared, empty for all; `ignored_paths`: globs of files that were left out."""
     ignored_paths: tuple[str, ...] = ()
     settings: bool = True
     """Whether the configuration was compared."""
     not_compared: tuple[NotCompared, ...] = ()
-    """Of two indexes whose images for one platform were compared."""
+    """The images of two indexes for other platforms, if they differ by digest."""
     images_identical: bool | None = None
-    """Whether the two images are, if more was to be identical than these."""
+    """Whether the two images themselves are identical; None if that is what `identical` says."""
     copied: CopiedFiles | None = None
-    """Of a container: the files of its image that it copied up."""
+    """For a container: the files of its image that it copied up."""
 
     @property
     def same(self) -> bool:
-        """Whether the two images are identical, whatever else the references name."""
+        """Whether the two compared images are identical, whatever other images the indexes list."""
         return self.identical if self.images_identical is None else self.images_identical
 
     @property
     def shared(self) -> tuple[int, int]:
-        """Layers, and their stored bytes in the after image."""
+        """The number of shared layers, and their stored bytes in the after image."""
         sizes = [pair.after.size for pair in self.layers if pair.status == "shared" and pair.after]
         return len(sizes), sum(sizes)
 
 
 class PlatformDiff(NamedTuple):
-    """`diff`: None if the image is on one side only, or its manifest is not here on both. `notable`: of an image that came, all
-    of it being new. `before`, `after`: digests of the manifests."""
+    """The images of one platform in two indexes. `diff`: None if the image is on one side only, or a manifest is missing.
+    `notable`: what is notable in an added image. `before`, `after`: digests of the manifests."""
 
     platform: Platform
     status: Literal["both", "added", "removed"]
@@ -229,8 +232,9 @@ class PlatformDiff(NamedTuple):
 
 
 class IndexDiff(NamedTuple):
-    """Two indexes, platform by platform. `config`: what else of the index documents differs. `index_failures`: rules that
-    the indexes themselves meet, and those of platforms that came, went, or could not be compared."""
+    """What changed from one index to another, by platform. `config`: other differences of the index documents.
+    `index_failures`: rules of `--fail-on` that these differences meet, or platforms that were added, removed or could not
+    be compared."""
 
     before_reference: str
     after_reference: str
@@ -241,11 +245,11 @@ class IndexDiff(NamedTuple):
     notices: tuple[Notice, ...]
     index_failures: tuple[Failure, ...] = ()
     before_digest: Digest | None = None
-    """Of the index document; None if the reference names no index of one digest."""
+    """The digest of the index document, None if the reference does not name a single index; likewise `after_digest`."""
     after_digest: Digest | None = None
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Each rule that is met, with the platform by which."""
+        """The rules that are met, each with the platform that meets it."""
         found = ((entry.platform, failure) for entry in self.platforms if entry.diff for failure in entry.diff.failures)
         return self.index_failures + tuple(failure._replace(platform=str(platform)) for platform, failure in found)

@@ -1,4 +1,4 @@
-"""The rules of `--fail-on`."""
+"""Parses and checks the rules of `--fail-on`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
 
 
 class FailRule(NamedTuple):
-    """A rule. `what`: files, config, notable, none, size or transfer. `limit`: bytes, or per cent of the before image.
-    `names`: the only rules of `notable` that count, whatever their severity."""
+    """A rule. `what`: files, config, notable, none, size or transfer. `limit`: bytes, or per cent of the size of the before
+    image. `names`: the rules of `notable` that meet it, of any severity; if empty, all rules of severity `danger` do."""
 
     text: str
     what: str
@@ -26,6 +26,7 @@ class FailRule(NamedTuple):
     names: tuple[str, ...] = ()
 
     def meets(self, item: Notable) -> bool:
+        """Returns whether a notable change meets the rule."""
         return item.rule in self.names if self.names else item.severity == "danger"
 
 
@@ -37,13 +38,13 @@ def rule(text: str) -> FailRule:
         names = tuple(text.removeprefix("notable:").split(","))
         for name in names:
             if name not in RULES:
-                raise UsageError(f"{name or 'nothing'} is not a rule of notable", hint=", ".join(sorted(RULES)))
+                raise UsageError(f"invalid rule of notable: {name or '(empty)'}", hint="one of " + ", ".join(sorted(RULES)))
         return FailRule(text, "notable", 0, False, names)
     match = _SIZE.fullmatch(text)
     unit = (match.group(3) or "B") if match else ""
     if match is None or (unit != "%" and unit not in _UNITS) or (unit == "%" and match.group(1) == "transfer"):
         raise UsageError(
-            f"{text} is not a rule", hint="files, config, notable, notable:RULE, none, size:+10MB, size:+5%, transfer:+20MiB"
+            f"invalid rule: {text}", hint="files, config, notable, notable:RULE, none, size:+10MB, size:+5%, transfer:+20MiB"
         )
     number = float(match.group(2))
     return FailRule(text, match.group(1), number if unit == "%" else number * _UNITS[unit], unit == "%")
@@ -57,7 +58,8 @@ def failures(
     rules: Sequence[FailRule], files: Sequence[FileChange], config: Sequence[ConfigChange], notable: Sequence[Notable],
     summary: Summary, before_size: int | None,
 ) -> Iterator[Failure]:  # fmt: skip
-    """Yields the rules that apply."""
+    """Yields the rules that are met. `before_size`: bytes of all files of the before image, needed for rules in per
+    cent."""
     counts = {"files": len(files), "config": len(config)}
     for entry in rules:
         if entry.what == "notable":
@@ -76,8 +78,8 @@ def failures(
 
 
 def not_compared(rules: Sequence[FailRule], others: Sequence[NotCompared]) -> Iterator[Failure]:
-    """Yields the rules that may apply to images that were not compared. An added image has no size to grow from; a
-    removed one holds nothing new."""
+    """Yields the rules that images which were not compared may meet. An added image has no size to grow from; a removed one
+    has nothing new."""
     for entry in rules:
         for other in others:
             if entry.what in _MET_BY[other.status]:
@@ -94,8 +96,8 @@ _MET_BY = {
 def of_indexes(
     rules: Sequence[FailRule], entries: Sequence[PlatformDiff], changes: Sequence[ConfigChange]
 ) -> Iterator[Failure]:
-    """Yields the rules that apply to two indexes, apart from images on both sides: by changes of the documents, by
-    added, removed and missing images."""
+    """Yields the rules that two indexes meet apart from their compared images: by changes of the documents, and by added,
+    removed and missing images."""
     for entry in rules:
         if entry.what == "config" and changes:
             yield Failure(entry.text, 0, len(changes))

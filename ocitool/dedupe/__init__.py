@@ -3,15 +3,17 @@ which commands.
 
 In the direction of the data:
 
-- `options` is what is asked; `discovery` finds images below a directory or at a registry; `reference_names` gives the
-  reference that names each image to any command.
+- `options` has the options; `discovery` finds images below a directory or in a registry; `reference_names` finds the
+reference by
+  which any command can name an image.
 - `inventory` opens the sources, and reduces their images to facts in a `collection`: every blob once, and the images
   that need it.
-- `disk_usage` says what the collection takes on this machine, and what deleting an image frees; `bases` groups images
-  by common bases.
-- `advice` says what could be saved, from documents alone; `commands` writes the commands for it.
-- `layers` reads layers, with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files;
-  `actions` says what could be saved by that; `export` writes the rows as Parquet.
+- `disk_usage` computes what the collection takes on this machine, and what deleting an image frees; `bases` groups images
+by common
+  bases.
+- `advice` finds what could be saved, from documents alone; `commands` writes the commands for it. - `layers` reads layers,
+with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files; `actions` finds what
+  could be saved by rewriting layers; `export` writes the rows as Parquet.
 
 It may import `operations`, `pipeline` and what is below them.
 """
@@ -44,10 +46,11 @@ __all__ = ["DedupeOptions", "Deduped", "Problem", "RepositoryFilter", "dedupe"]
 class Deduped(NamedTuple):
     """The report of `dedupe`.
 
-    - shares: the usage of each image, by its number, as if all were in one layout.
-    - on_disk: for each image the bytes of what holds it on this machine (None if it is elsewhere), and those that
-      deleting it frees.
-    - references, referenced: layers and bytes, counted as often as images name them; layers, unique: each once.
+    - given: the references of the command. shares: the usage of each image, by its number, as if all were in one layout. -
+    on_disk: for each image the bytes of the archive or layout blobs that hold it on this machine (None if it is elsewhere),
+    and the
+      bytes that deleting it frees.
+    - references, referenced: number of layers, and bytes, counted as often as images name them; layers, unique: each once.
     - shared: layers of several images; advice: both with the largest saving first.
     """
 
@@ -80,59 +83,60 @@ class Deduped(NamedTuple):
         return sorted(zip(self.collection.members, self.shares, strict=True), key=lambda one: -one[1].size)
 
 
-def dedupe(words: Sequence[str], question: DedupeOptions, reading: Session) -> Deduped:
+def dedupe(references: Sequence[str], options: DedupeOptions, session: Session) -> Deduped:
     """Returns the report for these references, from documents alone unless the options ask for files.
 
     A source that cannot be read is a problem in the report; its error is raised if nothing else was named, or with
     `strict`.
     """
-    words = _once(words, reading)
-    deep = question.is_deep(reading)
-    if question.cluster is not None and not deep:
-        raise UsageError("--cluster is for the work on layers", hint="--files, --zstd or --export ask for it")
+    references = _once(references, session)
+    deep = options.is_deep(session)
+    if options.cluster is not None and not deep:
+        raise UsageError("--cluster needs --files, --zstd or --export, which read layers")
     want: Want = "layers" if deep else "documents"
-    collection, problems = take_inventory(words, question.choice, reading, want, question.strict)
+    collection, problems = take_inventory(references, options.choice, session, want, options.strict)
     if not collection.members and len(problems) == 1:
         raise problems[0].error
-    disk = DiskUsage(collection, reading.task)
+    disk = DiskUsage(collection, session.task)
     found = bases(collection)
     equal = equal_uncompressed(collection)
-    advice = list(advise_from_documents(collection, found, equal, disk, read=question.wants_files(reading)))
+    advice = list(advise_from_documents(collection, found, equal, disk, read=options.wants_files(session)))
     totals = None
     if deep:
-        layers = LayerReader(collection, question, reading, problems, disk)
-        if question.wants_files(reading):
+        layers = LayerReader(collection, options, session, problems, disk)
+        if options.wants_files(session):
             contents = layers.contents()
-            totals = contents.totals(question.top, layers.index_of)
+            totals = contents.totals(options.top, layers.index_of)
             advice += advise_from_contents(collection, contents, layers.index_or_none, layers.measure, disk)
-        if question.zstd is not None:
-            advice += layers.zstd(question.zstd)
-        damaged = layers.damaged()  # nothing is to be made of these, or deleted for them
+        if options.zstd is not None:
+            advice += layers.zstd(options.zstd)
+        damaged = layers.damaged()  # no advice may use these, or delete an image because of them
         advice = [one for one in advice if damaged.isdisjoint(one.deletes | one.changes | one.needs)]
-        problems.sort(key=lambda problem: problem.where)  # layers end in any order
-    references, referenced = collection.referenced()
+        problems.sort(key=lambda problem: problem.where)  # layers are finished in any order
+    layer_references, referenced = collection.referenced()
     shared = sorted(
         (layer for layer in collection.layers() if len(layer.users) > 1),
         key=lambda layer: (-layer.saved, layer.key),
     )
     shares = tuple(collection.shares(member) for member in collection.members)
     return Deduped(
-        tuple(words), collection, shares, disk, tuple(disk.of(*one) for one in zip(collection.members, shares, strict=True)),
-        references,
+        tuple(references), collection, shares, disk,
+        tuple(disk.of(*one) for one in zip(collection.members, shares, strict=True)),
+        layer_references,
         sum(1 for _ in collection.layers()), referenced, collection.unique(), tuple(shared), tuple(found), tuple(equal), totals,
         tuple(ordered_by_saving(advice)),
-        tuple(problems), question.top, reading.verify, _in_order(reading.task.notices),
+        tuple(problems), options.top, session.verify, _in_order(session.task.notices),
     )  # fmt: skip
 
 
 def _in_order(notices: Sequence[Notice]) -> tuple[Notice, ...]:
-    """Returns the notices with those of unreadable sources at the end, sorted: they occur in any order."""
+    """Returns the notices; those of unreadable sources, which come in any order, are sorted and at the end."""
     unreadable = sorted(one for one in notices if one.code == "unreadable")
     return (*(one for one in notices if one.code != "unreadable"), *unreadable)
 
 
-def _once(words: Sequence[str], reading: Session) -> list[str]:
+def _once(references: Sequence[str], session: Session) -> list[str]:
     """Returns the references without duplicates; a notice names each duplicate."""
-    for word in (word for word, times in Counter(words).items() if times > 1):
-        reading.task.notice("twice", f"{word} is listed twice, and counted once")
-    return list(dict.fromkeys(words))
+    for reference in (one for one, times in Counter(references).items() if times > 1):
+        session.task.notice("twice", f"{reference} is listed twice, and counted once")
+    return list(dict.fromkeys(references))

@@ -1,7 +1,7 @@
 """Advice that needs the contents of layers: files that are stored twice, and layers that differ in details only.
 
-What files take in their layers is measured, by compressing them; so only if an estimate says that writing the image
-again is worth it.
+The bytes that files take in their layers are measured by compressing them, which is done only if an estimate shows that
+rewriting the image is worth it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Files = Sequence[tuple[StoredBlob, tuple[Entry, ...]]]
 
 
 class _Guess(NamedTuple):
-    """Advice that is given if its files take at least `least` bytes; `advice` makes it from the measured bytes."""
+    """Possible advice: if its files take at least `least` bytes, `advice` makes it from the measured bytes."""
 
     files: Files
     least: int
@@ -40,10 +40,10 @@ class _Guess(NamedTuple):
 
 
 _LEAST, _SHARE = 64 * KiB, 0.02
-"""Bytes, and share of an image's own bytes, below which writing it again is not worth it."""
+"""Bytes, and share of the image's own bytes, below which rewriting an image is not worth it."""
 
 _BUILD_LEFTOVERS = ("/var/log/**", "/var/cache/**", "/var/lib/apt/lists/**", "**/__pycache__/**", "**/*.pyc")
-"""Logs, caches and compiled files that a build leaves behind, and that differ in each build."""
+"""Logs, caches and compiled files that builds leave behind, and that differ from build to build."""
 
 _MAX_LINKS = 20
 """Most files that one piece of advice links."""
@@ -140,8 +140,8 @@ def _equal(one: StoredBlob, other: StoredBlob, recall: Recall) -> bool:
 
 
 class _Suspect(NamedTuple):
-    """An image that may store files twice, with the indexes of its layers. `own`: for each layer, whether nothing else
-    needs it."""
+    """An image that may store files twice, with the indexes of its layers. `own`: for each layer, whether no other image or
+    artifact needs it."""
 
     member: ImageEntry
     stack: PlatformImage
@@ -208,13 +208,13 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
         options = f"--from {lowest}" + _compression(stack.layers[lowest:])
         command = command_line(rewrite_commands("squash", [member], options), [member])
     else:
-        text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
+        text += "; a squash would end the sharing of lower layers: fix the instruction (COPY --chmod, --chown)"
         command = f"ocitool inspect --files {shell_word(member.reference)}"
     yield _Guess(files, least, lambda saves: _inside("squash", saves, member, text, command))
 
 
 def _inside(kind: AdviceKind, saves: int, member: ImageEntry, text: str, command: str) -> Advice:
-    """Returns advice about what an image saves by itself, wherever it is."""
+    """Returns advice on a saving inside one image, wherever the image is."""
     return Advice(kind, saves, (member.reference,), text, command, True, changes=frozenset((member.number,)))
 
 
@@ -249,9 +249,9 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     if _estimated(suspect, by_layer) < least:
         return
     text = (
-        f"{member.reference}: {size:,} bytes of files stand more than once ({shown_path(files[0].first, None)} and "
+        f"{member.reference}: {size:,} bytes of files are stored more than once ({shown_path(files[0].first, None)} and "
         f"{shown_path(files[0].path, None)}"
-        f"{', …' if len(files) > 1 else ''}); links hold them once"
+        f"{', …' if len(files) > 1 else ''}); as links they would be stored once"
     )
     links = [
         f"ln -f {_unpacked(one.first)} {_unpacked(one.path)}" if one.hard
@@ -293,7 +293,7 @@ def _duplicates(suspect: _Suspect, tree: Tree) -> Iterator[_DuplicateFile]:
 
 
 def _is_visible(tree: Tree, path: bytes, layer: int, row: int) -> bool:
-    """Whether the merged tree shows this very entry at the path, and it has no hard links."""
+    """Returns whether the merged tree shows this entry at the path, and it has no hard links."""
     node = node_at(tree, path)
     if node is None or isinstance(node, Directory):
         return False
@@ -305,7 +305,7 @@ def _unpacked(path: bytes) -> str:
 
 
 def _plain(path: bytes) -> bool:
-    """Whether a path can be printed in a command that is read and copied."""
+    """Returns whether a path can be printed in a command that users copy."""
     try:
         return path.decode("utf-8").isprintable()
     except UnicodeDecodeError:
@@ -313,7 +313,7 @@ def _plain(path: bytes) -> bool:
 
 
 def _compression(layers: Sequence[StoredBlob]) -> str:
-    """Returns the option for a level as high as builders use, if the default is lower."""
+    """Returns the option for the compression level that builders use, if the default is lower."""
     found = ((layer.codec, codecs.WRITERS.get(layer.codec or "none")) for layer in layers)
     levels = (f" --compression {name}:{one.builders}" for name, one in found if one is not None and one.builders > one.default)
     return next(levels, "")

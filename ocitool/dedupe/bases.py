@@ -20,8 +20,8 @@ from ocitool.digest import Digest
 class SharedBase:
     """A prefix of layers that several images share, lowest layer first.
 
-    `users`: numbers of the images that have it; `whole`: of those that have no other layers. `parent`: position of the
-    base below. `size`: stored bytes of the prefix, as in the first image.
+    `users`: numbers of the images that have it; `whole`: numbers of those that have no other layers. `parent`: position of
+    the base below. `size`: stored bytes of the prefix, as in the first image.
     """
 
     layers: tuple[StoredBlob, ...]
@@ -39,12 +39,14 @@ class SharedBase:
 
     @property
     def short(self) -> str:
-        """A short name for a base without a name: of its top layer."""
+        """A short name for a base without a name: the short digest of its top layer."""
         return self.layers[-1].key.partition(":")[2][:12]
 
 
 @dataclass(slots=True)
 class _Node:
+    """A layer in the tree of builds. `users`: the images with the layers up to here; `whole`: those that end here."""
+
     layer: StoredBlob | None = None
     diff_id: Digest | None = None
     below: dict[str, _Node] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def _name(base: SharedBase, node: _Node, collection: Collection, found: Sequence
 
 
 def _above(base: SharedBase, found: Sequence[SharedBase]) -> Iterator[int]:
+    """Yields the positions of the base's parent and of all its parents."""
     parent = base.parent
     while parent is not None:
         yield parent

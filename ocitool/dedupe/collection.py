@@ -22,8 +22,9 @@ Kind = Literal["image", "index", "artifact"]
 
 
 class BlobLocation(NamedTuple):
-    """Where any process can read a layer's bytes again: a range of a file, or a blob of a repository. `identity`: of
-    the file's bytes when they were seen; `urls`: where to find it if the registry lacks it."""
+    """The location from which any process can read the bytes of a layer again: a range of a file, or a blob of a
+    repository. `identity`: that of the file when it was opened; `urls`: those of the descriptor, if the registry lacks the
+    blob."""
 
     path: str
     offset: int = 0
@@ -81,7 +82,7 @@ class StoredBlob:
 
     @property
     def short(self) -> str:
-        """A short digest of a layer, for a person."""
+        """A short digest of a layer, for text reports."""
         known = self.digest or self.diff_id
         return known.short if known is not None else "-"
 
@@ -124,11 +125,11 @@ class ImageRef(NamedTuple):
 
 
 class ImageEntry(NamedTuple):
-    """What can be deleted by itself: an image, or an index with all its images.
+    """An entry that can be deleted by itself: an image, or an index with all its images.
 
-    `places`: where it is, by reference, the first one first. `layers`: number of layers that its documents name;
-    `named`: all blobs that they name, as often; `keeps`: blobs that it keeps because it refers to them, its subject
-    first.
+    `places`: its locations by reference, in the order of the command. `layers`: number of layers that its documents name;
+    `named`: all blobs that they name, as often as they do; `keeps`: for an artifact the blobs of its subject, which it
+    keeps, the subject first.
     """
 
     number: int
@@ -148,6 +149,7 @@ class ImageEntry(NamedTuple):
 
     @property
     def first(self) -> ImageRef:
+        """Its first location."""
         return next(iter(self.places.values()))
 
     @property
@@ -164,18 +166,18 @@ class ImageEntry(NamedTuple):
     def names(self) -> list[str]:
         """Its first reference, and then each further reference or tag that is not part of one before."""
         found: list[str] = []
-        said: set[str] = set()
+        known: set[str] = set()
 
         def add(name: str) -> None:
             found.append(name)
-            said.update((name, *suffixes(name, ":/")))
+            known.update((name, *suffixes(name, ":/")))
 
         add(self.reference)
         for where, place in self.places.items():
             if where != self.reference:
                 add(where)
             for tag in place.tags:
-                if tag not in said:
+                if tag not in known:
                     add(tag)
         return found
 
@@ -213,6 +215,7 @@ class Collection:
         self._lines: dict[str, str | None] = {}
 
     def find(self, key: str) -> ImageEntry | None:
+        """Returns the image with a key, or None."""
         return self._by_key.get(key)
 
     def add(self, key: str, member: ImageEntry) -> None:
@@ -225,7 +228,7 @@ class Collection:
             blob.kept_by.append(member.number)
 
     def ordered(self) -> Collection:
-        """Returns the same collection in the order in which the images were asked for."""
+        """Returns the same collection in the order of the command's references."""
         same = Collection()
         for member in self.members:
             places = sorted(member.places.items(), key=lambda place: place[1].order)
@@ -245,7 +248,7 @@ class Collection:
         return same
 
     def extend(self, key: str, other: ImageEntry) -> None:
-        """Adds what another place holds of an index that was added before."""
+        """Adds the images that another location has of an index that was added before."""
         known = self._by_key[key]
         have, stacks = set(known.named), {tuple(stack.layers) for stack in known.stacks}
         blobs = tuple(dict.fromkeys(blob for blob in other.named if blob not in have))
@@ -294,6 +297,7 @@ class Collection:
         return layers, size
 
     def unique(self) -> int:
+        """Returns the bytes of all blobs of images, each counted once."""
         return sum(blob.size for blob in self.blobs.values() if blob.users)
 
     def shares(self, member: ImageEntry) -> Usage:
@@ -314,4 +318,5 @@ class Collection:
         return Usage(own, shared, frees)
 
     def references(self, numbers: Sequence[int]) -> list[str]:
+        """Returns the references of images by their numbers."""
         return [self.members[number].reference for number in numbers]

@@ -1,4 +1,4 @@
-"""The command lines of advice, for a POSIX shell: rewriting an image in place, deleting an image, collecting a layout."""
+"""Makes the command lines of advice for a POSIX shell: to rewrite an image in place, delete an image, collect a layout."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ocitool.transports import destinations
 
 
 def rewritable(member: ImageEntry) -> bool:
-    """Whether one command for each place can replace this image by another: a single image for one platform, under
+    """Returns whether one command for each location can replace this image: it is a single image for one platform, under
     names that can be moved in a layout or registry, or the only image of an archive."""
     return single(member) and all(map(replaceable, member.places.values()))
 
 
 def single(member: ImageEntry) -> bool:
-    """Whether it is a single image for one platform, so that any command takes its reference."""
+    """Returns whether it is a single image for one platform, so that any command accepts its reference."""
     return member.kind == "image" and len(member.stacks) == 1
 
 
 def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
-    """Whether a command that writes to the image's place replaces it; `whole`: a command that writes all images of the
-    place."""
+    """Returns whether a command that writes to the location of an image replaces it. `whole`: the command writes all images
+    of the location."""
     if named.source.transport.remote:
         return "@" not in named.reference
     if named.source.transport.store:
@@ -36,7 +36,7 @@ def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
 
 
 def shell_word(text: str) -> str:
-    """Returns a reference or path as a word of a shell; it cannot be taken for an option."""
+    """Returns a reference or path quoted for a shell, in a form that is not taken for an option."""
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
@@ -54,7 +54,7 @@ def destination(named: ImageRef) -> str:
         return shell_word(named.reference)
     path = named.source.path or ""
     if named.source.transport.store:
-        # Writing to a reference sets one name, by digest none: further names need --tag.
+        # Writing to a layout sets one name, or none for a reference by digest: all further names need --tag.
         tags = named.tags if len(named.tags) > 1 or "@" in named.reference else ()
         return " ".join([shell_word(path.rstrip("/") + "/"), *(f"--tag {shlex.quote(tag)}" for tag in tags)])
     return f"{shell_word(path)} --force"
@@ -79,7 +79,7 @@ def delete_commands(member: ImageEntry) -> list[str] | None:
         if named.source.path is None or (named.source.transport.store and member.digest is None):
             return None
         if named.source.transport.store:
-            # By its digest: that is this image alone, with all of its names.
+            # By its digest, which means this image with all its names, and no other.
             commands.append(f"ocitool layout rm {shell_word(named.source.path)} @{member.digest}")
         elif named.only_one:
             commands.append(f"rm {'-r ' if os.path.isdir(named.source.path) else ''}{shell_word(named.source.path)}")

@@ -1,4 +1,4 @@
-"""Finding images: the repositories and tags of a registry that globs select, and the archives and layouts below a
+"""Finds images: the repositories and tags of a registry that globs select, and the archives and layouts below a
 directory."""
 
 from __future__ import annotations
@@ -21,62 +21,62 @@ from ocitool.reference import Repository
 from ocitool.transports.opening import is_image_directory
 
 Tolerant = Callable[[str], AbstractContextManager[None]]
-"""A function from a place to a context in which an error becomes a problem of that place instead of being raised."""
+"""A function from a location to a context in which an error becomes a problem of that location instead of being raised."""
 
 
 class RepositoryFilter(NamedTuple):
-    """The selection at a registry: globs of repositories and of tags."""
+    """The selection in registries: globs of repositories and of tags."""
 
     repositories: Sequence[str] = ()
     tags: Sequence[str] = ()
     allow_no_match: bool = False
 
 
-def is_registry(word: str) -> bool:
-    """Whether a reference names a registry without a repository."""
-    details = word.removeprefix(reference.PREFIX).rstrip("/")
-    return word.startswith(reference.PREFIX) and "/" not in details and reference.is_host(details)
+def is_registry(text: str) -> bool:
+    """Returns whether a reference names a registry without a repository."""
+    details = text.removeprefix(reference.PREFIX).rstrip("/")
+    return text.startswith(reference.PREFIX) and "/" not in details and reference.is_host(details)
 
 
-def is_fanned_out(word: str) -> bool:
-    """Whether a reference names several images, which globs of tags select."""
-    if is_registry(word):
+def is_fanned_out(text: str) -> bool:
+    """Returns whether a reference names several images, of which globs of tags select some."""
+    if is_registry(text):
         return True
-    where = reference.at_registry(word)
+    where = reference.at_registry(text)
     return where is not None and where.tag is None and where.digest is None
 
 
-def repositories(word: str, choice: RepositoryFilter, reading: Session) -> list[Repository]:
-    """Returns the repositories that a reference means. Raises `UsageError`, `NothingMatches`, `TransportError`."""
-    details = word[len(reference.PREFIX) :].rstrip("/")
-    if not is_registry(word):
+def repositories(text: str, choice: RepositoryFilter, session: Session) -> list[Repository]:
+    """Returns the repositories that a reference and the globs select. Raises `UsageError`, `NothingMatches`,
+    `TransportError`."""
+    details = text[len(reference.PREFIX) :].rstrip("/")
+    if not is_registry(text):
         return [reference.parse_repository(details)]
     if not choice.repositories:
-        hint = f"{word.rstrip('/')} --repos '*' means all of it, {word.rstrip('/')}/REPOSITORY one"
-        raise UsageError("a registry, and nothing says which of its repositories", word, hint=hint)
+        hint = f"{text.rstrip('/')} --repos '*' means all of it, {text.rstrip('/')}/REPOSITORY one"
+        raise UsageError("--repos is needed to select repositories of a registry", text, hint=hint)
     host = reference.host_name(details)
-    known = reading.asked().client(host).repositories()
+    known = session.asked().client(host).repositories()
     chosen = [path for path in known if any(fnmatchcase(path, glob) for glob in choice.repositories)]
     if not chosen and not choice.allow_no_match:
-        raise nothing_matches("repository", choice.repositories, word)
+        raise nothing_matches("repository", choice.repositories, text)
     return [Repository(host, path) for path in chosen if reference.is_path(path)]
 
 
-def images_of(where: Repository, choice: RepositoryFilter, listed: bool, reading: Session) -> list[str]:
+def images_of(where: Repository, choice: RepositoryFilter, listed: bool, session: Session) -> list[str]:
     """Returns references to the selected images of a repository: its tags, if it is named without one. `listed`: the
     repository comes from a registry's list, and was not named itself."""
     if where.tag or where.digest or not (choice.tags or listed):
         return [str(where)]
-    found = tags.matching_tags(where, choice.tags or ("*",), reading).images
+    found = tags.matching_tags(where, choice.tags or ("*",), session).images
     if not found and not listed and not choice.allow_no_match:
         raise nothing_matches("tag", choice.tags, str(where))
     return [str(where._replace(tag=tag)) for tag in found]
 
 
 def find_images(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], int]:
-    """Returns every layout below a directory, and every file that may be an archive, in order, each with whether it
-    certainly is one (a compressed file may be anything); and the number of other files. Links to directories are not
-    followed."""
+    """Returns every layout below a directory and every file that may be an archive, in order, each with whether it surely
+    is one (a compressed file may be anything), and the number of other files. Links to directories are not followed."""
     found: list[tuple[str, bool]] = []
     others = 0
 
@@ -103,8 +103,8 @@ def find_images(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], i
 
 
 def _looks_like_archive(path: str) -> bool | None:
-    """Whether the name or the first bytes say that a file is an archive; False if it is only compressed, None if it is
-    no archive or not a regular file."""
+    """Returns whether a file is an archive by its name or first bytes; False if it is only known to be compressed, None if
+    it is not an archive or not a regular file."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):

@@ -1,4 +1,4 @@
-"""The bytes of a collection on this machine, and those that deleting an image frees there.
+"""Computes the bytes of a collection on this machine, and the bytes that deleting an image frees there.
 
 A layout, and a registry, keeps each blob once, for all images. An archive is a file of its own: it is deleted as a
 whole, and contains what others contain too. So the bytes of `collection`, which counts as one layout, are those on disk
@@ -24,11 +24,12 @@ from ocitool.transports.layout_store import StoredFile, blob_files
 
 @dataclass(slots=True)
 class StorageLocation:
-    """A place with images: a layout, an archive, or a registry.
+    """A location with images: a layout, an archive, or a registry.
 
-    `path`: of an archive or layout; `size`: of an archive's file; `linked`: that file has other hard links, so deleting
-    this one frees nothing. `files`: of a layout's blobs, if they were looked up. `whole`: everything in it was read.
-    `needed_by_others`: blobs that images of a layout need which were not asked for.
+    `path`: that of an archive or layout, None for a registry. `size`: the size of an archive's file. `linked`: the file has
+    other hard links, so that deleting it frees nothing. `files`: the files of a layout's blobs, if they were looked up.
+    `whole`: everything in it was read. `needed_by_others`: blobs that images of the layout need which are not in the
+    collection.
     """
 
     path: str | None
@@ -42,7 +43,7 @@ class StorageLocation:
 
     @property
     def shares(self) -> bool:
-        """Whether it keeps each blob once, and blobs are deleted one by one."""
+        """Whether it keeps each blob once for all images, and blobs can be deleted one by one."""
         return self.size is None
 
     def bytes_of(self, blob: StoredBlob) -> int:
@@ -65,9 +66,9 @@ class StorageLocation:
 class DiskUsage:
     """Totals and savings on disk.
 
-    `on_disk`: bytes of the files on this machine, each once however many hard links it has: archives as a whole, of
-    layouts the blobs that images need; None if there are none. `at_registries`: bytes at registries, each blob once a
-    registry.
+    `on_disk`: bytes of the files on this machine, each counted once even if it has several hard links: whole archives, and
+    those blobs of layouts that images need; None if there are none. `at_registries`: bytes in registries, each blob counted
+    once for each registry.
     """
 
     def __init__(self, collection: Collection, task: Task) -> None:
@@ -85,26 +86,26 @@ class DiskUsage:
             self._of[member.number] = list(mine.values())
         stores = list(self._stores.values())
         self.is_one_store = len(stores) == 1 and stores[0].shares and all(self._of.values())
-        """Whether all is in one layout or at one registry, so that the collection's own totals are those on disk."""
+        """Whether all images are in one layout or one registry, so that the totals of the collection are those on disk."""
         layouts = [store for store in stores if store.shares and store.path is not None]
         if len(layouts) > 1:  # they may have files in common
             for store in layouts:
-                with suppress(OcitoolError):  # what of it is needed was read, or named as a problem
+                with suppress(OcitoolError):  # the inventory has read what is needed, or reported a problem
                     store.files = {str(file.digest): file for file in blob_files(str(store.path)).blobs}
         for store in layouts:
             if not store.whole:
-                from ocitool.operations.layout.reach import beside  # with it come all commands of layouts
+                from ocitool.operations.layout.reach import kept_without  # it imports all commands on layouts
 
                 with suppress(OcitoolError):
-                    store.needed_by_others = frozenset(map(str, beside(str(store.path), self._tops(store), task)))
+                    store.needed_by_others = frozenset(map(str, kept_without(str(store.path), self._tops(store), task)))
         local = [store for store in stores if store.path is not None]
         self.archives = len(local) - len(layouts)
         self.layouts = len(layouts)
         self.elsewhere = len(local) < len(stores) or not all(self._of.values())
-        """Whether some of it is not on this machine's disks: at a registry, or came by standard input."""
+        """Whether some images are not on a disk of this machine: in a registry, or from standard input."""
         self.on_disk = self._local(local) if local else None
         self.documents = 0 if self.is_one_store else documents(collection.members)
-        """Bytes that one layout of all takes beside blobs that are there already."""
+        """Bytes that one layout of all images takes in addition to the blobs."""
         remote = [store for store in stores if store.path is None]
         self.at_registries = sum(blob.size for store in remote for blob in self._needed(store)) if remote else None
 
@@ -155,7 +156,7 @@ class DiskUsage:
         self, store: StorageLocation, going: Several[int], gone: Several[StoredBlob], kept: Several[StoredBlob]
     ) -> int:
         if not store.shares:
-            # What an archive's own compression makes of layers is not known, but of all that is in it.
+            # The ratio of the archive's own compression is only known for the whole archive, so it is used for each layer.
             whole = sum(blob.size for blob in self._needed(store))
             ratio = min(1.0, (store.size or 0) / whole) if whole else 1.0
             sizes = [sum(_archive_size(blob, ratio) for blob in blobs) for blobs in (gone, kept)]
@@ -173,13 +174,13 @@ class DiskUsage:
         return len({id(store) for number in layer.users for store in self._of[number]})
 
     def in_one_store(self, numbers: Iterable[int]) -> bool:
-        """Whether all of these images are in one layout, or at one registry, and nowhere else."""
+        """Returns whether all of these images are in one layout, or one registry, and nowhere else."""
         stores = {id(store): store for number in numbers for store in self._of[number]}
         return self.is_one_store or (len(stores) == 1 and all(store.shares for store in stores.values()))
 
     def of(self, member: ImageEntry, share: Usage) -> tuple[int | None, int]:
-        """Returns the bytes of what holds an image on this machine (None if nothing does), and those that deleting it
-        everywhere frees. `share`: its usage as if all were one layout."""
+        """Returns the bytes of the archives and layout blobs that hold an image on this machine (None if there are none),
+        and the bytes that deleting it everywhere frees. `share`: its usage as if all images were in one layout."""
         if self.is_one_store and not any(store.needed_by_others for store in self._of[member.number]):
             return (share.size if self.on_disk is not None else None), share.marginal
         local = [store for store in self._of[member.number] if store.path is not None]
@@ -187,8 +188,8 @@ class DiskUsage:
         return (held if local else None), self.freed_by_deleting({member.number})
 
     def freed_by_deleting(self, going: Several[int]) -> int:
-        """Returns the bytes that deleting these images everywhere frees: archives that hold nothing else, and blobs
-        that nothing else needs. One of several images in an archive frees nothing."""
+        """Returns the bytes that deleting these images everywhere frees: archives without other images, and blobs
+        that no other image needs. Deleting one of several images of an archive frees nothing."""
         stores = {id(store): store for number in going for store in self._of[number]}.values()
         return sum(self._freed(store, going) for store in stores)
 
@@ -200,7 +201,7 @@ class DiskUsage:
         if len(mine) == 1:
             member, owners = self._members[mine[0]], store.owners(self._members)
             if any(owners[blob] != member.number for blob in member.keeps[:1]):
-                return 0  # as long as what it speaks of stays, it does
+                return 0  # an artifact stays as long as its subject
             needed: Iterable[StoredBlob] = (blob for blob in (*member.blobs, *member.keeps) if owners[blob] == member.number)
         else:
             there = store.members.keys()

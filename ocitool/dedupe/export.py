@@ -1,13 +1,13 @@
-"""The rows of a collection as Parquet: images, the layers of each, layers, and every entry of every layer.
+"""Writes the rows of a collection as Parquet: images, the layers of each, layers, and every entry of every layer.
 
     images.parquet   reference, digest, kind, own, shared, marginal
     stacks.parquet   reference, platform, position, layer, created_by
     layers.parquet   layer, digest, diff_id, size, codec, uncompressed_size, entries
     files.parquet    layer, row, path, path_bytes, kind, size, mode, uid, gid, mtime, content, link
 
-`layer` is the same in all of them. `path_bytes` is the name as it is, `path` the same as text; `mtime` counts nanoseconds;
-`content` is the SHA-256 of a regular file. Rows of one layer stand together, layers in any order.
-Files appear whole or not at all. Memory: the rows of one layer.
+`layer` is the same key in all files. `path_bytes` has the exact bytes of a path, `path` the same as text; `mtime` is in
+nanoseconds; `content` is the SHA-256 of a regular file. The rows of a layer are consecutive, layers are in any order. Files
+appear whole or not at all. Memory: the rows of one layer.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _KINDS = [kind.name.lower() for kind in Kind]
 
 @contextmanager
 def export(directory: str | None, collection: Collection) -> Iterator[Rows | None]:
-    """Opens the Parquet files in a directory, to be given rows layer by layer; they appear when the block ends without
-    an error. Gives None if no export was asked for.
+    """Provides a writer of rows, layer by layer; the Parquet files appear in the directory when the block ends without an
+    error. Provides None if `directory` is None.
 
     Raises `UsageError` without the package pyarrow, `DestinationError`.
     """
@@ -44,7 +44,7 @@ def export(directory: str | None, collection: Collection) -> Iterator[Rows | Non
     except ImportError:
         raise UsageError("--export needs the package pyarrow", hint="pip install 'ocitool[export]'") from None
     if directory == "-":
-        raise UsageError("standard output takes no directory, and --export makes one", hint="--export ./- for that name")
+        raise UsageError("--export makes a directory, which cannot go to standard output", hint="--export ./- for that name")
     made: tuple[OpenDirectory, str] | None = None
     try:
         os.makedirs(os.path.dirname(directory.rstrip("/")) or ".", exist_ok=True)
@@ -64,11 +64,14 @@ def export(directory: str | None, collection: Collection) -> Iterator[Rows | Non
 
 
 @lru_cache(1 << 12)
-def _told(instruction: str | None) -> str | None:
+def _masked(instruction: str | None) -> str | None:
+    """Returns an instruction or platform with secrets masked."""
     return masking.instruction(instruction) if instruction is not None else None
 
 
 class Rows:
+    """Writes the rows."""
+
     def __init__(self, directory: OpenDirectory, stack: ExitStack) -> None:
         import pyarrow as pa
 
@@ -83,6 +86,7 @@ class Rows:
         )  # fmt: skip
 
     def add(self, layer: StoredBlob, index: LayerIndex) -> None:
+        """Writes the entries of a layer. Raises `DestinationError`, `pyarrow.ArrowException`."""
         import pyarrow as pa
 
         contents = (index.content(row) for row in range(len(index)))
@@ -99,6 +103,7 @@ class Rows:
         ))  # fmt: skip
 
     def finish(self, collection: Collection) -> None:
+        """Writes the files of images and layers."""
         import pyarrow as pa
 
         text, number = pa.string(), pa.int64()
@@ -115,7 +120,7 @@ class Rows:
         self._write(
             "stacks", [("reference", text), ("platform", text), ("position", number), ("layer", text), ("created_by", text)],
             [
-                (one.reference, _told(stack.platform), position, layer.key, _told(stack.instructions[position]))
+                (one.reference, _masked(stack.platform), position, layer.key, _masked(stack.instructions[position]))
                 for one in collection.members for stack in one.stacks for position, layer in enumerate(stack.layers)
             ],
         )  # fmt: skip
@@ -145,7 +150,7 @@ def _text(name: bytes) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Without lone surrogates, which no Parquet text can hold."""
+    """Returns a value without lone surrogates, which a Parquet string cannot hold."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 

@@ -1,8 +1,6 @@
-"""From references to a collection: sources are found, opened one after the other (at registries several at once), and
-what they hold is reduced to facts.
-
-No layer is read, except one that only its bytes identify. What cannot be read is a problem of its own, and stops
-nothing else.
+"""Makes a collection from references: finds the sources, opens them one after the other (several at a time in registries),
+and reduces their images to facts. No layer is read, except one without digest and diff_id. An image that cannot be read
+becomes a problem, and does not stop the others.
 """
 
 from __future__ import annotations
@@ -48,53 +46,53 @@ from ocitool.trees.indexing import readable_blob, refuse_other_than_tar
 
 
 def take_inventory(
-    words: Sequence[str], choice: RepositoryFilter, reading: Session, want: Want, strict: bool
+    references: Sequence[str], choice: RepositoryFilter, session: Session, want: Want, strict: bool
 ) -> tuple[Collection, list[Problem]]:
-    """Returns the collection of these references, and the problems. `strict`: the first problem is raised.
-
-    Raises `UsageError` for globs that none of the references can use.
-    """
-    if choice.repositories and not any(map(discovery.is_registry, words)):
-        raise UsageError("--repos is for a registry", ", ".join(words), hint="docker://HOST --repos 'team/*'")
-    if choice.tags and not any(map(discovery.is_fanned_out, words)):
-        raise UsageError("--tags is for a repository that is named without a tag", ", ".join(words))
-    gathering = _Inventory(reading, want, strict)
-    for word in words:
-        with gathering.tolerant(word):
-            gathering.add_reference(word, choice)
-    gathering.check_globs(choice)
-    return gathering.finish()
+    """Returns the collection of these references, and the problems. `strict`: raise the first problem. Raises `UsageError`
+    for globs that apply to none of the references."""
+    if choice.repositories and not any(map(discovery.is_registry, references)):
+        raise UsageError("--repos needs a registry", ", ".join(references), hint="docker://HOST --repos 'team/*'")
+    if choice.tags and not any(map(discovery.is_fanned_out, references)):
+        raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
+    inventory = _Inventory(session, want, strict)
+    for name in references:
+        with inventory.tolerant(name):
+            inventory.add_reference(name, choice)
+    inventory.check_globs(choice)
+    return inventory.finish()
 
 
 class _Inventory:
     """The collection in progress."""
 
-    def __init__(self, reading: Session, want: Want, strict: bool) -> None:
-        self._reading = reading
+    def __init__(self, session: Session, want: Want, strict: bool) -> None:
+        self._session = session
         self._want = want
         self._strict = strict
         self._collection = Collection()
         self._problems: list[Problem] = []
         self._adding = Lock()
         self._seen: set[tuple[int, int]] = set()
-        self._told = 0
+        self._noticed = 0
         self._order = 0
         self._again: list[str] = []
         self._repositories: set[str] = set()
         self._tags: set[str] = set()
-        self._access = reading.asked().access.absolute()
+        self._access = session.asked().access.absolute()
 
     def check_globs(self, choice: RepositoryFilter) -> None:
-        """Raises `NothingMatches` for globs that selected nothing, unless unread sources may be the reason."""
+        """Raises `NothingMatches` for globs that selected nothing, unless a source could not be read, which may be the
+        reason."""
         if self._problems:
             return
         for option, globs, names in (
             ("--repos", choice.repositories, self._repositories), ("--tags", choice.tags, self._tags),
         ):  # fmt: skip
-            missed, task = tags.unmatched_globs(globs, sorted(names)), self._reading.task
+            missed, task = tags.unmatched_globs(globs, sorted(names)), self._session.task
             refuse_unmatched(missed, option, {"--repos": "repository"}.get(option, "tag"), task, allowed=choice.allow_no_match)
 
     def finish(self) -> tuple[Collection, list[Problem]]:
+        """Returns the collection and the problems; adds problems for missing layers, and notices."""
         self._collection = self._collection.ordered()
         lacking: dict[str, list[str]] = {}
         for blob in self._collection.layers():
@@ -107,15 +105,15 @@ class _Inventory:
         self._notice_problems()
         again = list(self._twice())
         for text in again[:_NAMED]:
-            self._reading.task.notice("twice", f"{text}, and counted once")
+            self._session.task.notice("twice", f"{text}, and counted once")
         if len(again) > _NAMED:
             text = f"{len(again) - _NAMED:,} more images are listed already, and counted once"
-            self._reading.task.notice("twice", text)
+            self._session.task.notice("twice", text)
         return self._collection, self._problems
 
     def _twice(self) -> Iterator[str]:
-        """Yields a sentence for each image that is listed more than once; not for the tags of a registry, of which one
-        manifest may have many."""
+        """Yields a sentence for each image that is listed more than once, but for several tags of a manifest in a registry,
+        which are normal."""
         yield from self._again
         for member in self._collection.members:
             for named in list(member.places.values())[1:]:
@@ -123,7 +121,7 @@ class _Inventory:
                     yield f"{named.reference} is {member.reference}, which is listed already"
 
     def tolerant(self, where: str) -> Tolerant:
-        """Returns a context that turns an error into a problem of this place."""
+        """Returns a context that turns an error into a problem of this location."""
         return Tolerant(where, self._problem)
 
     def _problem(self, problem: Problem) -> None:
@@ -137,47 +135,48 @@ class _Inventory:
         """Adds a notice for each new problem. A single problem without any image gets none, since its error will be
         raised."""
         with self._adding:
-            told = self._told
+            before = self._noticed
             if self._collection.members or len(self._problems) > 1:
-                self._told = len(self._problems)
-            new = self._problems[told : self._told]
+                self._noticed = len(self._problems)
+            new = self._problems[before : self._noticed]
         for problem in new:  # without the lock, since the terminal may be slow
-            self._reading.task.notice("unreadable", str(problem.error))
+            self._session.task.notice("unreadable", str(problem.error))
 
     # References
 
-    def add_reference(self, word: str, choice: RepositoryFilter) -> None:
-        if reference.host_of(word) is not None:
-            self._registry(word, choice)
+    def add_reference(self, name: str, choice: RepositoryFilter) -> None:
+        """Adds what a reference names: images of a registry, everything below a directory, or one source."""
+        if reference.host_of(name) is not None:
+            self._registry(name, choice)
             return
-        found = reference.parse(word)
+        found = reference.parse(name)
         if found.transport is None and os.path.isdir(found.details) and not layout.looks_like(found.details):
             self._directory(found.details)
-        elif not self._local(word):
-            raise NotFoundError("it holds no image", word)
+        elif not self._local(name):
+            raise NotFoundError("it holds no image", name)
 
-    def _registry(self, word: str, choice: RepositoryFilter) -> None:
+    def _registry(self, name: str, choice: RepositoryFilter) -> None:
         wanted: dict[str, None] = {}
         before = len(self._problems)
-        for where in discovery.repositories(word, choice, self._reading):
+        for where in discovery.repositories(name, choice, self._session):
             self._repositories.add(where.path)
             with self.tolerant(str(where)):
-                found = discovery.images_of(where, choice, discovery.is_registry(word), self._reading)
+                found = discovery.images_of(where, choice, discovery.is_registry(name), self._session)
                 wanted.update(dict.fromkeys(found))
                 self._tags.update(text.rpartition(":")[2] for text in found)
         if not wanted and choice.tags and len(self._problems) == before and not choice.allow_no_match:
-            raise nothing_matches("tag", choice.tags, word)
-        progress = Counter("images", len(wanted), self._reading.task)
+            raise nothing_matches("tag", choice.tags, name)
+        progress = Counter("images", len(wanted), self._session.task)
         first = self._order
         self._order += len(wanted)
 
         def look(numbered: tuple[int, str]) -> None:
             order, text = numbered
             with self.tolerant(text):
-                self._source(text, self._reading.open(text, "documents"), ImageSource(reference.REGISTRY, None, None), order)
+                self._source(text, self._session.open(text, "documents"), ImageSource(reference.REGISTRY, None, None), order)
             progress.one_more()
 
-        self._reading.task.map(look, list(enumerate(wanted, first)))
+        self._session.task.map(look, list(enumerate(wanted, first)))
         self._problems[before:] = sorted(self._problems[before:], key=lambda problem: problem.where)
 
     def _directory(self, top: str) -> None:
@@ -185,7 +184,7 @@ class _Inventory:
         found, passed = discovery.find_images(top, self.tolerant)
         closed = len(self._problems) > before
         images = len(found)
-        progress = Counter("archives", len(found), self._reading.task)
+        progress = Counter("archives", len(found), self._session.task)
         for path, sure in found:
             with self.tolerant(path):
                 try:
@@ -197,16 +196,16 @@ class _Inventory:
                 images, passed = images - (not holds), passed + (not holds)
             progress.one_more()
         if passed:
-            text = f"{top}: {passed:,} {'file that is' if passed == 1 else 'files that are'} no image, passed over"
-            self._reading.task.notice("passed-over", text)
-        if not images and not closed:  # else it may hold some
+            text = f"{top}: {passed:,} {'file' if passed == 1 else 'files'} without an image passed over"
+            self._session.task.notice("passed-over", text)
+        if not images and not closed:  # an unreadable part may have images
             raise NotFoundError("the directory holds no image", top)
 
     def _local(self, name: str) -> bool:
-        """Adds what a path holds; returns whether it holds any image."""
-        opened = self._reading.open(name, self._want)
+        """Adds the images of a source on this machine. Returns whether it has any."""
+        opened = self._session.open(name, self._want)
         if self._want == "documents" and name != "-" and _unread(opened.source):
-            opened = self._reading.open(name, "layers")
+            opened = self._session.open(name, "layers")
         self._order += 1
         if name == "-":
             return self._source(name, opened, ImageSource(opened.source.transport, None, None), self._order)
@@ -226,11 +225,12 @@ class _Inventory:
     # The content of a source
 
     def _source(self, name: str, opened: Opened, site: ImageSource, order: int) -> bool:
+        """Adds the images of an open source. Returns whether it has any."""
         names = ReferenceNames(name, opened)
-        progress = Counter("images", names.expected if names.expected >= _MANY else 0, self._reading.task)
+        progress = Counter("images", names.expected if names.expected >= _MANY else 0, self._session.task)
         count = 0
         for position, group in enumerate(select.groups(opened)):
-            self._reading.task.check()
+            self._session.task.check()
             count += 1
             progress.one_more()
             named = ImageRef((order, position), names.of(group), group.tags, site, names.only_one)
@@ -255,6 +255,7 @@ class _Inventory:
         return count > 0
 
     def _group(self, named: ImageRef, source: Source, group: Group) -> None:
+        """Adds an image or index, or another location of one that was added before."""
         label = named.reference
         found = select.target(source, group)
         if found.image is None and found.document is source.index and not any(one.present for one in found.entries):
@@ -271,16 +272,16 @@ class _Inventory:
             if known is None:
                 self._collection.add(key, self._member(named, group, found, images, parts))
                 return
-            if known.kind == "index":  # of which every place may hold another part
+            if known.kind == "index":  # each location may have other images of it
                 self._collection.extend(key, self._member(named, group, found, images, parts))
             if known.places.setdefault(label, named) is not named:
                 self._again.append(f"{label} is listed twice")
-            for image in images:  # this source may have what the other one lacks
+            for image in images:  # this source may have blobs that the other one lacks
                 for _ in self._layers(image, label):
                     pass
 
     def _images(self, source: Source, found: Target, label: str, failed: list[OcitoolError]) -> Iterator[Image]:
-        """Yields the images of a group; `failed` takes the errors of those that cannot be read."""
+        """Yields the images of a group; appends the errors of those that cannot be read to `failed`."""
         if found.image is not None:
             yield self._identified(found.image, label)
             return
@@ -298,16 +299,16 @@ class _Inventory:
             elif not entry.present:
                 absent += 1
         if absent:
-            text = f"{label}: not here, and not counted, are {absent:,} of its {len(found.entries):,} manifests"
-            self._reading.task.notice("missing", text)
+            text = f"{label}: {absent:,} of its {len(found.entries):,} manifests are not here and not counted"
+            self._session.task.notice("missing", text)
 
     def _identified(self, image: Image, label: str) -> Image:
-        """Returns the image with diff_ids computed for layers that have neither diff_id nor digest. From standard input
-        the bytes are only available if contents are asked for."""
+        """Returns the image with computed diff_ids for layers without digest and diff_id. From standard input their bytes
+        are only available if layers are read."""
         unknown = [layer for layer in image.layers if layer.diff_id is None and layer.digest is None]
         if unknown and (self._want == "layers" or all(isinstance(layer.blob, FileBlob) for layer in unknown)):
             with self.tolerant(label):
-                return identified((image,), self._reading.indexer())[0]
+                return identified((image,), self._session.indexer())[0]
         return image
 
     def _member(self, place: ImageRef, group: Group, found: Target, images: Sequence[Image], parts: _GroupParts) -> ImageEntry:
@@ -365,7 +366,7 @@ class _Inventory:
         return self._collection.blob(str(one.digest), one.digest, one.size, kept)
 
     def _locate(self, stored: StoredBlob, image: Image, layer: Layer, blob: Blob) -> None:
-        """Records where a layer can be read again, and whether it can be read at all."""
+        """Records the location of a layer, and the error if it cannot be unpacked."""
         stored.problem = None
         try:
             refuse_other_than_tar(layer, stated=image.manifest is not None)
@@ -397,7 +398,7 @@ def _find_copy(stored: StoredBlob, blob: Blob, label: str) -> None:
 
 
 def _unread(source: Source) -> bool:
-    """Whether the source has layers that only their bytes identify, and whose bytes were not kept when it was opened."""
+    """Returns whether the source has layers without digest and diff_id whose bytes were not kept when it was opened."""
     images = (from_record(source, one) for one in source.records if not all(isinstance(b, FileBlob) for b in one.layers))
     return any(layer.diff_id is None and layer.digest is None for image in images for layer in image.layers)
 
@@ -416,7 +417,7 @@ def _stack(image: Image, layers: tuple[StoredBlob, ...], collection: Collection)
 
 
 def layer_key(layer: Layer, label: str) -> str:
-    """Returns the key of a layer's blob: its digest; without one its diff_id if it is stored uncompressed, else
+    """Returns the key of a layer's blob: its digest; without one, its diff_id if it is stored uncompressed, else
     diff_id, compression and size."""
     if layer.digest is not None:
         return str(layer.digest)
@@ -426,13 +427,13 @@ def layer_key(layer: Layer, label: str) -> str:
 
 
 def _embedded(descriptor: Descriptor, blob: Blob) -> bool:
-    """Whether a blob exists only in the document that names it, and so is counted with that."""
+    """Returns whether a blob exists only in the document that embeds it, and so is counted with the document."""
     return isinstance(blob, BytesBlob) and "data" in descriptor.fields
 
 
 class _GroupParts:
-    """What a group has besides images: indexes, attestations, and what it keeps because it refers to it (`held`).
-    `kept`: bytes stored of each configuration."""
+    """The parts of a group besides its images: indexes and attestations (`rest`), and the blobs of an artifact's subject
+    (`held`). `kept`: stored bytes of each configuration."""
 
     def __init__(self, source: Source, found: Target, group: Group, images: Sequence[Image]) -> None:
         self._found = found
@@ -451,18 +452,20 @@ class _GroupParts:
         self.held = self._held()
 
     def key(self, images: Sequence[Image]) -> str:
+        """Returns a key that is equal for the same image in another location."""
         if self._group.record is None:
             return " ".join(str(entry.descriptor.digest) for entry in self._group.entries)
         return " ".join([images[0].image_id, *(layer_key(layer, "") for layer in images[0].layers)])
 
     def _stored(self, descriptor: Descriptor) -> int:
-        """Returns the bytes stored of content that its descriptor may embed."""
+        """Returns the stored bytes of a blob: 0 if its descriptor embeds it."""
         if "data" not in descriptor.fields:
             return descriptor.size
         blob = self._source.blob(descriptor)
         return 0 if blob is None or _embedded(descriptor, blob) else descriptor.size
 
     def rest(self, images: Sequence[Image]) -> Iterator[tuple[Descriptor, Blob | None]]:
+        """Yields the blobs of the group that are not part of the images."""
         done = {image.digest for image in images}
         layers = {layer.digest for image in images for layer in image.layers}
         configs = {image.manifest.config.digest for image in images if image.manifest is not None}
@@ -475,17 +478,17 @@ class _GroupParts:
                     yield named, blob
 
     def _held(self) -> list[tuple[Descriptor, Blob | None]]:
-        """Returns what an artifact keeps because it refers to it (`layout gc` does not remove it)."""
+        """Returns the blobs of the subject of an artifact, which `layout gc` keeps because of it."""
         manifest = self._found.entries[0].document if len(self._found.entries) == 1 else None
         subject = manifest.fields.get("subject") if isinstance(manifest, Manifest) else None
         if not isinstance(subject, dict) or self._source.remote:
             return []
         try:
-            spoken = closure(self._source, parse_descriptor(subject, self._source.where))
+            found = closure(self._source, parse_descriptor(subject, self._source.where))
         except (NotFoundError, FormatError):
             return []
-        documents = [(Descriptor("", one.digest, one.size, {}), one) for one in spoken.documents if one.digest is not None]
-        return [*documents, *spoken.blobs]
+        documents = [(Descriptor("", one.digest, one.size, {}), one) for one in found.documents if one.digest is not None]
+        return [*documents, *found.blobs]
 
 
 _NAMED = 10

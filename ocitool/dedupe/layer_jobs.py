@@ -2,7 +2,7 @@
 
 The work on a layer is a pure function of the location of its bytes: it can be pickled, sent to another process or
 machine, and repeated. It runs on any `concurrent.futures.Executor`: processes of this machine, or a Dask cluster.
-Results are taken as they come; at most `_AHEAD` jobs a worker are under way.
+Results are processed as they come; for each worker at most `_AHEAD` jobs are under way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AHEAD = 3
-"""Jobs for each worker that are under way at once: their results wait in memory."""
+"""Most jobs under way for each worker, since their results wait in memory."""
 
 _PATIENCE = 10.0
 """Seconds to wait for a cluster's answer."""
@@ -61,7 +61,7 @@ class LayerJob(NamedTuple):
 
     @property
     def reachable(self) -> bool:
-        """Whether another process can do the work."""
+        """Whether another process can read the layer."""
         return self.place is not None
 
 
@@ -106,8 +106,8 @@ class CompressedSize(NamedTuple):
 
 
 def as_zstd(job: LayerJob, level: int) -> CompressedSize:
-    """Returns the bytes that a layer would take as zstd at this level, by compressing all of it: a part would tell too
-    little, since the ratio varies twofold within a layer. Raises what decoding raises."""
+    """Returns the bytes that a layer would take as zstd at this level, by compressing all of it: a part would not be
+    representative, since the ratio varies twofold within a layer. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = open_layer(job, task)
         size = _size(codecs.decode(blob.chunks(), codecs.of(blob), task), Compression("zstd", level), task)
@@ -171,36 +171,37 @@ Job = tuple[LayerJob, Callable[[LayerJob], T]]
 
 
 def run_all(
-    duties: Sequence[Job[T]], cluster: str | None, task: Task, take: Callable[[int, T], None],
+    jobs: Sequence[Job[T]], cluster: str | None, task: Task, take: Callable[[int, T], None],
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
-    """Runs all jobs, on the cluster, in processes or here; those that only this process can do, here. `take` gets the
+    """Runs all jobs on the cluster, in processes or in this one; those that are not reachable in this one. `take` gets the
     number and result of each job, `failed` its number and error."""
-    here = {number: duty for number, duty in enumerate(duties) if not duty[0].reachable}
-    others = {number: duty for number, duty in enumerate(duties) if number not in here}
+    here = {number: job for number, job in enumerate(jobs) if not job[0].reachable}
+    others = {number: job for number, job in enumerate(jobs) if number not in here}
     run_on(here, None, 1, task, take, failed)
-    with open_executor(cluster, [job for job, _ in others.values()], task) as (who, workers):
-        run_on(others, who, workers, task, take, failed)
+    with open_executor(cluster, [job for job, _ in others.values()], task) as (executor, workers):
+        run_on(others, executor, workers, task, take, failed)
 
 
 def run_on(
-    duties: Mapping[int, Job[T]], executor: Executor | None, workers: int, task: Task, take: Callable[[int, T], None],
+    jobs: Mapping[int, Job[T]], executor: Executor | None, workers: int, task: Task, take: Callable[[int, T], None],
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
-    """Runs jobs on an executor, without one in this thread: the largest layers first, each result taken as it comes.
+    """Runs jobs on an executor, or in this thread without one: the largest layers first; results are processed as they
+    come.
 
-    A failed layer does not stop the others. Once `task` has unpacked more than `limits.EXPANSION`, the remaining jobs
-    fail unstarted. Raises `TransportError` if the workers themselves died.
+    A failed layer does not stop the others. After `task` has unpacked more than `limits.EXPANSION`, the remaining jobs fail
+    without being started. Raises `TransportError` if the workers themselves died.
     """
     from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
     from concurrent.futures import CancelledError as Forgotten
 
-    waiting = sorted(duties, key=lambda number: -duties[number][0].size)
+    waiting = sorted(jobs, key=lambda number: -jobs[number][0].size)
     waiting.reverse()
-    whole = sum(job.size for job, _ in duties.values())
+    whole = sum(job.size for job, _ in jobs.values())
     done = size = 0
-    if duties:
-        task.count("layers", 0, len(duties), 0, whole)
+    if jobs:
+        task.count("layers", 0, len(jobs), 0, whole)
 
     def finished(number: int, outcome: Callable[[], T]) -> None:
         nonlocal done, size
@@ -217,8 +218,8 @@ def run_on(
                 raise
             failed(number, TransportError(f"the cluster gave it up: {error}"))  # after its own retries
         done += 1
-        size += duties[number][0].size
-        task.count("layers", done, len(duties), size, whole)
+        size += jobs[number][0].size
+        task.count("layers", done, len(jobs), size, whole)
 
     def begun() -> int | None:
         number = waiting.pop()
@@ -231,7 +232,7 @@ def run_on(
         while waiting:
             task.check()
             if (number := begun()) is not None:
-                job, function = duties[number]
+                job, function = jobs[number]
                 finished(number, partial(function, job))
         return
     under_way: dict[Future[T], int] = {}
@@ -240,7 +241,7 @@ def run_on(
             while waiting and len(under_way) < _AHEAD * workers:
                 if (number := begun()) is None:
                     continue
-                job, function = duties[number]
+                job, function = jobs[number]
                 with undisturbed():
                     under_way[executor.submit(function, job)] = number
             ready, _ = wait(under_way, timeout=_STEP, return_when=FIRST_COMPLETED)
@@ -261,8 +262,8 @@ def _expanded() -> NoReturn:
 
 @contextmanager
 def open_executor(cluster: str | None, jobs: Sequence[LayerJob], task: Task) -> Iterator[tuple[Executor | None, int]]:
-    """Opens an executor for these jobs, and gives it with its number of workers: the cluster at an address, else
-    processes of this machine, else None if there is too little work for processes."""
+    """Provides an executor for these jobs and its number of workers: the cluster at an address, else processes of this
+    machine, else None if there is too little work for processes."""
     if cluster is not None:
         with _cluster(cluster, task) as found:
             yield found
@@ -286,7 +287,7 @@ def _cluster(address: str, task: Task) -> Iterator[tuple[Executor, int]]:
         client = task.within(_PATIENCE, lambda: connect(address, timeout="8s", set_as_default=False))
     except OcitoolError:
         raise
-    except Exception as error:  # whatever it is that answers there
+    except Exception as error:  # any program may answer at this address
         what = str(error) or type(error).__name__
         raise TransportError(f"no Dask scheduler answers: {what}", address, hint="tcp://HOST:8786") from None
     try:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class LayerReader:
-    """Reads layers if they are needed. A layer that the cache knows is not read, unless everything is verified."""
+    """Reads layers when they are needed. A layer that the cache knows is not read, unless everything is verified."""
 
     MAX_HELD = 1_000_000
     """Most entries of indexes that are kept in memory for later use, about 190 bytes each."""
@@ -37,14 +37,14 @@ class LayerReader:
     """Most stored bytes of layers that are compressed to estimate what zstd saves; beyond it a sample is taken."""
 
     def __init__(
-        self, collection: Collection, question: DedupeOptions, reading: Session, problems: list[Problem], disk: DiskUsage
+        self, collection: Collection, options: DedupeOptions, session: Session, problems: list[Problem], disk: DiskUsage
     ) -> None:
         self._collection = collection
         self._disk = disk
-        self._question = question
-        self._task = reading.task
-        self._verify = reading.verify
-        self._cache = IndexCache(default_directory() if reading.cached else None)
+        self._options = options
+        self._task = session.task
+        self._verify = session.verify
+        self._cache = IndexCache(default_directory() if session.cached else None)
         self._problems = problems
         self._held: dict[StoredBlob, LayerIndex] = {}
         self._entries = 0
@@ -52,14 +52,14 @@ class LayerReader:
         self._damaged: set[str] = set()
         """References of images with a damaged copy of a layer."""
         if self._cache.refused:
-            reading.task.remark("cache", self._cache.refused)
+            session.task.remark("cache", self._cache.refused)
 
     def contents(self) -> DistinctContents:
         """Returns the files of every layer that can be read, by content; a layer that cannot becomes a problem. Writes
         the rows of `--export` on the way."""
         contents = DistinctContents()
         odd: dict[StoredBlob, list[str]] = {}
-        with export(self._question.export, self._collection) as rows:
+        with export(self._options.export, self._collection) as rows:
 
             def take(layer: StoredBlob, index: LayerIndex) -> None:
                 self._check_diff_ids(layer, index)
@@ -71,14 +71,15 @@ class LayerReader:
                     try:
                         rows.add(layer, index)
                     except DestinationError as error:
-                        raise OSError(error.what) from None  # no fault of the layer: `export` ends the run
+                        raise OSError(error.what) from None  # not a problem of the layer: `export` ends the run
 
             def keep(layer: StoredBlob, found: IndexedLayer) -> None:
                 self._task.count_expansion(found.expansion)
                 if layer.digest is not None and found.found.digest != layer.digest:
                     raise IntegrityError(f"content is {found.found.digest}, stated is {layer.digest}")
                 seen = layer.place.identity if layer.place is not None else None
-                self._cache.store(found.found, seen if seen == found.identity else None)  # another machine's is not ours
+                # The identity that another machine saw may not be that of the file here.
+                self._cache.store(found.found, seen if seen == found.identity else None)
                 take(layer, found.found)
 
             unknown = []
@@ -94,14 +95,14 @@ class LayerReader:
                         self._failed(layer, error)
             self._run([(job_for(layer), layer_jobs.index) for layer in unknown], unknown, keep)
         self._read_copies()
-        for layer in self._collection.layers():  # in their order, however their work went
+        for layer in self._collection.layers():  # in a fixed order, whichever was read first
             for text in odd.get(layer, ()):
                 self._task.notice("time", text)
         return contents
 
     def _read_copies(self) -> None:
-        """Verifies further copies of layers: of two files with one digest one may be damaged, and advice may delete the
-        other. A copy whose bytes were read before is not read again, unless everything is verified."""
+        """Verifies further copies of layers: one of two files with the same digest may be damaged, and advice may delete
+        the other. A copy whose bytes were read before is not read again, unless everything is verified."""
         waiting: list[tuple[StoredBlob, BlobCopy]] = []
         for layer in self._collection.layers():
             for copy in layer.copies:
@@ -113,9 +114,9 @@ class LayerReader:
             """Returns the error of one copy, instead of raising it: one damaged copy must not end the others."""
             layer, copy = one
             digest = digest_of(layer)
-            duty = layer_jobs.LayerJob(layer.key, copy.place, copy.blob, layer.stated_size, digest, _algorithm(layer))
+            job = layer_jobs.LayerJob(layer.key, copy.place, copy.blob, layer.stated_size, digest, _algorithm(layer))
             try:
-                identity = layer_jobs.verify_layer(duty, layer.diff_id, self._task)
+                identity = layer_jobs.verify_layer(job, layer.diff_id, self._task)
             except CancelledError:
                 raise
             except OcitoolError as error:
@@ -137,23 +138,23 @@ class LayerReader:
     def _check_diff_ids(self, layer: StoredBlob, index: LayerIndex) -> None:
         """Makes a problem for each image that states another diff_id than the layer has. Raises `IntegrityError` if all
         images do."""
-        lies: dict[str, IntegrityError] = {}
-        honest = False
+        wrong: dict[str, IntegrityError] = {}
+        any_right = False
         for number in layer.users:
             member = self._collection.members[number]
             for stack in member.stacks:
                 for mine, stated in zip(stack.layers, stack.diff_ids, strict=True):
                     if mine is layer and stated is not None and stated != index.diff_id:
-                        lies[member.reference] = wrong_diff_id(index.diff_id, stated)
+                        wrong[member.reference] = wrong_diff_id(index.diff_id, stated)
                     elif mine is layer:
-                        honest = True
-        for reference, error in lies.items():
-            if not honest:
+                        any_right = True
+        for reference, error in wrong.items():
+            if not any_right:
                 raise error
             self._problem(f"{reference}: layer {layer.key}", error)
 
     def zstd(self, level: int) -> Iterator[Advice]:
-        """Yields advice to store gzip layers as zstd. Of a large collection a sample is compressed, the first layers by
+        """Yields advice to store gzip layers as zstd. For a large collection a sample is compressed: the first layers by
         digest."""
         layers = sorted((one for one in self._readable() if one.codec == "gzip"), key=lambda layer: layer.key)
         chosen, left = [], self.MAX_SAMPLED
@@ -170,20 +171,20 @@ class LayerReader:
         yield from as_zstd(self._collection, layers, sizes, level, self._disk)
 
     def _counted(self, measured: CompressedSize) -> int:
-        """Returns the size, and counts the unpacked bytes with all that the command unpacks."""
+        """Returns the size, and adds the unpacked bytes to those of the command."""
         self._task.count_expansion(measured.expansion)
         return measured.size
 
     def measure(self, files: Sequence[tuple[StoredBlob, tuple[Entry, ...]]]) -> list[int]:
         """Returns the bytes that files take in their layers; 0 if a layer can no longer be read."""
         sizes = [0] * len(files)
-        duties = [(job_for(layer), partial(layer_jobs.compressed, files=entries)) for layer, entries in files]
+        jobs = [(job_for(layer), partial(layer_jobs.compressed, files=entries)) for layer, entries in files]
 
         def take(number: int, measured: CompressedSize) -> None:
             sizes[number] = self._counted(measured)
 
         layer_jobs.run_all(
-            duties, self._question.cluster, self._task, take,
+            jobs, self._options.cluster, self._task, take,
             lambda number, error: self._failed(files[number][0], error),
         )  # fmt: skip
         return sizes
@@ -199,7 +200,7 @@ class LayerReader:
         found = self._held.get(layer)
         if found is None:
             identity = layer.place.identity if layer.place is not None else None
-            # Verified or not: what is known of it by now, this run has read.
+            # Even if everything is verified: this run has read what is in the cache by now.
             found = self._cache.find(layer.digest, identity, _algorithm(layer))
         if found is None:
             found = layer_jobs.index(job_for(layer)).found
@@ -207,12 +208,13 @@ class LayerReader:
         return found
 
     def _hold(self, layer: StoredBlob, index: LayerIndex) -> None:
+        """Keeps an index in memory, if there is room."""
         if layer not in self._held and self._entries + len(index) <= self.MAX_HELD:
             self._held[layer] = index
             self._entries += len(index)
 
     def _known(self, layer: StoredBlob) -> LayerIndex | None:
-        """Returns the cached index of the layer's very bytes; None if there is none. A local file is found by its
+        """Returns the cached index of the layer's bytes; None if there is none. A local file is looked up by its
         identity, not by its digest alone, since it may be damaged."""
         identity = layer.place.identity if layer.place is not None else None
         remote = layer.place is not None and layer.place.repository is not None
@@ -229,10 +231,10 @@ class LayerReader:
                 yield layer
 
     def _run(
-        self, duties: Sequence[layer_jobs.Job[T]], layers: Sequence[StoredBlob], take: Callable[[StoredBlob, T], None]
+        self, jobs: Sequence[layer_jobs.Job[T]], layers: Sequence[StoredBlob], take: Callable[[StoredBlob, T], None]
     ) -> None:
         layer_jobs.run_all(
-            duties, self._question.cluster, self._task, lambda number, result: take(layers[number], result),
+            jobs, self._options.cluster, self._task, lambda number, result: take(layers[number], result),
             lambda number, error: self._failed(layers[number], error),
         )  # fmt: skip
 
@@ -241,12 +243,13 @@ class LayerReader:
         self._problem(self._named(layer), error)
 
     def _named(self, layer: StoredBlob) -> str:
+        """Returns the name of a layer for messages."""
         return f"{self._collection.members[layer.users[0]].reference}: layer {layer.key}"
 
     def _problem(self, where: str, error: OcitoolError) -> None:
         error.where = where
         plain(error)
-        if self._question.strict:
+        if self._options.strict:
             raise error
         self._problems.append(Problem(where, error))
         self._task.notice("unreadable", str(error))

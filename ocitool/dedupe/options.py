@@ -11,9 +11,9 @@ from ocitool.pipeline.session import Session
 class DedupeOptions(NamedTuple):
     """What to report.
 
-    - choice: selection at registries. files: read every distinct layer. export: directory for the rows.
-    - zstd: level to estimate. cluster: address of a Dask scheduler. strict: the first problem is raised.
-    - top: number of items in lists that are not complete.
+    - choice: selection in registries. files: read every distinct layer. export: directory for the Parquet files. - zstd:
+    compression level whose saving is computed. cluster: address of a Dask scheduler. strict: raise the first problem. -
+    top: number of items in lists that are not complete.
     """
 
     choice: RepositoryFilter
@@ -24,9 +24,10 @@ class DedupeOptions(NamedTuple):
     strict: bool = False
     top: int = 10
 
-    def is_deep(self, reading: Session) -> bool:
-        """Whether layers must be read."""
-        return self.wants_files(reading) or self.zstd is not None
+    def is_deep(self, session: Session) -> bool:
+        """Returns whether layers must be read."""
+        return self.wants_files(session) or self.zstd is not None
 
-    def wants_files(self, reading: Session) -> bool:
-        return self.files or self.export is not None or reading.verify
+    def wants_files(self, session: Session) -> bool:
+        """Returns whether the files of layers are needed."""
+        return self.files or self.export is not None or session.verify

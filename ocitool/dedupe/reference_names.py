@@ -1,5 +1,5 @@
-"""References that name the images of a source to any command: by a name only if it is the name of one image and cannot
-be taken for an option."""
+"""Finds references by which any command can name the images of a source: with a name only if one image has it, and it
+cannot be taken for an option."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ocitool.transports.opening import Opened
 
 
 class ReferenceNames:
-    """The references of one source's images. `only_one`: it holds one image and nothing else. `expected`: how many
+    """The references of the images of one source. `only_one`: it has one image and nothing else. `expected`: how many
     images it may hold. Cost: one step for each name."""
 
     def __init__(self, name: str, opened: Opened) -> None:

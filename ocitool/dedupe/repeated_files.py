@@ -1,4 +1,4 @@
-"""All files of a collection's layers, by content: every distinct layer once, every distinct content once.
+"""Collects all files of a collection's layers by content: every distinct layer once, every distinct content once.
 
 Layers are added as they are indexed, in any order; the result does not depend on it. A file is a regular file of a
 layer's tar (hard links are further names of it), a content its SHA-256. Memory: about 300 bytes for each distinct
@@ -24,7 +24,7 @@ class FileLocation(NamedTuple):
 
 
 class RepeatedFile(NamedTuple):
-    """A content that occurs `times` times, and some of its locations. `saves`: bytes of all but one of them."""
+    """A content that occurs `times` times, and some of its locations."""
 
     content: bytes
     size: int
@@ -33,6 +33,7 @@ class RepeatedFile(NamedTuple):
 
     @property
     def saves(self) -> int:
+        """Bytes of all occurrences but one."""
         return self.size * (self.times - 1)
 
 
@@ -52,12 +53,13 @@ _PLACES = 10
 
 
 class DistinctContents:
-    """Collects contents. Each layer is added once, all of its contents known."""
+    """Collects contents. Each layer is added once, with an index in which all contents are hashed."""
 
     def __init__(self) -> None:
         self.layers: list[StoredBlob] = []
         self.equal_but_times: dict[int, list[StoredBlob]] = {}
-        """Layers that probably have equal entries apart from times, by that hash."""
+        """Layers by the hash of their entries without times; those with the same hash probably have equal entries apart
+        from times."""
         self.timeless_hashes: dict[StoredBlob, int] = {}
         """For each layer a hash of its entries without times."""
         self.large_files: dict[StoredBlob, dict[tuple[int, int], int]] = {}
@@ -67,6 +69,7 @@ class DistinctContents:
         self._bytes = 0
 
     def add(self, layer: StoredBlob, index: LayerIndex) -> None:
+        """Adds the files of a layer."""
         number = len(self.layers)
         self.layers.append(layer)
         if len(index):

@@ -1,7 +1,8 @@
-"""An image to be written: layers and documents, from which configuration and manifest follow.
+"""Drafts of images to be written: layers, configuration and annotations, from which the documents are made.
 
-Every editing command is `start` (the image as it is), pure functions from draft to draft, `finish`. What nobody edited is
-not serialised again: an image with the same layers and the same configuration keeps both documents byte for byte.
+Every editing command calls `start` (the image as it is), then pure functions from draft to draft, then `finish`. Documents
+that did not change are not serialised again: an image with the same layers and configuration keeps both documents byte for
+byte.
 """
 
 from __future__ import annotations
@@ -18,13 +19,11 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor
 from ocitool.transports.sink import OutputImage, OutputLayer
 
-MAX_LAYERS = 125
-"""Most layers of an image: Docker refuses more (its `maxLayerDepth`)."""
-
 
 class ImageDraft(NamedTuple):
-    """`config`: the configuration's fields, with `rootfs` and `history` as they will be. `annotations`: of the manifest;
-    None leaves them as they are. `dated`: whether the change says itself when the image was created."""
+    """An image to be written. `config`: the new fields of the configuration, with the new `history`; `rootfs` follows from
+    the layers. `annotations`: the new annotations of the manifest; None if they stay. `dated`: the change itself sets the
+    time of creation."""
 
     image: Image
     layers: tuple[OutputLayer, ...]
@@ -34,43 +33,45 @@ class ImageDraft(NamedTuple):
 
     @property
     def diff_ids(self) -> list[str]:
+        """The diff_ids of the layers."""
         return [str(layer.diff_id) for layer in self.layers]
 
     @property
     def is_configured_anew(self) -> bool:
-        """Whether the configuration is another than the image's."""
+        """Whether the configuration differs from that of the image."""
         return self.config != self.image.config.fields or self.diff_ids != list(map(str, self.image.config.diff_ids))
 
     def differs(self, other: ImageDraft) -> bool:
-        """Whether another image comes of it than of the other draft: by what is written, wherever layers come from."""
+        """Returns whether the drafts make different images, by layers, configuration and annotations."""
         ours, theirs = ([(one.digest, one.descriptor) for one in draft.layers] for draft in (self, other))
         return ours != theirs or (self.config, self.annotations) != (other.config, other.annotations)
 
 
 def kept(image: Image, layer: Layer) -> OutputLayer:
-    """A layer taken over as it is. It must have a digest: layers of docker archives get theirs by hashing."""
+    """Returns a layer of the image as an output layer. It must have a digest: layers of docker archives must be hashed
+    first."""
     descriptor = image.manifest.layers[layer.number].fields if image.manifest else None
     assert layer.digest is not None
     return OutputLayer(layer.digest, layer.size, layer.diff_id, layer.media_type, "kept", layer.blob, descriptor)
 
 
 def start(image: Image, layers: Sequence[OutputLayer]) -> ImageDraft:
-    """The image as it is, made of these layers. `FormatError` where its layers and diff_ids do not align (a configuration
-    that states none, as in v1 archives, gets the layers'), `UsageError` for an artifact."""
+    """Returns the draft of an unchanged image with these layers. A configuration without diff_ids, as in v1 archives, gets
+    those of the layers. Raises `FormatError` if layers and diff_ids do not align, `UsageError` for an artifact."""
     if not image.is_image:
-        raise UsageError("an artifact, where an image is needed", image.where)
+        raise UsageError("expected an image, got an artifact", image.where)
     if any(layer.diff_id is None for layer in layers) or (image.config.diff_ids and not image.aligned):
         raise FormatError("layers and diff_ids do not align", image.where, hint="ocitool validate says more")
     return ImageDraft(image, tuple(layers), image.config.fields)
 
 
 def replaced(draft: ImageDraft, number: int, layer: OutputLayer) -> ImageDraft:
-    """With another layer in a layer's place."""
+    """Returns the draft with another layer in place of a layer."""
     return draft._replace(layers=(*draft.layers[:number], layer, *draft.layers[number + 1 :]))
 
 
 def inserted(draft: ImageDraft, number: int, layer: OutputLayer, entry: Mapping[str, Any]) -> ImageDraft:
-    """With one more layer that will have this number, and the history entry that tells of it."""
+    """Returns the draft with one more layer, which gets this number, and its history entry."""
     config = dict(draft.config)
     history = _history(draft)
     if history is not None:
@@ -81,7 +82,7 @@ def inserted(draft: ImageDraft, number: int, layer: OutputLayer, entry: Mapping[
 
 
 def dropped(draft: ImageDraft, number: int) -> ImageDraft:
-    """Without a layer and its history entry."""
+    """Returns the draft without a layer and its history entry."""
     config = dict(draft.config)
     history = _history(draft)
     if history is not None:
@@ -91,7 +92,7 @@ def dropped(draft: ImageDraft, number: int) -> ImageDraft:
 
 
 def noted(draft: ImageDraft, entry: Mapping[str, Any]) -> ImageDraft:
-    """With a history entry that stands for no layer."""
+    """Returns the draft with one more history entry that has no layer."""
     config = dict(draft.config)
     history = _history(draft)
     if history is not None:
@@ -100,39 +101,40 @@ def noted(draft: ImageDraft, entry: Mapping[str, Any]) -> ImageDraft:
 
 
 def configured(draft: ImageDraft, config: Mapping[str, Any]) -> ImageDraft:
-    """With another configuration, the draft's history and layers apart."""
+    """Returns the draft with another configuration. `config` must have the history that belongs to the layers."""
     return draft._replace(config=config)
 
 
 def annotated(draft: ImageDraft, annotations: Mapping[str, str]) -> ImageDraft:
+    """Returns the draft with other annotations of the manifest."""
     return draft._replace(annotations=annotations)
 
 
 def squashed(draft: ImageDraft, count: int, layer: OutputLayer | None, entry: Mapping[str, Any]) -> ImageDraft:
-    """With one layer (None: with nothing) in place of all the layers above those of the draft; the image had `count` layers.
-    The history entries of those layers go, `entry` stands where the last of them stood; those that made no layer stay. One that
-    does not align gives way to one that does."""
+    """Returns the draft with one layer, or None for no layer, on top. The draft has the lower layers of an image that had
+    `count`; the new layer replaces the others. Their history entries are removed, and `entry` takes the place of the last
+    one; entries without layers stay. A history that does not align is replaced by one that does."""
     config = dict(draft.config)
     history = aligned_history(config, count)
     if history is None and "history" in config:
-        unsaid = {**_placeholder_entry(), "empty_layer": True}
+        unstated = {**_placeholder_entry(), "empty_layer": True}
         config["history"] = [
             *(_placeholder_entry() for _ in draft.layers),
-            unsaid,
+            unstated,
             *([dict(entry)] if layer is not None else ()),
         ]
     elif history is not None:
         at = _positions(history)
         gone = set(at[len(draft.layers) :])
         before = [old for number, old in enumerate(history[: at[-1]]) if number not in gone]
-        told = dict(entry) if layer is not None else {**entry, "empty_layer": True}
-        config["history"] = [*before, told, *history[at[-1] + 1 :]]
+        new = dict(entry) if layer is not None else {**entry, "empty_layer": True}
+        config["history"] = [*before, new, *history[at[-1] + 1 :]]
     layers = draft.layers if layer is None else (*draft.layers, layer)
     return draft._replace(layers=layers, config=config)
 
 
 def layered(draft: ImageDraft, layers: Sequence[OutputLayer], history: Sequence[Mapping[str, Any]] | None) -> ImageDraft:
-    """With other layers, and the history that tells of them; None: none."""
+    """Returns the draft with other layers and their history; None removes the history."""
     config = {key: value for key, value in draft.config.items() if history is not None or key != "history"}
     if history is not None:
         config["history"] = [dict(entry) for entry in history]
@@ -140,7 +142,7 @@ def layered(draft: ImageDraft, layers: Sequence[OutputLayer], history: Sequence[
 
 
 def history_of(image: Image) -> list[dict[str, Any]]:
-    """Returns an image's history with an entry for each layer; placeholders if its own history does not match its
+    """Returns the history of an image with an entry for each layer; placeholders if its own history does not match its
     layers."""
     found = aligned_history(image.config.fields, len(image.layers))
     return found if found is not None else [_placeholder_entry() for _ in image.layers]
@@ -151,7 +153,7 @@ UNSTATED = "the image stated no history"
 
 
 def _placeholder_entry() -> dict[str, Any]:
-    """Returns a history entry that only stands for a layer."""
+    """Returns a history entry for a layer of which nothing is known."""
     return {"comment": UNSTATED}
 
 
@@ -171,12 +173,13 @@ def _history(draft: ImageDraft) -> list[Any] | None:
 
 
 def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Returns the positions of the entries that have a layer."""
     return [at for at, entry in enumerate(history) if entry.get("empty_layer") is not True]
 
 
 def finish(draft: ImageDraft) -> OutputImage:
-    """The image of a draft: its documents, and all that they name. Documents that did not change are as they were named, in
-    whatever algorithm."""
+    """Returns the image of a draft: its documents, and all blobs that they name. A document that did not change keeps its
+    bytes and its digest, whatever its algorithm."""
     image = draft.image
     manifest = image.manifest
     config = image.config.raw
@@ -229,8 +232,9 @@ def _same(stated: Sequence[Descriptor], layers: Sequence[OutputLayer]) -> bool:
 
 
 def _converted(image: Image, layers: tuple[OutputLayer, ...]) -> tuple[str, tuple[OutputLayer, ...]]:
-    """The manifest's media type and its layers. Docker's types know no zstd: an image that gets such a layer becomes an OCI
-    image, with every layer's type. A docker archive, which has no manifest, becomes one too."""
+    """Returns the media type of the manifest, and the layers with theirs. Docker has no media type for zstd: an image that
+    gets such a layer becomes an OCI image, with OCI types for every layer. So does an image of a docker archive, which has
+    no manifest."""
     own = image.manifest.media_type if image.manifest else None
     docker = own == mediatypes.DOCKER_MANIFEST
     if docker and not any(layer.media_type.startswith(mediatypes.OCI_LAYER) for layer in layers):
@@ -263,7 +267,7 @@ def _layer_descriptor(layer: OutputLayer) -> Mapping[str, Any]:
 
 
 def layer_type(image: Image, codec: str) -> str:
-    """Returns the media type of a new layer: of the manifest's family (Docker or OCI), unless that has none for the
-    compression."""
+    """Returns the media type of a new layer: a Docker type if the manifest has one and Docker has one for the compression,
+    else an OCI type."""
     docker = image.manifest is not None and image.manifest.media_type == mediatypes.DOCKER_MANIFEST
     return mediatypes.tar_layer(codec, docker=docker)

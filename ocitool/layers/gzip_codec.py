@@ -1,11 +1,12 @@
-"""gzip (RFC 1952), both ways.
+"""Decodes and compresses gzip (RFC 1952).
 
-It is compressed in blocks on all cores, as pigz does: borders by position, each block primed with the last 32 KiB of the one
-before and ended by a sync flush, so that the deflate data in a row are one stream, and the file is one member. Levels 1 to 3
-are ISA-L's where its wheel exists, else zlib's; 4 to 9 are zlib's. Measured on a real layer of 285 MB: level 2 is eleven
-times as fast as zlib's 6 on one core and 9.5 % larger, and a whole image is 4.4 % larger than what skopeo writes. 3 saves 1 %
-more for a third more time, 1 is hardly faster. So 2 is the default; zstd and `gzip:6` make smaller layers. ISA-L
-renews its Huffman tables only when told to: every 64 KiB is worth 1 % of the size and costs 6 % of the time.
+Compression works in blocks on all cores, as pigz does: blocks are split at fixed positions, each is primed with the last 32
+KiB of the block before and ends with a sync flush, so that their deflate data concatenated are one stream, and the file is
+one member. Levels 1 to 3 use ISA-L if its wheel is installed, else zlib; levels 4 to 9 use zlib. Measured on a real layer
+of 285 MB: level 2 is eleven times as fast as zlib's level 6 on one core, and its output 9.5 % larger; a whole image is 4.4
+% larger than what skopeo writes. Level 3 saves 1 % more in a third more time, level 1 is hardly faster. So 2 is the
+default; zstd and `gzip:6` make smaller layers. ISA-L renews its Huffman tables only on request: doing so every 64 KiB saves
+1 % of the size and costs 6 % of the time.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ _LAST = b"\x03\x00"  # an empty last deflate block
 
 
 def decoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Members one after another (RFC 1952, 2.2)."""
+    """Yields the decoded bytes of concatenated members (RFC 1952, 2.2)."""
     new, error = _engine()
     return streams.decoded(chunks, new, error, "gzip")
 
 
 def _engine() -> tuple[Callable[[], Any], Any]:
-    """ISA-L where its wheel exists, else zlib behind the same few methods. Both check each member's CRC and length."""
+    """Returns a function that makes a decoder, and the exception that it raises: of ISA-L if its wheel is installed, else
+    of zlib behind the same methods. Both check the CRC and length of each member."""
     try:
         from isal import igzip_lib
     except ImportError:
@@ -43,7 +45,7 @@ def _engine() -> tuple[Callable[[], Any], Any]:
 
 
 class _ZlibMember:
-    """One gzip member through zlib, with the interface of `IgzipDecompressor`."""
+    """Decodes one gzip member with zlib, with the interface of `IgzipDecompressor`."""
 
     def __init__(self) -> None:
         import zlib
@@ -62,17 +64,20 @@ class _ZlibMember:
     def decompress(self, data: bytes, max_length: int) -> bytes:
         tail = self._inner.unconsumed_tail
         out = self._inner.decompress(tail + data if tail else data, max_length)
-        # A full output may leave more inside zlib although all input was taken: it is then asked again with nothing.
+        # After a full output zlib may have more, although it took all input: it must be called again with empty input.
         self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
         return out
 
 
 class _Block(NamedTuple):
+    """A block to compress, and the last bytes of the block before."""
+
     data: bytearray
     before: bytes
 
 
 def compressed(blocks: Iterator[bytearray], level: int, task: Task) -> Iterator[bytes]:
+    """Yields one gzip member with the data of the blocks, which are compressed in parallel."""
     library = _deflater(level)
     crc, size = 0, 0
 
@@ -95,7 +100,7 @@ def _trailer(crc: int, size: int) -> bytes:
 
 
 def _deflate(library: Any, level: int, block: _Block, task: Task) -> bytes:
-    """One block as deflate blocks of which none is the last, ending on a byte."""
+    """Returns a block as deflate blocks, none of which is marked as the last; the output ends at a byte boundary."""
     more = {"zdict": block.before} if block.before else {}
     deflater = library.compressobj(level, library.DEFLATED, -15, 8, library.Z_DEFAULT_STRATEGY, **more)
     out: list[bytes] = []
@@ -107,7 +112,8 @@ def _deflate(library: Any, level: int, block: _Block, task: Task) -> bytes:
 
 
 def _deflater(level: int) -> Any:
-    """ISA-L for the levels it has, where its wheel exists, else zlib behind the same names."""
+    """Returns the module that compresses at this level: that of ISA-L if its wheel is installed and has the level, else
+    zlib."""
     import zlib
 
     if level not in _ISAL:
@@ -120,7 +126,7 @@ def _deflater(level: int) -> Any:
 
 
 def engine(level: int) -> str:
-    """The library that compresses at this level, and its version."""
+    """Returns name and version of the library that compresses at this level."""
     library = _deflater(level)
     if hasattr(library, "ZLIB_RUNTIME_VERSION"):
         return f"zlib {library.ZLIB_RUNTIME_VERSION}"

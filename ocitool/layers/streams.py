@@ -1,4 +1,4 @@
-"""Compressed streams one after another, of the formats whose libraries decode one stream at a time: gzip, xz, bzip2."""
+"""Decodes concatenated compressed streams, for formats whose libraries decode one stream at a time: gzip, xz, bzip2."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ STEP = 1 << 19
 
 
 def decoded(chunks: Iterator[bytes], new: Callable[[], Any], error: Any, name: str) -> Iterator[bytes]:
-    """Streams of one format one after another; zero padding may follow the last, as gzip(1) and xz(1) allow.
+    """Yields the decoded bytes of concatenated streams; zero padding may follow the last, as gzip(1) and xz(1) allow. `new`
+    makes a decoder, `error` is the exception it raises, `name` the format for messages. Raises `FormatError`.
 
-    A decoder hands back what follows its stream as a copy, so thousands of tiny streams in one chunk would cost a copy of
-    the chunk each: while streams are tiny, the input is fed in small steps.
+    A decoder returns a copy of the bytes after its stream, so each of thousands of tiny streams in one chunk would cost a
+    copy of the chunk. Therefore the input is fed in small steps while streams are tiny.
     """
     decoder, fed, step, padding = new(), 0, STEP, False
     for chunk in chunks:
@@ -24,7 +25,7 @@ def decoded(chunks: Iterator[bytes], new: Callable[[], Any], error: Any, name: s
             feed = chunk[position : position + step] if step < len(chunk) or position else chunk
             if fed == 0 and (padding or feed[:1] == b"\0"):
                 if feed.strip(b"\0"):
-                    raise FormatError(f"data behind a {name} stream that is not {name}")
+                    raise FormatError(f"data after a {name} stream that is not {name}")
                 padding = True
                 position += len(feed)
                 continue

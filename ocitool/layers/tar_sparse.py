@@ -1,4 +1,5 @@
-"""Sparse files in a tar: GNU's old format, and 0.0, 0.1 and 1.0 in pax records (GNU tar manual, "Storing Sparse Files")."""
+"""Reads sparse files of a tar: GNU's old format, and 0.0, 0.1 and 1.0 in pax records (GNU tar manual, "Storing Sparse
+Files")."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ from ocitool.layers.tarinput import TarInput
 
 
 class SparseFile(NamedTuple):
-    """What a tar says of a sparse file. name: of the file. segments: its data, but for empty ones. numbers: of the map, with
-    those of empty segments. size: with holes. extensions: bytes of the map that stand before the data and that the size in
-    the header does not count."""
+    """A sparse file. segments: offset and length of its data, without empty segments. numbers: how many numbers the map
+    has, with those of empty segments. size: with its holes. extensions: bytes of map blocks before the data, which the size
+    in the header does not include."""
 
     name: bytes
     segments: Segments
@@ -24,7 +25,7 @@ class SparseFile(NamedTuple):
 
 
 def old_sparse(tar: TarInput, header: bytes, name: bytes, size: int, start: int) -> SparseFile:
-    """A file of type S, whose map is in its header and in blocks that are read here. `size`: of its data."""
+    """Reads a file of type S, whose map is in its header and in the blocks after it. `size`: bytes of its data."""
     numbers, real_size, extensions = _old_sparse(tar, header, start)
     return SparseFile(name, _checked(numbers, real_size, size, start), len(numbers), real_size, extensions)
 
@@ -32,8 +33,8 @@ def old_sparse(tar: TarInput, header: bytes, name: bytes, size: int, start: int)
 def pax_sparse(
     tar: TarInput, records: dict[bytes, bytes], pairs: list[int] | None, name: bytes, size: int, start: int
 ) -> tuple[SparseFile | None, bytes, int]:
-    """A file with sparse records, None if they make none of it; its name; and the bytes of its data that follow. The map of
-    format 1.0 is read, which stands before them."""
+    """Reads a file with sparse records. Returns the file, or None if the records do not describe a sparse file; its name;
+    and the bytes of data that follow. The map of format 1.0, which precedes the data, is read here."""
     before = tar.offset
     name, numbers, real_size = _pax_sparse(tar, records, pairs, name, size, start)
     stored = size - (tar.offset - before)
@@ -44,6 +45,7 @@ def pax_sparse(
 
 
 def _checked(numbers: list[int], real_size: int, stored: int, start: int) -> Segments:
+    """Returns the segments of a map. Raises `FormatError` if they do not fit the file."""
     segments = _pairs(numbers, start)
     _check_segments(segments, real_size, stored, start)
     return segments
@@ -56,7 +58,8 @@ def _pairs(numbers: list[int], start: int) -> Segments:
 
 
 def _old_sparse(tar: TarInput, header: bytes, start: int) -> tuple[list[int], int, int]:
-    """GNU's old sparse format: the map in the header and extension blocks. Returns map, real size, bytes of extensions."""
+    """Reads the map of GNU's old format, in the header and extension blocks. Returns map, real size and bytes of the
+    extensions."""
     numbers: list[int] = []
 
     def take(block: bytes, at: int, count: int) -> None:
@@ -83,7 +86,8 @@ def _old_sparse(tar: TarInput, header: bytes, start: int) -> tuple[list[int], in
 def _pax_sparse(
     tar: TarInput, records: dict[bytes, bytes], pairs: list[int] | None, name: bytes, size: int, start: int
 ) -> tuple[bytes, list[int] | None, int | None]:
-    """GNU sparse 0.0, 0.1 and 1.0 (GNU tar manual, "Storing Sparse Files"). Reads the map of 1.0 from the data."""
+    """Returns name, map and real size by the records of GNU sparse 0.0, 0.1 and 1.0; map and size are None without such
+    records."""
     name = records.get(b"GNU.sparse.name") or name
     if b"\0" in name:
         raise FormatError(f"a name with a zero byte at offset {start}")
@@ -102,7 +106,8 @@ def _pax_sparse(
 
 
 def _sparse_map(tar: TarInput, size: int, start: int) -> list[int]:
-    """The map at the head of the data: a count and its pairs, one decimal number a line, filled up to a block."""
+    """Reads the map at the start of the data (1.0): a count, then the pairs, one decimal number on each line, padded to a
+    block."""
     numbers: list[int] = []
     pending = b""
     expected: int | None = None

@@ -1,9 +1,12 @@
-"""Secrets in what an image says of itself: found by names, by places and by the look of tokens, and hidden in every report.
+"""Masks secrets in the documents of an image for all reports. Secrets are recognised by names, by their position in
+commands, and by the form of tokens.
 
-One set of functions for text, Markdown and JSON. Nothing is hidden that a reviewer must see: of a command line only
-the secret's own word goes. `revealed` turns all of it off (`--show-secrets`).
+The same functions serve text, Markdown and JSON. What a reviewer must see stays visible: in a command line only the secret
+word itself is masked. `revealed` turns masking off (`--show-secrets`).
 
-A value that can hold no secret (`may_hold`) is given back at once: reading command lines is loaded when there is one to read.
+`worth` decides whether a value can hold a secret at all; only then the other modules are imported. `names` knows the names
+of secrets, `commands` the options and arguments of commands that are secrets; `search` finds secrets in any text, `lines`
+and `words` in shell commands, `values` in the values of documents, `files` in paths and contents of files.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ __all__ = [
 
 
 def revealed(on: bool = True) -> AbstractContextManager[None]:
-    """Reports that are drawn inside show secrets as they are."""
+    """Turns masking off in its block, if `on`."""
     if not on:
         return nullcontext()
     from ocitool.masking import values
@@ -30,7 +33,7 @@ def revealed(on: bool = True) -> AbstractContextManager[None]:
 
 
 def variable(name: str, value: str) -> str:
-    """The value of a variable, label or the like."""
+    """Returns the value of a variable or label, masked by its name."""
     if not may_hold(value, name):
         return value
     from ocitool.masking import values
@@ -39,7 +42,7 @@ def variable(name: str, value: str) -> str:
 
 
 def text(text: str) -> str:
-    """A text of any kind."""
+    """Returns a text of any kind, masked."""
     if not may_hold(text):
         return text
     from ocitool.masking import values
@@ -48,12 +51,12 @@ def text(text: str) -> str:
 
 
 def stated(value: object) -> str:
-    """As `text`, what a document states of itself in free words, as its platform."""
+    """Returns free text of a document, such as a platform, masked."""
     return text(str(value))
 
 
 def instruction(line: str) -> str:
-    """An instruction of a history, as builders write it. The last few are remembered: reports show one with each file."""
+    """Returns an instruction of a history, masked. The last ones are cached, since reports show them with each file."""
     if not _worth(line):
         return line
     from ocitool.masking import values
@@ -65,13 +68,13 @@ _worth = lru_cache(64)(worth)
 
 
 def reason(sentence: str) -> str:
-    """A sentence of ours that may end in an instruction."""
+    """Returns one of ocitool's sentences, which may end in an instruction, masked."""
     head, after, rest = sentence.partition(AFTER)
     return f"{head}{after}{instruction(rest)}" if after else text(sentence)
 
 
 def addresses(text: str) -> str:
-    """A sentence of ours without the passwords and signatures of the addresses that it names, whatever is revealed."""
+    """Returns one of ocitool's sentences with passwords and signatures in URLs masked, even within `revealed`."""
     if "://" not in text:
         return text
     from ocitool.masking.lines import MASK
@@ -81,7 +84,7 @@ def addresses(text: str) -> str:
 
 
 def value(value: Any, name: str = "") -> Any:
-    """A value of a document, by the name that it stands under: the JSON value that is shown in its place."""
+    """Returns a JSON value of a document, masked. `name`: the name of its key."""
     if not may_hold(value, name):
         return value
     from ocitool.masking import values
@@ -90,7 +93,7 @@ def value(value: Any, name: str = "") -> Any:
 
 
 def changed_secret(before: Any, after: Any, name: str = "") -> bool:
-    """Whether of two values that are shown something differs in what is hidden of both, or they differ and look the same."""
+    """Returns whether two values differ in masked parts, or differ but look the same when masked."""
     if not (may_hold(before, name) or may_hold(after)):
         return False
     from ocitool.masking import values
@@ -99,7 +102,7 @@ def changed_secret(before: Any, after: Any, name: str = "") -> bool:
 
 
 def hidden(value: Any, name: str = "") -> list[str]:
-    """What of a value of a document is hidden, in its order."""
+    """Returns the masked parts of a value of a document, in order."""
     if not may_hold(value, name):
         return []
     from ocitool.masking.lines import Masker

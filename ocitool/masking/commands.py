@@ -1,4 +1,4 @@
-"""Commands that take a password where no name tells it: in a short option, in a place among the words, on standard input."""
+"""Tables of commands that take a password without a telling name: in a short option, as an argument, on standard input."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ocitool.patterns import pattern
 SECRET, APART, USER, LOGIN, HEADER, COOKIE, PROXY, LIST, SCRIPT = (
     "secret", "apart", "user", "login", "header", "cookie", "proxy", "list", "script",
 )  # fmt: skip
-"""What a word is. `APART`: a secret that never stands in one word with its option. `USER`: `user:password`. `LOGIN`:
-`user/password@place`. `PROXY`: a URL whose scheme may be left out. `LIST`: `a=b,c=d`. `SCRIPT`: a line of its own."""
+"""Kinds of words. `APART`: a secret that is always a separate word from its option. `USER`: `user:password`. `LOGIN`:
+`user/password@place`. `PROXY`: a URL whose scheme may be left out. `LIST`: `a=b,c=d`. `SCRIPT`: a shell command."""
 
 
 class Position(NamedTuple):
-    """The word that is a secret: the `number`th behind the command, or behind the subcommand if there is one, options not
-    counted. 0: all of them."""
+    """The argument that is a secret: the `number`th after the command, or after the subcommand if one is given, without
+    options; 0: all of them."""
 
     subcommand: re.Pattern[str] | None
     number: int
@@ -55,10 +55,10 @@ OPTIONS: dict[str, dict[str, str]] = {
     **_options("sqlcmd", "bcp", "unzip", "zip", P=SECRET),
     **_options("convertto-securestring", String=APART),
 }  # fmt: skip
-"""Options by command. `login`: of docker, podman, skopeo, helm and others."""
+"""Kinds of option values by command. `login` is the subcommand of docker, podman, skopeo, helm and others."""
 
 ANYWHERE = {"--header": HEADER}
-"""Options of any command."""
+"""Kinds of option values of any command."""
 
 POSITIONS: dict[str, tuple[Position, ...]] = {
     "htpasswd": (Position(None, 3),),
@@ -99,12 +99,12 @@ VALUED: dict[str, frozenset[str]] = {
     "cargo": frozenset(["--registry", "--config"]),
     "vault": frozenset(["-method", "-path", "-address"]),
 }
-"""Options of the commands in `POSITIONS` whose value is a word of its own, which does not count."""
+"""Options of the commands in `POSITIONS` whose value is a separate word, which is not counted as an argument."""
 
 STDIN = frozenset(
     ["--password-stdin", "--with-token", "--stdin", "--passphrase-fd", "passwd", "chpasswd", "smbpasswd", "kinit"]
 )
-"""Words of a command that reads a password, and nothing else, from standard input."""
+"""Words in commands that read a password, and nothing else, from standard input."""
 
 CLUSTER = pattern(r"-(?:[0-9#fgiIjJklLnNOqRsSvZ]*+)(?=[uUHbxE])")
-"""Options of curl without a value, in one word with one that has a value."""
+"""Options of curl without a value that are in one word with an option that has a value."""

@@ -1,4 +1,4 @@
-"""Files that look secret: by their path, or by what they hold."""
+"""Decides whether a file looks secret, by its path or its content, and masks patches."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _ENV = byte_pattern(rb"(?:.*\.)?env|\.env(?:\..*)?|\.envrc", re.DOTALL)
 _SAMPLES = (b".example", b".sample", b".template", b".dist", b".pub")
 _COPIES = (b"~", b".bak", b".backup", b".old", b".orig", b".save", b".enc")
 _TELLING = byte_pattern(rb"passw|passphrase|pwd|secret|cred|token|key|auth|jwt")
-"""Without any of it no name is one of `_called_secret`."""
+"""Parts of names; a name without any of them is never secret by `_called_secret`."""
 _DATA = byte_pattern(rb"(?:\.(?:txt|json|ya?ml|toml|ini|cfg|conf|cnf|csv|properties|xml|asc|enc))?$")
-"""Ends of names of files that are data, or none."""
+"""Suffixes of data files, or no suffix."""
 _OF_PROGRAMS = byte_pattern(
     rb"(?:^|/)(?:s?bin|lib(?:32|64|exec)?|share|include|node_modules|[a-z]+-packages|pam\.d|init\.d|default|cron\.[a-z]+|man\d?"
     rb"|docs?|tests?|dpkg|locale|bash_completion\.d)/"
 )
-"""Where names tell of the program and not of a secret of the image's own."""
+"""Directories in which a name refers to a program, not to a secret of the image."""
 _PUBLIC = byte_pattern(rb"(?:^|/)(?:ssl/certs|ca-certificates|certifi|pki/ca-trust)/")
-"""Where certificates of authorities stand."""
+"""Directories of certificates of authorities."""
 
 
 def secret_path(path: bytes) -> bool:
-    """Whether a file of this path is taken for secret whatever it holds: keys, credentials, `.env`. Samples, public keys and
-    certificates of authorities are not; `secret_content` judges those."""
+    """Returns whether a file at this path counts as secret, whatever its content: keys, credentials, `.env`. Samples,
+    public keys and certificates of authorities do not; for them `secret_content` decides."""
     name = path.rpartition(b"/")[2].lower()
     for _ in range(3):
         if name.endswith(_COPIES):
@@ -62,7 +62,7 @@ def secret_path(path: bytes) -> bool:
 
 
 def _called_secret(path: bytes, name: bytes) -> bool:
-    """Whether a file of data has a name by which a variable would be secret: `db_password`, `api-key.json`."""
+    """Returns whether a data file has a name that would make a variable secret: `db_password`, `api-key.json`."""
     stem = _DATA.sub(b"", name).lstrip(b".")
     if b"." in stem or len(stem) > 60 or stem == b"passwd" or _OF_PROGRAMS.search(path) is not None:
         return False
@@ -70,19 +70,19 @@ def _called_secret(path: bytes, name: bytes) -> bool:
 
 
 def secret_content(data: bytes) -> bool:
-    """Whether a file holds a private key, or a token of a known prefix."""
+    """Returns whether a file holds a private key, or a token with a known prefix."""
     from ocitool.masking.search import known_token
 
     return known_token(data.decode("utf-8", "replace"))
 
 
 _SETTINGS = (b".yml", b".yaml", b".ini", b".conf", b".cfg", b".cnf", b".toml", b".properties")
-"""Ends of names of files whose lines are names and values, and nothing that runs."""
+"""Suffixes of files whose lines are names and values, never commands."""
 
 
 def masked_patch(path: bytes, patch: str) -> str:
-    """A patch without passwords in URLs and, in files of settings, without the values of secret names. Its lines stay, so
-    that a value that changed is seen to."""
+    """Returns a patch with passwords in URLs masked and, in files of settings, the values of secret names. Its lines stay,
+    so that it shows which value changed."""
     from ocitool import masking
     from ocitool.masking.lines import MASK
     from ocitool.masking.search import hide_urls

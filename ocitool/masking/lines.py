@@ -1,7 +1,7 @@
-"""Command lines, and the words of commands, without the secrets in them: a shell's line is read as the shell reads it.
+"""Masks secrets in command lines and in the words of commands. A shell command is parsed as a shell does it.
 
-Where a secret stands, its word's value is hidden and nothing else: the next command, a pipe, a redirection are shown, and so
-is what a value would run (`$(...)`, backquotes). One pass over the text; commands inside of commands are followed to a depth.
+Only the value of the secret word is masked: the next command, a pipe or redirection stay visible, and so does a command
+within a value (`$(...)`, backquotes). The text is read in one pass; nested commands are parsed up to a depth.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ocitool.patterns import pattern
 MASK = "***"
 
 _DEPTH = 12
-"""Commands in words in commands that are followed; what is deeper is searched as plain text."""
+"""Levels of nested commands that are parsed; deeper ones are searched as plain text."""
 _OPEN, _SHUT = "\ufdd0", "\ufdd1"
-"""Characters that Unicode keeps for programs: they stand around the number of what is kept of a word."""
+"""Noncharacters of Unicode: they enclose the number of a part of a word that is kept (`Masker.keep`)."""
 _KEPT = pattern(f"{_OPEN}([0-9]+){_SHUT}")
 _ONLY_KEPT = pattern(f"{_OPEN}([0-9]+){_SHUT}")
 
@@ -30,13 +30,13 @@ _PLAIN = pattern(r"[^\s;&|<>()'\"\\$`]++")
 _BLANK = pattern(r"[^\S\n]++")
 _DOCUMENT = pattern(r"<<-?[ \t]*+(?P<quote>['\"]?)\\?(?P<word>[A-Za-z_][A-Za-z0-9_]*+)(?P=quote)")
 _OPENS, _CLOSES = frozenset({"{", "do", "then"}), frozenset({"}", "done", "fi"})
-"""Words that a group of commands stands between."""
+"""Words that open and close a group of commands."""
 _OPERATOR = pattern(r"[;&|)\n][;&|\s]*+|\(")
 _ONE = pattern(
     r"(?P<head>\s*+(?P<name>[A-Za-z_][A-Za-z0-9_.-]*+)=)"
     r"(?P<value>(?![\s'\"])(?:[^\s&;'\"$`]++|&&?+(?![A-Za-z_][\w.\[\]%-]*=|&)|;(?![A-Za-z_ ][\w.]*=))++)\s*+"
 )
-"""A text that assigns to one name, and not the fields of a form or the settings of a driver."""
+"""A text that is one assignment, and not the fields of a form or the settings of a driver."""
 _GLUED = pattern(
     r"[&>](?![&>\s]|[0-9]*-?(?:[\s;|)]|\Z)|[A-Za-z_][\w.\[\]%-]*=|/dev/)[^\s;&|<>()'\"\\$`]++(?=[&>]|\s*(?:\n|\Z))"
 )
@@ -52,20 +52,20 @@ _DATA = pattern(
     r"(?P<head>[ \t]*+(?:-[ \t]++)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*+):[ \t]++|<(?P<element>[A-Za-z_][A-Za-z0-9_.:-]*+)>)"
     r"(?P<value>[^;&|<>()'\"$`\\\n]++)(?=</|\n|\Z)"
 )
-"""A line of YAML, or an element of XML, as documents in scripts (`<<EOF`) hold them; nothing that a shell would run."""
+"""A line of YAML, or an element of XML, in a here-document (`<<EOF`); it has nothing that a shell would run."""
 _INNOCENT = pattern(
     r"(?:file:/{0,2}+)?~?/?(?:[A-Za-z0-9._@-]{1,200}/){0,30}+[A-Za-z0-9._@-]{1,200}"
     r"\.(?:pem|key|crt|cer|der|p12|pfx|jks|keystore|json|ya?ml|txt|pub|asc|gpg|conf|cfg|ini|env|toml|properties)"
     r"|/(?:var/)?run/secrets/[A-Za-z0-9._@/-]+|/dev/(?:stdin|null|fd/[0-9]+)"
     r"|(?i:true|false|yes|no|on|off|none|null|enabled|disabled)"
 )
-"""What is no secret in the place of one: a path at which it stands, a switch."""
+"""Values that are not secrets, though they are in the position of one: the path of a secret, a switch."""
 
 
 class Masker:
-    """Hides what it takes for a secret, and remembers it in `hidden`, in the order of the text. `named` says which names are
-    secret; without `everywhere` secrets that no name tells (tokens, keys, passwords in URLs) stay. While `data`, what is read
-    need be no line of a shell."""
+    """Masks secrets, and records them in `hidden` in the order of the text. `named` decides which names are secret. Without
+    `everywhere` only their values are masked, not tokens, keys or passwords in URLs. While `data` is set, the text may be
+    something else than a shell command."""
 
     def __init__(self, named: Named = secret_name, *, everywhere: bool = True) -> None:
         self.hidden: list[str] = []
@@ -74,20 +74,20 @@ class Masker:
         self.data = False
         self._kept: list[tuple[str, bool]] = []
 
-    # What others ask for
+    # For callers
 
     def value(self, value: str) -> str:
-        """A value that is secret as a whole."""
+        """Returns the mask for a value that is secret as a whole."""
         return self._hide(value)
 
     def line(self, line: str, depth: int = 0) -> str:
-        """A shell's line, or any text in which one may stand."""
+        """Returns a shell command, or any text that may contain one, masked."""
         if self.everywhere and not worth(line):
             return line
         line = _foreign(line) if not depth else line
         if depth > _DEPTH:
             return self._anywhere(line)
-        if "'" not in line and '\\"' not in line:  # else quotes in it are a shell's, and its words are looked into
+        if "'" not in line and '\\"' not in line:  # otherwise quotes are those of a shell, and words are searched one by one
             line = search.hide_members(line, self._hide_unless_run, self.named)
         if self.everywhere:
             line = search.hide_logins(search.hide_keys(line, self._hide_key_in_line), self._hide)
@@ -95,7 +95,7 @@ class Masker:
         return shown if depth else self._restored(shown)
 
     def text(self, text: str) -> str:
-        """A text of any kind: JSON, form data, prose, a command line."""
+        """Returns a text of any kind, masked: JSON, form data, prose, a command line."""
         if self.everywhere and not worth(text):
             return text
         if text.lstrip()[:1] in ("{", "[", "<"):
@@ -107,7 +107,7 @@ class Masker:
             return search.hide_connection(text, self._hide, self.named)
         found = _ONE.fullmatch(text)
         if found is not None and self.named(found["name"]):
-            return found["head"] + self._hide(found["value"])  # no line of a shell: `;` and the like are the value's
+            return found["head"] + self._hide(found["value"])  # not a shell command: `;` and the like belong to the value
         self.data = True
         try:
             return self.line(text)
@@ -115,21 +115,25 @@ class Masker:
             self.data = False
 
     def words(self, words: Sequence[str]) -> list[str]:
-        """The words of a command as a list holds them: what a shell is given as its script is read as one."""
+        """Returns the words of a command that is given as a list, masked. A word that is the script of a shell is parsed as
+        a command."""
         state = Words(self, 0)
         return [self._restored(state.next(_foreign(word), first=not at)) for at, word in enumerate(words)]
 
-    # For the parts
+    # For `_Line` and `Words`
 
     def keep(self, text: str, variable: bool = False) -> str:
-        """What stands for a part of a word that is shown in any case."""
+        """Returns a placeholder for a part of a word that is never masked."""
         self._kept.append((text, variable))
         return f"{_OPEN}{len(self._kept) - 1}{_SHUT}"
 
     def _restored(self, text: str) -> str:
+        """Returns a text with its placeholders replaced by the parts they stand for."""
         return _KEPT.sub(lambda found: self._restored(self._kept[int(found[1])][0]), text) if _OPEN in text else text
 
     def _hide(self, value: str) -> str:
+        """Returns the mask for a secret, with its kept parts; records the secret. Paths and switches are returned as they
+        are."""
         if not value or value.strip(" ,]}\"'") == MASK or (self.everywhere and _INNOCENT.fullmatch(value) is not None):
             return value
         if _OPEN not in value:
@@ -137,7 +141,7 @@ class Masker:
             return MASK
         only = _ONLY_KEPT.fullmatch(value)
         if only is not None:
-            return value  # a variable, or what a command gives: not the secret itself
+            return value  # a variable, or the output of a command: not the secret itself
         shown: list[str] = []
         at = 0
         for found in _KEPT.finditer(value):
@@ -154,7 +158,7 @@ class Masker:
         return value if "$" in value or "`" in value else self._hide(value)
 
     def _hide_key_in_line(self, value: str) -> str:
-        """The inside of a key is hidden where it is nothing else: its words are long, but for the last one."""
+        """Masks the content of a private key in a command, if it is only that: all its words but the last are long."""
         words = value.replace("\\n", " ").replace("\\", " ").split()
         if all(len(word) >= 24 and re.fullmatch(r"[A-Za-z0-9+/=]++", word) for word in words[:-1]) and re.fullmatch(
             r"[A-Za-z0-9+/=]*+", words[-1] if words else ""
@@ -171,7 +175,7 @@ class Masker:
     # One word
 
     def word(self, word: str, depth: int) -> str:
-        """A word that is data: what is assigned in it goes to its end."""
+        """Returns a word that is data, masked: an assignment in it extends to its end."""
         if self.everywhere and ";" in word and search.is_connection(word):
             return search.hide_connection(word, self._hide, self.named)
         for _ in range(4):
@@ -181,7 +185,7 @@ class Masker:
             name = re.split(r"[/:,]", found["name"].rstrip(":?!"))[-1]
             rest = word[found.end() :]
             if ",id=" in found["head"]:
-                return word  # of a mount: the name of a secret
+                return word  # an option of a mount: the name of a secret
             if self.named(name):
                 return found["head"] + self._hide(rest)
             return found["head"] + (self.word(rest, depth + 1) if depth < _DEPTH else self._anywhere(rest))
@@ -191,19 +195,19 @@ class Masker:
         if "\n" in word:
             return "\n".join(self.word(line, depth + 1) if line else line for line in word.split("\n"))
         if re.search(r"\s", word) is not None:
-            # What a shell would have run in this word is kept already, so that a member's value is nothing but a value.
+            # Commands in this word are placeholders already, so the value of a member is nothing but a value.
             inner = search.hide_members(word, self._hide, self.named)
             return self._anywhere(self.line(search.hide_spoken(inner, self._hide) if self.everywhere else inner, depth + 1))
         return self._anywhere(word)
 
 
 def _foreign(text: str) -> str:
-    """The text without the characters that are used for what is kept."""
+    """Returns the text without the characters that enclose placeholders."""
     return text.replace(_OPEN, "\ufffd").replace(_SHUT, "\ufffd") if _OPEN in text or _SHUT in text else text
 
 
 class _Line:
-    """A line read as a shell reads it, by one position that only moves on."""
+    """Parses a command as a shell does. The position in the text only moves forward."""
 
     def __init__(self, masker: Masker, text: str, depth: int) -> None:
         self._masker = masker
@@ -212,11 +216,11 @@ class _Line:
         self._chpasswd = masker.everywhere and "chpasswd" in text
         self._documents = "<<" in text
         self._starts: dict[str, list[int]] | None = None
-        """Where lines begin, by what they hold."""
+        """The offsets of lines, by their stripped text."""
 
     def read(self, at: int, stop: str, depth: int = 0, *, secret: bool = False) -> tuple[str, int]:
-        """The line from a position to the character that ends it, as it is shown, and where that is (or the text's end).
-        `secret`: its words are the values of an array that is one."""
+        """Returns the masked command from a position to the character `stop`, and the position of that (or the end of the
+        text). `secret`: its words are the values of a secret array."""
         shown: list[str] = []
         _, at = self._read(shown, at, stop, depth, secret)
         return "".join(shown), at
@@ -224,17 +228,18 @@ class _Line:
     def _read(
         self, shown: list[str], at: int, stop: str, depth: int, secret: bool = False
     ) -> tuple[list[tuple[int, str]], int]:
-        """As `read`, with the parts added to `shown`: gives the words that its commands say, with their places in `shown`."""
+        """Appends the masked parts to `shown`. Returns the words that its commands print, with their positions in `shown`,
+        and the end."""
         text, end = self._text, len(self._text)
         words = Words(self._masker, self._depth + depth, pairs=self._chpasswd, document=self._chpasswd and self._documents)
         said: list[tuple[int, str]] = []
-        """Where words of echo and printf stand in what is shown, of this command or of all in a group."""
+        """Words of echo and printf, with their positions in `shown`, of this command or of all commands of a group."""
         piped: list[tuple[int, str]] = []
-        """The same, of the commands whose output this one reads."""
+        """The same of the commands whose output this one reads."""
         whole: list[tuple[int, str]] = []
         groups, until, read_from = 0, "", False
-        """How many groups are open; the word that ends a document which begins with the next line, and whether a password is
-        read from it."""
+        """The number of open groups; the word that ends the here-document which begins with the next line; whether a
+        password is read from that."""
         here, document = False, self._masker.everywhere and self._documents
         while at < end:
             character = text[at]
@@ -306,7 +311,7 @@ class _Line:
         return [*whole, *said, *(piped if words.passes else ())], at
 
     def _hide_document(self, shown: list[str], at: int, until: str) -> int:
-        """Hides the lines of a document to the one that ends it."""
+        """Masks the lines of a here-document up to the line that ends it."""
         if self._starts is None:
             self._starts, start = {}, 0
             for line in self._text.split("\n"):
@@ -320,7 +325,7 @@ class _Line:
         return starts[place]
 
     def _hide_piped(self, shown: list[str], piped: list[tuple[int, str]], words: Words) -> None:
-        """Hides what a command before said to this one, if it reads a password."""
+        """Masks the words that earlier commands print into this one, if it reads a password."""
         if words.reads:
             for at, word in piped:
                 if not (self._chpasswd and ":" in word) and word != "%s":
@@ -328,15 +333,15 @@ class _Line:
             piped.clear()
 
     def _rest(self, at: int) -> int:
-        """Where a secret ends in a text that need be no shell's, and goes on behind an `&` or `>`: what is glued to it there,
-        to the line's end, is not another field of a form and no command with words of its own."""
+        """Returns the end of a secret in a text that may not be a shell command. A secret may contain `&` or `>`: what
+        follows these without a space, up to the end of the line, is neither another field of a form nor another command."""
         while (more := _GLUED.match(self._text, at)) is not None:
             self._masker.hidden[-1] += more[0]
             at = more.end()
         return at
 
     def _here(self, word: str, words: Words) -> str:
-        """A word that goes to a command's standard input."""
+        """Returns a word that a command gets on standard input (`<<<`), masked."""
         user, colon, password = word.partition(":")
         if self._chpasswd and colon:
             return f"{user}:{self._masker._hide(password)}"
@@ -345,7 +350,7 @@ class _Line:
         return self._masker.word(word, self._depth)
 
     def _word(self, at: int, stop: str, depth: int) -> tuple[str, str, bool, int]:
-        """A word as it is written, as the shell takes it, whether any of it was quoted, and where it ends."""
+        """Returns a word as it is written, as the shell interprets it, whether a part was quoted, and its end."""
         text, end = self._text, len(self._text)
         raw: list[str] = []
         cooked: list[str] = []
@@ -388,7 +393,7 @@ class _Line:
         return "".join(raw), "".join(cooked), quoted, min(at, end)
 
     def _double(self, at: int, stop: str, depth: int) -> tuple[str, str, int]:
-        """The inside of double quotes and their end."""
+        """Returns the content of double quotes as written and as interpreted, and the end."""
         text, end = self._text, len(self._text)
         raw: list[str] = []
         cooked: list[str] = []
@@ -414,7 +419,8 @@ class _Line:
         return "".join(raw), "".join(cooked), min(at, end)
 
     def _expansion(self, at: int, stop: str, depth: int) -> tuple[str, str, int]:
-        """`$NAME`, `${...}`, `$(...)` or backquotes: as written, without secrets, and as it stands in the word."""
+        """Reads `$NAME`, `${...}`, `$(...)` or backquotes. Returns it twice, as a placeholder (as written and as
+        interpreted), and its end."""
         text = self._text
         after = text[at + 1 : at + 2]
         deeper = depth + self._depth < _DEPTH
@@ -437,7 +443,7 @@ class _Line:
         return text[at], text[at], at + 1
 
     def _braces(self, at: int, depth: int) -> tuple[str, str, int]:
-        """`${NAME}`, or with a default, which is a word of its own."""
+        """Reads `${NAME}`, or `${NAME:-DEFAULT}`, whose default is masked like a word."""
         text, end = self._text, len(self._text)
         found = _DEFAULT.match(text, at)
         start = at = found.end() if found else at
@@ -463,7 +469,7 @@ class _Line:
 
 
 def _quoted(word: str) -> str:
-    """A word of which something is hidden, in quotes again where it needs them."""
+    """Returns a masked word in quotes, if a shell needs them."""
     bare = _KEPT.sub("", word)
     if re.search(r"[\s;&|<>()'\"]", bare) is None:
         return word

@@ -1,4 +1,4 @@
-"""Which names stand for secrets: of variables, build arguments, options, labels, headers, members of JSON."""
+"""Decides which names have secret values: names of variables, build arguments, options, labels, headers, JSON members."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _PAIRS = frozenset({
     ("seed", "phrase"), ("recovery", "phrase"), ("session", "id"), ("sas", "url"), ("sas", "uri"), ("kubeconfig", "data"),
     ("unlock", "code"), ("backup", "code"), ("backup", "codes"), ("recovery", "code"), ("recovery", "codes"), ("pin", "code"),
 })  # fmt: skip
-"""Last two words of names that together make one secret, though neither does."""
+"""Last two words of names that make a name secret only together."""
 _INNOCENT = _words("""
     compass bypass trespass encompass surpass overpass underpass nopasswd secretary secretariat askpass passwordless
 """)
 _PUBLIC = _words("""
     public pub gpg pgp recv receive fingerprint keyboard primary foreign sort hot
 """)
-"""What makes a key no secret. Official images name the fingerprint that their sources are checked by GPG_KEY."""
+"""Words that make a `key` public. In official images GPG_KEY is the fingerprint of the key that signs their sources."""
 _PRIVATE = frozenset({"private", "secret"})
 _ABOUT = _words("""
     file files path dir directory url uri endpoint host hostname port name names version type length len size sizes
@@ -46,20 +46,20 @@ _ABOUT = _words("""
     fd checking algorithms exchange agent mapping strategy plugin command cmd script helper expired domain
     id_file
 """)
-"""Last words of names that say something about a secret and do not hold it."""
+"""Last words of names whose value is about a secret, and is not the secret."""
 _ALLOW = _words("""
     allow enable disable require skip max min num empty without with clear use no dont random
 """)
 """Words of names that are switches or limits: `ALLOW_EMPTY_PASSWORD` must be seen."""
 _SIGNATURES = frozenset({"sig", "x-amz-signature", "x-goog-signature"})
-"""Of URLs that open what they name; a shell parts them from the URL where their `&` is not quoted."""
+"""Parameters of signed URLs. A shell splits them from the URL if their `&` is not quoted."""
 _LONGEST = 200
 
 
 @lru_cache(4096)
 def secret_name(name: str) -> bool:
-    """Whether the value that goes by this name is taken for a secret. `PWD`, paths (`..._FILE`), switches and public keys are
-    not. A long name is judged by its end."""
+    """Returns whether the value of this name counts as a secret. `PWD`, paths (`..._FILE`), switches and public keys do
+    not. Of a long name the end decides."""
     words = [word.lower() for word in _PART.findall(name[-_LONGEST:])]
     if name.lower() in _SIGNATURES or ("webhook" in words and words[-1] in ("url", "uri")):
         return True
@@ -80,13 +80,13 @@ def _secret_word(word: str) -> bool:
 
 
 def tells_about(name: str) -> bool:
-    """Whether a name inside of something secret says something about it and does not hold it: `type`, `url`."""
+    """Returns whether a name within something secret has a value about the secret, such as `type` or `url`."""
     words = [word.lower() for word in _PART.findall(name[-_LONGEST:])]
     return bool(words) and words[-1] in _ABOUT
 
 
 def secret_parameter(name: str) -> bool:
-    """As `secret_name`, of a parameter in a URL: signatures too open what the URL names."""
+    """Returns whether a parameter of a URL counts as a secret: also if it is a signature, which gives access."""
     return name.lower() in _PARAMETERS or secret_name(name)
 
 

@@ -1,6 +1,7 @@
-"""Secrets in the middle of any text: private keys, tokens known by their prefix, passwords in URLs, JSON, form data.
+"""Masks secrets anywhere in a text: private keys, tokens with a known prefix, passwords in URLs, JSON and form data.
 
-Every pattern takes time that grows with the text alone: runs are possessive, and a match begins where a run begins.
+The functions return the text with each secret replaced by what `hide` returns for it. Every pattern takes time linear in
+the length of the text: repetitions are possessive, and a match can only begin at the start of one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ocitool.masking.names import secret_name, secret_parameter
 from ocitool.patterns import pattern
 
 Hide = Callable[[str], str]
-"""What stands in the place of a secret."""
+"""A function from a secret to what is shown instead."""
 Named = Callable[[str], bool]
 
 _OPENING = pattern(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
@@ -82,7 +83,7 @@ _WHOLE = pattern(
     r"(?P<head>\s*+(?:[Bb]earer\s++|[^\s:/@=]{1,100}+:(?=\S++\Z)))(?P<value>[^\s@(]++)(?P<tail>\s*+|@(?:tcp|unix)\(.*+)",
     re.DOTALL,
 )
-"""A text that is nothing else: `Bearer TOKEN`, or the address of a database, `user:password@tcp(host)/name`."""
+"""A text that is only `Bearer TOKEN`, or only the address of a database, `user:password@tcp(host)/name`."""
 _NETRC = pattern(
     r"(?P<head>(?:\b|\\n)(?:login|machine)(?:\s|\\[nrt])++[^\s\\]++(?:\s|\\[nrt])++password(?:\s|\\[nrt])++)"
     r"(?P<value>[^\s\\'\"]++)"
@@ -97,16 +98,16 @@ _CONNECTION = pattern(
     r"|initial catalog|addr|address|network address|blobendpoint)\s*+=[^;\n]*+(?:;[^;=\n]*+=[^;\n]*+)++;?\s*+",
     re.IGNORECASE,
 )
-"""`Server=...;Password=...;`, of drivers of databases and clouds."""
+"""A connection string of a database or cloud driver: `Server=...;Password=...;`."""
 
 
 def known_token(text: str) -> bool:
-    """Whether a private key or a token of a known prefix stands in the text."""
+    """Returns whether a text contains a private key, or a token with a known prefix."""
     return _OPENING.search(text) is not None or _TOKEN.search(text) is not None
 
 
 def hide_keys(text: str, hide: Hide) -> str:
-    """Without the inside of private keys; one that does not end goes on to the text's end."""
+    """Masks the content of private keys; a key without an end extends to the end of the text."""
     found = _OPENING.search(text)
     if found is None:
         return text
@@ -122,7 +123,7 @@ def hide_keys(text: str, hide: Hide) -> str:
 
 
 def hide_members(text: str, hide: Hide, named: Named = secret_name) -> str:
-    """Without the values of members of JSON whose name is secret."""
+    """Masks the values of JSON members with secret names."""
 
     def member(found: re.Match[str]) -> str:
         value = found["value"]
@@ -137,14 +138,14 @@ def hide_members(text: str, hide: Hide, named: Named = secret_name) -> str:
 
 
 def hide_urls(text: str, hide: Hide, named: Named = secret_parameter) -> str:
-    """Without passwords before an `@` in URLs, and without tokens and signatures in their parameters."""
+    """Masks passwords before an `@` in URLs, and tokens and signatures in their parameters."""
     if "://" not in text:
         return text
     return _HOOK.sub(_without(hide), _URL.sub(lambda found: "://" + _url(found["rest"], hide, named), text))
 
 
 def hide_logins(text: str, hide: Hide) -> str:
-    """Without passwords in URLs at whose characters a shell would end the word, so that the URL would not be read as one."""
+    """Masks passwords in URLs with characters at which a shell would split the URL."""
     return _LOGIN.sub(lambda found: found["head"] + hide(found["value"]), text) if "://" in text and "@" in text else text
 
 
@@ -154,14 +155,14 @@ def _url(rest: str, hide: Hide, named: Named) -> str:
     if at >= 0 and _DIGEST.match(rest, at + 1) is not None:
         at = -1  # `docker://app:1@sha256:...`
     elif at < 0 and re.match(r"[^:/?#@]*+:(?![0-9]{1,5}(?:[/?#]|$))", rest):
-        at = rest.rfind("@")  # a password with a slash in it that should have been %2F; a port is none
+        at = rest.rfind("@")  # a password with a slash that should be %2F, and not a port
     head = ""
     if at >= 0:
         user, colon, password = rest[:at].partition(":")
         if colon:
             head = f"{user}:{hide(password)}@" if password else f"{user}:@"
         else:
-            head = f"{hide(user)}@" if len(user) >= 16 else f"{user}@"  # a token in the place of a user's name
+            head = f"{hide(user)}@" if len(user) >= 16 else f"{user}@"  # a token instead of a user name
         rest = rest[at + 1 :]
 
     def parameter(found: re.Match[str]) -> str:
@@ -171,7 +172,7 @@ def _url(rest: str, hide: Hide, named: Named) -> str:
 
 
 def hide_anywhere(text: str, hide: Hide, named: Named = secret_name) -> str:
-    """Without whatever of the above stands anywhere in the text, nor the values that it assigns to secret names."""
+    """Masks everything that the functions of this module find anywhere in a text, and values assigned to secret names."""
 
     def assigned(found: re.Match[str]) -> str:
         word = found["value"]
@@ -196,7 +197,7 @@ def _without(hide: Hide) -> Callable[[re.Match[str]], str]:
 
 
 def hide_whole(text: str, hide: Hide) -> str:
-    """Without the secret of a text that is a token with its scheme, or a database's address, and nothing else."""
+    """Masks the secret in a text that is only a token with its scheme, or only the address of a database."""
     found = _WHOLE.fullmatch(text)
     if found is None or (not found["tail"].startswith("@") and found["head"].strip().lower() != "bearer"):
         return text
@@ -204,7 +205,7 @@ def hide_whole(text: str, hide: Hide) -> str:
 
 
 def hide_spoken(text: str, hide: Hide) -> str:
-    """Without passwords in SQL, in `.netrc`, in addresses of Oracle."""
+    """Masks passwords in SQL, in `.netrc`, and in Oracle addresses."""
     lower = text.lower()
     if "password" in lower or "identified" in lower:
         text = _SQL.sub(_without(hide), _NETRC.sub(_without(hide), text))
@@ -212,12 +213,12 @@ def hide_spoken(text: str, hide: Hide) -> str:
 
 
 def is_connection(text: str) -> bool:
-    """Whether a text is a string by which a driver connects to a database or a cloud."""
+    """Returns whether a text is a connection string of a database or cloud driver."""
     return _CONNECTION.fullmatch(text) is not None
 
 
 def hide_connection(text: str, hide: Hide, named: Named = secret_name) -> str:
-    """Without the secrets in such a string; a value goes to the next semicolon."""
+    """Masks the secrets in a connection string; a value extends to the next semicolon."""
     shown = []
     for part in text.split(";"):
         name, _, value = part.partition("=")
@@ -227,8 +228,8 @@ def hide_connection(text: str, hide: Hide, named: Named = secret_name) -> str:
 
 
 def hide_lines(text: str, hide: Hide, named: Named = secret_name) -> str:
-    """Without the values of secret names at the start of lines, as YAML, properties and headers have them: to the line's end,
-    and on over what is indented below. A line that would run something is left to those who read it."""
+    """Masks the values of secret names at the start of lines, as in YAML, properties and headers: to the end of the line,
+    and the indented lines below. Lines that may be shell commands are left for `lines`."""
     if "\n" not in text and ":" not in text:
         return text
     shown: list[str] = []
@@ -257,7 +258,7 @@ def hide_lines(text: str, hide: Hide, named: Named = secret_name) -> str:
 
 
 def hide_flow(text: str, hide: Hide, named: Named = secret_name) -> str:
-    """Without the values of secret names in what is nearly JSON: names without quotes."""
+    """Masks the values of secret names in text like JSON with unquoted names."""
 
     def member(found: re.Match[str]) -> str:
         value = found["value"].strip()
@@ -269,7 +270,7 @@ def hide_flow(text: str, hide: Hide, named: Named = secret_name) -> str:
 
 
 def hide_elements(text: str, hide: Hide, named: Named = secret_name) -> str:
-    """Without what stands in XML under secret names."""
+    """Masks the content of XML elements and attributes with secret names."""
     if "<" not in text:
         return text
 
@@ -280,5 +281,5 @@ def hide_elements(text: str, hide: Hide, named: Named = secret_name) -> str:
 
 
 def hide_tokens(text: str, hide: Hide) -> str:
-    """Without tokens that are known by their prefix."""
+    """Masks tokens with a known prefix."""
     return _TOKEN.sub(lambda found: hide(found[0]), text)

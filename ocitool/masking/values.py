@@ -1,4 +1,4 @@
-"""What an image says of itself, place by place, without secrets: settings, histories, labels."""
+"""Masks secrets in the values of documents: settings, histories, labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REVEALED: ContextVar[bool] = ContextVar("revealed", default=False)
 
 @contextmanager
 def revealed() -> Iterator[None]:
-    """Reports that are drawn inside show secrets as they are."""
+    """Turns masking off in its block."""
     before = _REVEALED.set(True)
     try:
         yield
@@ -27,17 +27,17 @@ def revealed() -> Iterator[None]:
 
 
 def variable(name: str, value: str) -> str:
-    """The value of a variable, label or the like."""
+    """Returns the value of a variable or label, masked by its name."""
     return value if _REVEALED.get() else _variable(Masker(), name, value)
 
 
 def text(text: str) -> str:
-    """A text of any kind."""
+    """Returns a text of any kind, masked."""
     return text if _REVEALED.get() else _text(Masker(), text)
 
 
 def instruction(line: str) -> str:
-    """An instruction of a history, as builders write it."""
+    """Returns an instruction of a history, masked."""
     return line if _REVEALED.get() else _remembered(line)
 
 
@@ -47,12 +47,12 @@ def _remembered(line: str) -> str:
 
 
 def value(value: Any, name: str = "") -> Any:
-    """A value of a document, by the name that it stands under: the JSON value that is shown in its place."""
+    """Returns a JSON value of a document, masked. `name`: the name of its key."""
     return value if _REVEALED.get() else _value(Masker(), value, name)
 
 
 def changed_secret(before: Any, after: Any, name: str = "") -> bool:
-    """Whether of two values that are shown something differs in what is hidden of both, or they differ and look the same."""
+    """Returns whether two values differ in masked parts, or differ but look the same when masked."""
     if _REVEALED.get():
         return False
     one, other = Masker(), Masker()
@@ -60,11 +60,11 @@ def changed_secret(before: Any, after: Any, name: str = "") -> bool:
     return same or any(a != b for a, b in zip(one.hidden, other.hidden, strict=False))
 
 
-# With a masker: what is hidden is a matter of names, and of redaction too
+# With a masker, which decides what is secret: also for `edit --redact`
 
 
 def masked(masker: Masker, fields: Any, name: str = "") -> Any:
-    """As `value`, by a masker of one's own."""
+    """Returns a JSON value masked by the given masker."""
     return _value(masker, fields, name)
 
 
@@ -73,7 +73,7 @@ def _variable(masker: Masker, name: str, value: str) -> str:
 
 
 def _text(masker: Masker, text: str) -> str:
-    """A text of any kind: JSON, `NAME=value NAME=value` without quotes, or what `Masker.text` reads."""
+    """Masks a text of any kind: JSON, `NAME=value NAME=value` without quotes, or what `Masker.text` reads."""
     if masker.everywhere:
         if text.lstrip()[:1] in ("{", "["):
             return _json(masker, text)
@@ -84,7 +84,7 @@ def _text(masker: Masker, text: str) -> str:
 
 
 def _json(masker: Masker, text: str) -> str:
-    """JSON in a text: masked member by member, and written anew only if something in it is hidden."""
+    """Masks JSON in a text member by member; it is written anew only if something in it is masked."""
     import json
 
     before = len(masker.hidden)
@@ -98,6 +98,7 @@ def _json(masker: Masker, text: str) -> str:
 
 
 def _value(masker: Masker, value: Any, name: str) -> Any:
+    """Masks a JSON value by the name of its key."""
     if isinstance(value, str):
         if name in ("created_by", "OnBuild"):
             return _instruction(masker, value)
@@ -108,14 +109,14 @@ def _value(masker: Masker, value: Any, name: str) -> Any:
         if name == "OnBuild":
             return [_value(masker, item, name) for item in value]
         if value and all(isinstance(item, str) for item in value) and not masker.named(name):
-            if len(value) > 1 and value[-2].startswith("#(nop)"):  # what docker's classic builder noted, in two words
+            if len(value) > 1 and value[-2].startswith("#(nop)"):  # a record of docker's classic builder, in two words
                 return [*value[:-1], _instruction(masker, value[-1])]
             return masker.words(value)
         return [_value(masker, item, name) for item in value]
     if isinstance(value, dict) and masker.everywhere:
-        called = value.get("name", value.get("key"))
-        called = called if isinstance(called, str) and "value" in value else ""
-        return {_key(masker, key): _value(masker, item, _under(masker, name, called, key)) for key, item in value.items()}
+        pair_name = value.get("name", value.get("key"))
+        pair_name = pair_name if isinstance(pair_name, str) and "value" in value else ""
+        return {_key(masker, key): _value(masker, item, _name_of(masker, name, pair_name, key)) for key, item in value.items()}
     if isinstance(value, dict):
         return {_key(masker, key): _value(masker, item, key if isinstance(key, str) else name) for key, item in value.items()}
     if masker.named(name) and isinstance(value, int | float) and not isinstance(value, bool):
@@ -123,10 +124,11 @@ def _value(masker: Masker, value: Any, name: str) -> Any:
     return value
 
 
-def _under(masker: Masker, name: str, called: str, key: Any) -> str:
-    """The name by which a member is judged: its own, that which the member beside it says, or that of the whole."""
-    if key == "value" and called and masker.named(called):
-        return called
+def _name_of(masker: Masker, name: str, pair_name: str, key: Any) -> str:
+    """Returns the name by which a member is masked: its own key; in `{"name": ..., "value": ...}` that name; or the name of
+    the whole object if that is secret."""
+    if key == "value" and pair_name and masker.named(pair_name):
+        return pair_name
     if not isinstance(key, str):
         return name
     return name if masker.named(name) and not masker.named(key) and not tells_about(key) and key != "Env" else key
@@ -144,7 +146,7 @@ def _pair(masker: Masker, item: Any) -> Any:
 
 
 _ASSIGNING = pattern(r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?P<what>ENV|ARG|LABEL)\s++)")
-"""As builders write them, in capitals: `env` is a command."""
+"""Instructions in capitals, as builders write them; `env` is a command."""
 _ARGUMENTS = pattern(r"(?P<head>\s*+(?:RUN\s++)?\|(?P<count>[0-9]{1,4})\s++)")
 _RUN = pattern(r"(?P<head>\s*+(?:RUN\s++)?(?:/\S*+\s++)(?:-\S+\s++|pipefail\s++){0,5}?-[A-Za-z]*c\s++)(?![\"'])", re.IGNORECASE)
 _WORDS = pattern(
@@ -152,12 +154,12 @@ _WORDS = pattern(
     r"(?P<words>\[(?:\s*+\"(?:[^\"\\]++|\\.)*+\"\s*+,?+)*+\s*+\])",
     re.IGNORECASE | re.DOTALL,
 )
-"""The list of an instruction, as JSON or, as builders write it, without commas."""
+"""An instruction with a list, in JSON or, as builders write it, without commas."""
 _STRING = pattern(r"\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
 _PAIR = pattern(r"(?:(?<=\s)|\A)(?P<name>\"?[A-Za-z_][A-Za-z0-9_.-]*+\"?)=")
 _SURE = pattern(r"[A-Z_][A-Z0-9_]*+|[A-Za-z][A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]++)++")
 _RUNS = pattern(r"[;&|<>$`()'\"\\\n]|\s[-/.]|=\s|://")
-"""A name that begins another variable even behind a secret, whose value may have blanks and `=` in it."""
+"""`_SURE`: names that begin another variable even after a secret, whose value may contain spaces and `=`."""
 _SHELL = pattern(
     r"\s(?=/\S++(?:\s++-\S+){0,5}?\s++-[A-Za-z]*c\s|(?:/\S*/)?(?:ba|da|a|z|k)?sh(?:\s+-\S+|\s+pipefail)*\s+-[A-Za-z]*c\s|(?:\S*\\)?(?:cmd|powershell|pwsh)(?:\.exe)?\s"
     r"|/bin/sh\s|RUN\s)",
@@ -166,6 +168,7 @@ _SHELL = pattern(
 
 
 def _instruction(masker: Masker, line: str) -> str:
+    """Masks an instruction by its kind: assignments, a list, build arguments with a script, or a script."""
     found = _ASSIGNING.match(line)
     if found is not None:
         return found["head"] + _pairs(masker, line[found.end() :])
@@ -182,12 +185,13 @@ def _instruction(masker: Masker, line: str) -> str:
 
 
 def _script(masker: Masker, line: str) -> str:
-    """A line behind the shell that a history puts before it, without quotes: the shell's script is all the rest."""
+    """Masks a command that a history has after `/bin/sh -c` without quotes: the script is the rest of the line."""
     found = _RUN.match(line)
     return found["head"] + masker.line(line[found.end() :]) if found is not None else masker.line(line)
 
 
 def _listed(masker: Masker, text: str) -> str:
+    """Masks the words of a list in an instruction; all else in it stays as it is."""
     import json
 
     written = _STRING.findall(text)
@@ -204,8 +208,8 @@ def _listed(masker: Masker, text: str) -> str:
 
 
 def _pairs(masker: Masker, text: str, count: int | None = None) -> str:
-    """`NAME=value NAME=value` as a history shows it: without quotes, so that where a value ends is a matter of judgement. A
-    secret one ends where another variable surely begins; where there are more names than `count`, at the end of all."""
+    """Masks `NAME=value NAME=value` of a history, which has no quotes, so that the end of a value has to be guessed. A
+    secret value ends where another variable surely begins; if there are more names than `count`, at the end of the text."""
     starts = list(_PAIR.finditer(text))
     if not starts or starts[0].start() != 0:
         name, blank, rest = text.partition(" ")

@@ -1,4 +1,4 @@
-"""The words of a command without its secrets, one after the other."""
+"""Masks the words of a command one after the other."""
 
 from __future__ import annotations
 
@@ -21,54 +21,55 @@ _SCRIPT_WORDS = frozenset({"eval", "ssh", "watch", "trap", "su", "runuser"})
 _EQUALS = frozenset({"=", ":=", "=>", "==", "!=", "=~"})
 _SAYS = frozenset({"echo", "printf", "yes"})
 _PASSES = frozenset({"cat", "tee", "tr", "sed", "head", "tail", "base64"})
-"""Commands that give on what they read."""
+"""Commands that print what they read."""
 _SETS = frozenset({"set", "setx"})
 _WATCHED = _SCRIPT_WORDS | _EQUALS | _SAYS | _PASSES | _SETS
 _NO_VALUE = pattern(r"--[a-z][a-z0-9-]*+(?:=|\Z)|#\Z")
 _MOUNT = pattern(r"(?:id|type|source|src|env|target|dst)=")
-"""What a build is told of a secret; the secret itself is elsewhere."""
+"""Options of `--mount=type=secret`, which name a secret but do not have its value."""
 _FIELD = pattern(r"X?[A-Za-z][A-Za-z0-9_-]*+:\s*+(?:(?i:basic|bearer|token|digest|apikey)\s++)?")
 _ORDINARY = pattern(r"[A-Za-z0-9_./@%+,=][A-Za-z0-9_./@%+,=-]*+")
-"""Words that are no option and hold no other word."""
+"""Words that are neither options nor contain another word."""
 _USER = pattern(r"[A-Za-z_\ufdd0-\ufdd1][\w.\ufdd0-\ufdd1-]*+")
 _ITEM = pattern(r",(?=[A-Za-z_][A-Za-z0-9_.\[\]-]*+=)")
 _PAIR = pattern(r"([^;=]*+=)([^;]++)")
 
 
 class Words:
-    """The words of one command: what each is depends on those before it."""
+    """The state while the words of a command are read: the kind of a word depends on those before it."""
 
     def __init__(self, masker: Masker, depth: int, *, pairs: bool = False, document: bool = False) -> None:
         self._masker = masker
         self._depth = depth
         self._chpasswd = pairs
-        """Whether `user:password` goes to chpasswd: what echo and printf say is taken for that."""
+        """The text has a chpasswd: words of echo and printf count as its `user:password`."""
         self._document = document
-        """Whether its lines may stand in the text too, as they are."""
+        """The text has here-documents: lines may be such `user:password` themselves."""
         self.restart()
 
     def restart(self) -> None:
-        """Another command begins."""
+        """Forgets the command, since another one begins."""
         self._options: dict[str, str] = {}
         self._places: dict[int, str] = {}
-        """What words behind the command are, by their number; 0: all."""
+        """Kinds of the arguments of the command, by their number; 0: all."""
         self._possible: tuple[commands.Position, ...] = ()
-        """What holds of the words if a subcommand comes."""
+        """Positions that apply if a certain subcommand follows."""
         self._valued: frozenset[str] = frozenset()
         self._count = 0
         self._next = ""
-        """What the next word is, or nothing: like any other."""
+        """The kind of the next word, empty for an ordinary one."""
         self._last: list[str] = []
         self._remote = self._pairs = self._curl = self._sudo = False
         self.says: bool = False
-        """Whether the command says its words."""
+        """The command prints its words, as echo does."""
         self.passes: bool = False
-        """Whether it says what it reads."""
+        """The command prints what it reads, as cat does."""
         self.reads: bool = False
-        """Whether it reads a password from its standard input."""
+        """The command reads a password from standard input."""
 
     def next(self, word: str, *, first: bool = False, quoted: bool = True) -> str:
-        """The word as it is shown. `first`: of a list that a shell may be put before; `quoted`: one that may hold a line."""
+        """Returns the next word, masked. `first`: the first of a list, which may be a shell command; `quoted`: it may be
+        one too."""
         masker, kind = self._masker, self._next
         special: object = kind or first or self._options or self._remote or not masker.everywhere or self.says_password()
         special = special or self._places or self._possible or (self._document and not self._last)
@@ -99,6 +100,7 @@ class Words:
         return shown
 
     def _as(self, kind: str, word: str) -> str:
+        """Masks a word of a kind."""
         masker = self._masker
         if kind in (SECRET, APART):
             return masker._hide(word)
@@ -124,7 +126,7 @@ class Words:
         return masker.word(word, self._depth)
 
     def _placed(self, word: str, bare: str) -> str | None:
-        """A word that is a secret by its place."""
+        """Masks a word that is a secret by its position; returns None for any other."""
         if bare[:1] in ("-", "/") and len(bare) > 1 and not (bare[0] == "/" and self._places.keys() - {0}):
             if 3 in self._places and "n" in bare and not bare.startswith("--"):
                 self._places = {2: SECRET}  # htpasswd without a file
@@ -145,14 +147,16 @@ class Words:
         return self._as(kind, word) if kind is not None else None
 
     def says_password(self) -> bool:
-        """`PASSWORD '...'` and `IDENTIFIED BY '...'`, as SQL has it."""
+        """Returns whether the next word is a password by the words before: `PASSWORD '...'` and `IDENTIFIED BY '...'` of
+        SQL."""
         last = self._last[-1].lower() if self._last else ""
         if last == "password":
-            return self._last[-2:-1] not in (["-u"], ["--unset"])  # of env: a name, and the next word is a command
+            return self._last[-2:-1] not in (["-u"], ["--unset"])  # `env -u PASSWORD`: the next word is a command
         return last == "by" and any(one.lower() == "identified" for one in self._last)
 
     def _attached(self, word: str) -> str | None:
-        """An option with its value in one word, `-pPASSWORD` or `--user=me:PASSWORD`."""
+        """Masks an option with its value in one word, `-pPASSWORD` or `--user=me:PASSWORD`; returns None for any other
+        word."""
         name, equals, rest = word.partition("=")
         if equals and name.startswith("--"):
             kind = self._options.get(name) or (commands.ANYWHERE.get(name) if self._masker.everywhere else None)
@@ -165,11 +169,12 @@ class Words:
         return word[: start + 1] + self._as(kind, word[start + 1 :])
 
     def _cluster(self, word: str) -> int:
-        """Where an option stands in a word of options."""
+        """Returns the position of the option with a value in a word of several options."""
         found = commands.CLUSTER.match(word) if self._curl else None
         return found.end() if found is not None else 1 if word[:1] == "-" and word[1:2] != "-" else len(word)
 
     def _look_ahead(self, bare: str, kind: str) -> None:
+        """Derives the kind of the next word from this one."""
         masker = self._masker
         command = bare.rpartition("/")[2]
         if masker.everywhere:
@@ -198,7 +203,7 @@ class Words:
         self._last = [*self._last[-3:], bare]
 
     def _command(self, name: str, bare: str) -> None:
-        """What a command makes of the words behind it."""
+        """Sets the kinds of options and arguments of a command."""
         if name in commands.OPTIONS:
             self._options = {**self._options, **commands.OPTIONS[name]}
             self._curl = self._curl or name == "curl"

@@ -1,4 +1,5 @@
-"""Whether a value can hold a secret at all. Most of what images say cannot, and then nothing else of this package is loaded."""
+"""Decides whether a value can hold a secret at all. Most values cannot, and then no other module of this package is
+imported."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 from ocitool.patterns import pattern
 
 AFTER = "after the instruction "
-"""What stands before an instruction in a sentence of ours."""
+"""The words before an instruction in ocitool's own sentences."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -28,7 +29,7 @@ _WORDS = _words("""
     nvapi- tgp_v1_ apify_api_ dt0c01. r8_
     sqlplus sqlldr signature --stdin securestring expdp impdp ngrok snyk kinit sudo bcp jdbc
 """)
-"""Without any of it there is nothing to hide, but for what `_PLACED` and URLs may hold."""
+"""A text without any of these, without a match of `_PLACED` and without a URL has no secret."""
 _PLACED = {
     "auth": pattern(r"auth(?!ors?\b)"),
     "http": pattern(r"(?<![a-z])http(?!s?:)"),
@@ -50,18 +51,18 @@ _PLACED = {
     "xh": pattern(r"(?<![a-z])xh(?![a-z])"),
     "gl": pattern(r"gl[a-z]{2,5}-"),
 }
-"""What tells of a secret in some places only, in small letters or as it is written (`githubPatOld`). Words in the text are
-looked for first: to compile all this takes as long as to read an image."""
+"""Words that indicate a secret only in some contexts, in lower case or as they are written (`githubPatOld`). A pattern is
+used, and compiled, only if its word occurs: compiling all of them takes as long as reading an image."""
 _IN_A_URL = pattern(r"[@?&;#]")
 
 
 def worth(text: str) -> bool:
-    """Whether a text contains a word or a URL that may go with a secret. Any other text is returned unchanged at once."""
+    """Returns whether a text contains a word or URL that may indicate a secret."""
     return _short_worth(text) if len(text) <= _SHORT else _long_worth(text)
 
 
 _SHORT = 200
-"""Characters of texts that are remembered: names and instructions are met again and again."""
+"""Most characters of a text that is cached for long: names and instructions occur again and again."""
 
 
 def _worth(text: str) -> bool:
@@ -76,11 +77,11 @@ def _worth(text: str) -> bool:
 
 _short_worth = lru_cache(4096)(_worth)
 _long_worth = lru_cache(8)(_worth)
-"""An annotation of megabytes may stand in a document that an index names thousands of times."""
+"""A few long texts are cached too: a document with an annotation of megabytes may be listed thousands of times."""
 
 
 def may_hold(value: Any, name: str = "") -> bool:
-    """Whether a JSON value, or the name that it stands under, has a word without which there is nothing to hide."""
+    """Returns whether a JSON value, or the name of its key, may hold a secret."""
     if isinstance(value, str):
         return worth(value) or worth(name)
     if isinstance(value, dict):

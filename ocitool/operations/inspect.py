@@ -1,5 +1,5 @@
-"""`inspect`: what an image is, layer by layer; with `files` what its layers hold, and waste on files that are not
-visible."""
+"""`inspect`: reports what an image is, layer by layer; with `files` also what its layers hold, and the bytes of hidden
+files."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ Part = Literal["manifest", "config", "index"]
 
 
 class LayerFacts(NamedTuple):
-    """Facts of one layer: compression by its first bytes (None if it is missing), unpacked size and number of regular
-    files, if known."""
+    """Facts of one layer. `compression`: by its first bytes, None if the layer is missing. `uncompressed_size`, and
+    `files`, the number of regular files: None if not known."""
 
     compression: str | None
     uncompressed_size: int | None
@@ -36,8 +36,8 @@ class LayerFacts(NamedTuple):
 
 
 class InspectedImage(NamedTuple):
-    """An image and its facts. `layers`: for each of its layers; `waste`: of its files, if asked for; `verified`:
-    whether every layer was read and hashed."""
+    """An image and its facts. `layers`: facts of each of its layers. `waste`: hidden and largest files, None unless
+    requested. `verified`: every layer was read and hashed."""
 
     image: Image
     layers: tuple[LayerFacts, ...]
@@ -46,8 +46,8 @@ class InspectedImage(NamedTuple):
 
 
 class InspectedEntry(NamedTuple):
-    """One entry of an index. `present` is None at a registry, where only what is inspected is requested. `problem`: why
-    it, or what it leads to, cannot be read; then digest and size may be unknown."""
+    """One entry of an index. `present`: None in a registry, from which only inspected images are requested. `problem`: why
+    the entry, or something below it, cannot be read; then digest and size may be None."""
 
     digest: Digest | None
     media_type: str
@@ -61,8 +61,8 @@ class InspectedEntry(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """The result. `document`, `entries`: the index that the reference names, if it names one. `problems`: what could
-    not be read, while all else is shown."""
+    """The result. `document`, `entries`: the index that the reference names, if it names one. `problems`: what could not be
+    read; all else is in the result."""
 
     reference: str
     transport: str
@@ -73,27 +73,27 @@ class Inspection(NamedTuple):
     problems: tuple[OcitoolError, ...] = ()
 
 
-class _Repeats:
-    """Counts the bytes of configurations that several images share. A report prints one for each of them, so that few
-    kB of manifests could make gigabytes of output."""
+class _RepeatedConfigs:
+    """Counts the bytes of configurations that several images share. A report prints the configuration of each image, so
+    that a few kB of manifests could make gigabytes of output."""
 
     def __init__(self) -> None:
         self._seen: set[Digest] = set()
         self._bytes = 0
 
     def add(self, image: Image) -> None:
-        """Raises `LimitError` beyond `limits.REPEATED`."""
+        """Counts the configuration of an image. Raises `LimitError` beyond `limits.REPEATED`."""
         if image.config.digest not in self._seen:
             self._seen.add(image.config.digest)
             return
         self._bytes += len(image.config.raw)
         if self._bytes > limits.REPEATED:
-            what = f"images that have one configuration would print it again and again, more than {limits.REPEATED} bytes"
+            what = f"images with the same configuration would repeat more than {limits.REPEATED} bytes of it"
             raise LimitError(what, image.where, hint="a tag or digest in the reference picks one image")
 
 
 class _Problems:
-    """What could not be read, each problem once, told as it comes up."""
+    """Collects what could not be read, each problem once, and gives a notice for each."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -108,7 +108,8 @@ class _Problems:
 
     @contextmanager
     def tolerant(self, tolerated: bool) -> Iterator[None]:
-        """A context in which an error is one of the problems, and not raised: all but wrong words and the end of the task."""
+        """Provides a context in which an error is collected instead of raised, if `tolerated`; but for `UsageError` and
+        cancellation."""
         try:
             yield
         except (CancelledError, UsageError):
@@ -121,23 +122,25 @@ class _Problems:
 
 def inspect(
     reference: str,
-    reading: Session,
+    session: Session,
     *,
     files: bool = False,
     top: int = 10,
     platform: str | None = None,
     all_platforms: bool = False,
 ) -> Inspection:
-    """Opens no layer unless `files` asks, or the reading verifies; first bytes of layers are looked at.
+    """Returns what the reference names. Opens no layer unless `files` or the session verifies; otherwise only the first
+    bytes of layers are read.
 
-    Of several images one that cannot be read is a problem; what was picked, or is alone, raises what reading it raises."""
-    deep = files or reading.verify
-    opened = reading.open(reference, "layers" if deep else "documents")
+    An image that cannot be read is one of the `problems` if there are several; a single or selected one raises what reading
+    raises."""
+    deep = files or session.verify
+    opened = session.open(reference, "layers" if deep else "documents")
     source = opened.source
     groups = list(select.groups(opened))
     unreadable = select.unreadable(opened)
     several = len(groups) + len(unreadable) > 1
-    problems = _Problems(reading.task)
+    problems = _Problems(session.task)
     for error in opened.problems:
         problems.add(error)
     for one in unreadable:
@@ -150,26 +153,27 @@ def inspect(
         with problems.tolerant(several):
             found.append(select.target(source, group))
     index, entries = _index(opened, found, several, problems)
-    indexer = reading.indexer() if deep else None
-    repeats = _Repeats()
-    asked = _Selection(opened, platform, all_platforms, several, problems, reading.task)
+    indexer = session.indexer() if deep else None
+    repeats = _RepeatedConfigs()
+    selection = _Selection(opened, platform, all_platforms, several, problems, session.task)
     images = []
     for target in found:
-        for image in asked.images(target):
+        for image in selection.images(target):
             repeats.add(image)
             with problems.tolerant(several or all_platforms):
-                images.append(_look(image, indexer, files, top))
+                images.append(_inspected(image, indexer, files, top))
     if platform is not None and not images and not problems.all():
         raise NotFoundError(f"no image for {platform}", source.where)
     return Inspection(
-        reference, source.transport.name, index, entries, tuple(images), tuple(reading.task.notices), problems.all()
+        reference, source.transport.name, index, entries, tuple(images), tuple(session.task.notices), problems.all()
     )
 
 
 def _index(
     opened: Opened, found: Sequence[Target], several: bool, problems: _Problems
 ) -> tuple[Index | None, tuple[InspectedEntry, ...]]:
-    """The index that the reference names with its entries: that of the source where it names all that is there."""
+    """Returns the index that the reference names, with its entries: the index of the source if the reference names the
+    whole source."""
     source = opened.source
     index: Index | None = None
     listed: tuple[IndexChild, ...] = ()
@@ -209,7 +213,7 @@ def _index(
 
 
 class _Selection(NamedTuple):
-    """Which images of what was found are to be shown."""
+    """Decides which images of the targets are inspected."""
 
     opened: Opened
     platform: str | None
@@ -219,6 +223,7 @@ class _Selection(NamedTuple):
     task: Task
 
     def images(self, target: Target) -> Iterator[Image]:
+        """Yields the images of a target: all, or that of the platform."""
         source, platform = self.opened.source, self.platform
         if target.image is not None:
             if self.several and platform is not None and not matches(parse_platform(platform), target.image.platform):
@@ -245,7 +250,7 @@ class _Selection(NamedTuple):
                 return  # one of the problems already
             if not isinstance(error, NotFoundError | UnsupportedError):
                 raise
-            # The index itself can be shown; only a platform that was asked for has to be there, unless others are shown.
+            # The index itself is shown anyway; a missing image is an error only if it was selected, and nothing else is shown.
             if not self.several and (self.platform is not None or not target.entries or target.opaque):
                 raise
             text = error.what
@@ -260,11 +265,11 @@ class _Selection(NamedTuple):
             self.task.notice("platform", text)
 
 
-def _look(image: Image, indexer: "Indexer | None", files: bool, top: int) -> InspectedImage:
+def _inspected(image: Image, indexer: "Indexer | None", files: bool, top: int) -> InspectedImage:
     if indexer is None or not image.is_image:
         facts = []
         for layer in image.layers:
-            facts.append(_first_look(layer))
+            facts.append(_facts_by_first_bytes(layer))
         return InspectedImage(image, tuple(facts), None, False)
     indexes = indexer.indexes(image)
     facts = [
@@ -283,20 +288,20 @@ def _look(image: Image, indexer: "Indexer | None", files: bool, top: int) -> Ins
     return InspectedImage(image, tuple(facts), found, indexer.verify)
 
 
-def _first_look(layer: Layer) -> LayerFacts:
-    """What the media type and the first bytes show."""
+def _facts_by_first_bytes(layer: Layer) -> LayerFacts:
+    """Returns the facts that follow from the media type and the first bytes of a layer."""
     kind, codec = layer.type, layer.compression
-    is_content = kind.plain or kind.content == "unknown"  # what is unknown and not compressed is what it is
+    is_content = kind.plain or kind.content == "unknown"  # an unknown type without compression is taken to be uncompressed
     plain = layer.size if codec == "none" and is_content and layer.blob is not None else None
     return LayerFacts(codec, plain, None)
 
 
-def digest(reference: str, reading: Session, platform: str | None = None) -> Digest:
-    """Returns the digest of what the reference names, of an index its own; with `platform` of the platform's manifest.
-    At a registry this costs one request."""
+def digest(reference: str, session: Session, platform: str | None = None) -> Digest:
+    """Returns the digest of the manifest or index that the reference names; with `platform`, that of the platform's
+    manifest. In a registry this costs one request."""
     if platform is not None:
-        return raw(reference, "manifest", reading, platform)[1]
-    opened = reading.open(reference, "documents")
+        return raw(reference, "manifest", session, platform)[1]
+    opened = session.open(reference, "documents")
     target = select.sole_target(opened)
     if target.top is not None:
         return target.top.digest
@@ -306,12 +311,12 @@ def digest(reference: str, reading: Session, platform: str | None = None) -> Dig
             "the name stands for manifests of several platforms, and for no index of them", opened.source.where,
             hint=f"it holds {platforms}; --platform picks one",
         )  # fmt: skip
-    return raw(reference, "manifest", reading)[1]
+    return raw(reference, "manifest", session)[1]
 
 
-def raw(reference: str, part: Part, reading: Session, platform: str | None = None) -> tuple[bytes, Digest]:
-    """Returns a document's exact bytes, and its digest."""
-    opened = reading.open(reference, "documents")
+def raw(reference: str, part: Part, session: Session, platform: str | None = None) -> tuple[bytes, Digest]:
+    """Returns the exact bytes of a document, and its digest. Raises `NotFoundError` if the image does not have it."""
+    opened = session.open(reference, "documents")
     target = select.sole_target(opened)
     if part == "index":
         if target.document is None:

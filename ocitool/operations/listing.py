@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 class File(NamedTuple):
-    """A path: a file, directory, link or device. `path`: without leading slash; `links`: all names of a file with
-    several; `layer`: the layer that made it, None for a directory that no layer lists."""
+    """A file, directory, link or device. `path`: without leading slash. `links`: all names of a file that has several.
+    `layer`: the layer that it comes from, None for a directory that no layer lists."""
 
     path: bytes
     entry: Entry
@@ -35,7 +35,7 @@ class File(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The result of `ls`. `items` is an iterator, to be read once: a million files need no memory."""
+    """The result of `ls`. `items` is an iterator that can be read once, so that a million files need no memory."""
 
     reference: str
     image: Image
@@ -56,22 +56,22 @@ def layer_of(image: Image, number: int) -> Layer:
 def ls(
     reference: str,
     path: str,
-    reading: Session,
+    session: Session,
     *,
     layer: int | None = None,
     recursive: bool = False,
     platform: str | None = None,
 ) -> Listing:
-    """Returns what is at a path. Raises `NotFoundError`."""
+    """Returns the files at a path. Raises `NotFoundError`, `UsageError`."""
     wanted = wanted_path(path)
-    image = reading.image(reference, platform)
-    indexer = reading.indexer()
+    image = session.image(reference, platform)
+    indexer = session.indexer()
     if layer is None:
         items = files(Tree(indexer.indexes(image)), image, wanted, recursive=recursive)
     else:
         items = files_of_layer(image, layer, indexer, wanted, recursive=recursive)
     number = None if layer is None else layer_of(image, layer).number
-    return Listing(reference, image, number, reading.verify, items, tuple(reading.task.notices))
+    return Listing(reference, image, number, session.verify, items, tuple(session.task.notices))
 
 
 def file_at(tree: Tree, image: Image, path: bytes, node: Node) -> File:
@@ -89,7 +89,7 @@ def files(tree: Tree, image: Image, path: bytes, *, recursive: bool) -> Iterator
     or the file itself. Raises `NotFoundError` at once."""
     node = tree.find(path, follow=True)
     if node is None:
-        node = tree.find(path)  # a dangling link is a file too
+        node = tree.find(path)  # a dangling link itself
     if node is None:
         raise NotFoundError("no such path in the image", shown_path(path))
     return _below(tree, image, path, node, recursive)
@@ -108,13 +108,14 @@ def _below(tree: Tree, image: Image, path: bytes, node: Node, recursive: bool) -
 
 
 def files_of_layer(image: Image, number: int, indexer: Indexer, path: bytes, *, recursive: bool) -> Iterator[File]:
-    """As `files`, for the entries of one layer, whiteouts included. Raises `UsageError` if there is no such layer."""
+    """Yields the entries of one layer at a path, with its whiteouts. Raises `NotFoundError`, and `UsageError` if there is
+    no such layer."""
     layer = layer_of(image, number)
     return _in_layer(indexer.indexes(image, [layer])[0], layer, path, recursive, image.where)
 
 
 def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Iterator[File]:
-    """Yields a layer's entries sorted by path, whiteouts included; parents that the layer does not list are left out."""
+    """Yields the entries of a layer sorted by path, with its whiteouts, without parents that the layer does not list."""
     prefix = path + b"/" if path else b""
     rows = [
         row
@@ -133,31 +134,31 @@ def _near(at: bytes, path: bytes) -> bool:
 
 
 def cat(
-    reference: str, path: str, reading: Session, *, layer: int | None = None, platform: str | None = None
+    reference: str, path: str, session: Session, *, layer: int | None = None, platform: str | None = None
 ) -> Iterator[bytes]:
-    """Yields a file's content in chunks. Raises `NotFoundError` if there is no such path, `UsageError` if it is not a
+    """Yields the content of a file in chunks. Raises `NotFoundError` if there is no such path, `UsageError` if it is not a
     file.
 
-    The output cannot say whether it was verified, so it always is: the layer is read in full, unless the cache knows
-    its very bytes, and the content is hashed while it is read. `IntegrityError` may come after the last chunk.
+    The content is always verified, since the output has no room for a warning: the layer is read in full, unless the cache
+    has the hash of the file, which is then compared while it is read. `IntegrityError` may be raised after the last chunk.
     """
     wanted = wanted_path(path)
-    image = reading.image(reference, platform)
-    return content_at_path(image, wanted, reading, reading.indexer(), layer=layer, hint=f"ocitool ls {reference} {path}")
+    image = session.image(reference, platform)
+    return content_at_path(image, wanted, session, session.indexer(), layer=layer, hint=f"ocitool ls {reference} {path}")
 
 
 def content_at_path(
     image: Image,
     wanted: bytes,
-    reading: Session,
+    session: Session,
     indexer: Indexer,
     *,
     layer: int | None = None,
     hint: str | None = None,
     tree: Tree | None = None,
 ) -> Iterator[bytes]:
-    """As `cat`, for an image that is open. `hint`: what to do about a directory; `tree`: its merged file system, if
-    that was made before."""
+    """Yields what `cat` yields, for an open image. `hint`: the hint of the error for a directory. `tree`: the merged file
+    system, if the caller has it."""
     if layer is not None:
         one = layer_of(image, layer)
         index = indexer.indexes(image, [one])[0]
@@ -182,16 +183,16 @@ def content_at_path(
     if entry.kind != Kind.FILE:
         raise UsageError("not a regular file", shown_path(wanted))
     if indexer.reads_headers_only(one, index):
-        index = reading.indexer().computed_indexes([(image, one)])[0]
+        index = session.indexer().computed_indexes([(image, one)])[0]
     assert one.blob is not None
     known = None if index.has_map_hash(row) else index.content(row)
     if known is None:
-        return _with_layer(image, one, index, entry, reading.task)
+        return _with_layer(image, one, index, entry, session.task)
     return _checked(open_content(one.blob, entry), known, f"{image.where}: {shown_path(wanted)}")
 
 
 def _row(index: LayerIndex, path: bytes) -> int | None:
-    """Returns the row of a path; of duplicates the last, None if it is not listed."""
+    """Returns the row of a path, the last one of duplicates; None if it is not listed."""
     for row in range(len(index) - 1, -1, -1):
         if index.paths[row] == path and index.kinds[row] < Kind.WHITEOUT:
             return row
@@ -199,12 +200,13 @@ def _row(index: LayerIndex, path: bytes) -> int | None:
 
 
 def _with_layer(image: Image, layer: Layer, index: LayerIndex, entry: Entry, task: Task) -> Iterator[bytes]:
-    """Yields a file's content, then reads and verifies the rest of its layer."""
+    """Yields the content of a file, then reads and verifies the rest of its layer."""
     with verified_content(image, layer, index, task) as tar:
         yield from content_at(tar, entry)
 
 
 def _checked(pieces: Iterator[bytes], known: bytes, where: str) -> Iterator[bytes]:
+    """Yields the content of a file, and compares it with its known hash."""
     try:
         yield from known_content(pieces, known, where)
     except FormatError as error:

@@ -1,4 +1,5 @@
-"""`login` and `logout`: credentials that a registry takes, kept where docker and podman look for them too."""
+"""`login` and `logout`: checks credentials with a registry, and keeps or removes them where docker and podman look for them
+too."""
 
 from __future__ import annotations
 
@@ -7,15 +8,16 @@ from ocitool.pipeline.session import Session
 from ocitool.transports.registry.keychain import Credentials, Keychain
 
 
-def login(host: str, user: str, password: str, reading: Session) -> str:
-    """Asks the registry whether it takes them, then keeps them; where they are kept. `Denied` where it does not."""
-    client = reading.asked().client(host)
+def login(host: str, user: str, password: str, session: Session) -> str:
+    """Checks the credentials with the registry and keeps them. Returns where they are kept. Raises `Denied` if they are
+    refused."""
+    client = session.asked().client(host)
     credentials = Credentials(user, password)
     client.login(credentials)
     return client.keychain.store(host, credentials)
 
 
-def logout(host: str, reading: Session) -> None:
-    """Raises `NotFoundError` where nothing is kept for it."""
-    if not Keychain(reading.asked().access.authfile).erase(host):
-        raise NotFoundError("nobody is logged in", host)
+def logout(host: str, session: Session) -> None:
+    """Removes the credentials of a registry. Raises `NotFoundError` if there are none."""
+    if not Keychain(session.asked().access.authfile).erase(host):
+        raise NotFoundError("not logged in", host)

@@ -1,7 +1,7 @@
-"""`rebase`: an image's own layers on another base.
+"""`rebase`: puts the own layers of an image on another base.
 
-A layer is made again only if it repeats attributes of the old base's directories that the new base has otherwise (see
-`images/inherited`); all others keep their bytes, and are unpacked only to look for conflicts.
+A layer is made again only if it lists a directory with attributes of the old base that the new base changed (see
+`trees.inherited`). All other layers keep their bytes, and are unpacked only to find conflicts.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ from ocitool.trees.tree import Directory, Node, Tree, node_at, ref_of, walk_both
 
 
 class BaseReferences(NamedTuple):
-    """References of the base that the image stands on and of the one that it is to have; None: what annotations name."""
+    """References of the old base, which the image has, and of the new one. None: the one that the annotations name."""
 
     old: str | None = None
     new: str | None = None
 
 
 class Conflict(NamedTuple):
-    """A path that the new base has otherwise than the old one, and that the image's own layers speak of too. What becomes of
-    it: `base` and `app` say what each did: `added`, `changed` or `removed`. `layer`: the image's, as numbered before."""
+    """A path that both the new base and the image's own layers changed compared with the old base. `base` and `app`: what
+    the new base and the image did: `added`, `changed` or `removed`. `layer`: the image's layer that did it, numbered as in
+    the source."""
 
     path: bytes
     base: str
@@ -55,17 +56,18 @@ class Conflict(NamedTuple):
 
 
 def rebase(
-    reference: str, bases: BaseReferences, reading: Session, writing: WriteOptions, *, platform: str | None = None,
+    reference: str, bases: BaseReferences, session: Session, write_options: WriteOptions, *, platform: str | None = None,
     all_platforms: bool = False, fail_on_conflict: bool = False,
 ) -> WriteResult:  # fmt: skip
-    """The image, or with `all_platforms` every image of an index, on another base. `UsageError` where the old base is not what
-    it begins with. `findings` of the result: conflicts, where they are to fail."""
-    opened = reading.open(reference, "layers")
-    with ImageWriter(writing, reading, platform=platform) as writer:
-        rebaser = _Rebaser(bases, opened, reading, writer)
+    """Writes the image, or with `all_platforms` every image of an index, on another base. Raises `UsageError` if the lowest
+    layers of the image are not those of the old base. `findings` of the result: the number of conflicts, if
+    `fail_on_conflict`."""
+    opened = session.open(reference, "layers")
+    with ImageWriter(write_options, session, platform=platform) as writer:
+        rebaser = _Rebaser(bases, opened, session, writer)
 
         def summary(done: Sequence[tuple[OutputImage, RebasedImage]]) -> tuple[RebaseReport, int]:
-            rebased = tuple(told for _, told in done)
+            rebased = tuple(report for _, report in done)
             found = sum(len(one.conflicts) + len(one.settings) for one in rebased)
             return RebaseReport(rebased), found if fail_on_conflict else 0
 
@@ -73,7 +75,7 @@ def rebase(
 
 
 class BaseImage(NamedTuple):
-    """A base as it was named, its digest, and how many layers are its."""
+    """A base: its reference, its digest, and the number of its layers."""
 
     image: str
     digest: Digest | None
@@ -81,14 +83,14 @@ class BaseImage(NamedTuple):
 
 
 class FollowedDirectory(NamedTuple):
-    """A directory that an own layer lists, and that has the new base's attributes now."""
+    """A directory in an own layer that got the attributes of the new base."""
 
     path: bytes
     layer: int
 
 
 class RebasedImage(NamedTuple):
-    """What became of one image. `settings`: names of those that both the new base and the image changed."""
+    """The report on one image. `settings`: names of settings that both the new base and the image changed."""
 
     reference: str
     platform: str
@@ -100,48 +102,54 @@ class RebasedImage(NamedTuple):
 
 
 class RebaseReport(NamedTuple):
+    """The reports on all images."""
+
     rebased: tuple[RebasedImage, ...]
 
 
 class _Base(NamedTuple):
+    """A base, by the reference of the user or of the annotations."""
+
     name: str
-    """As it was named, or as annotations name it."""
     image: Image
 
 
 class _Rebaser:
-    def __init__(self, bases: BaseReferences, opened: Opened, reading: Session, writer: ImageWriter) -> None:
+    """Rebases the images of one command, one after another."""
+
+    def __init__(self, bases: BaseReferences, opened: Opened, session: Session, writer: ImageWriter) -> None:
         self._bases = bases
         self._source = opened
-        self._reading = reading
-        self._task: Task = reading.task
+        self._session = session
+        self._task: Task = session.task
         self._writer = writer
-        self._indexer = reading.indexer()
+        self._indexer = session.indexer()
         self._opened: dict[str, Opened] = {}
 
     def rebased(self, draft: ImageDraft) -> tuple[ImageDraft, RebasedImage]:
+        """Returns the draft on its new base, and the report on it."""
         image = draft.image
         annotations = image.manifest.annotations if image.manifest else {}
         new = self._new(image, annotations)
         old = self._old(image, annotations)
         for base in (old, new):
             mine, other = normalized(image.platform), normalized(base.image.platform)
-            text = f"a base for {masking.stated(base.image.platform)}, and the image is for {masking.stated(image.platform)}"
+            text = f"a base for {masking.stated(base.image.platform)}, but the image is for {masking.stated(image.platform)}"
             if (other.os, other.architecture) != (mine.os, mine.architecture):
                 raise UsageError(text, base.name)
             if mine != other:
-                self._task.notice("platform", f"{base.name}: {text}, which it still says")
+                self._task.notice("platform", f"{base.name}: {text}, which stays stated")
         count = base_layers(image, old.image, self._task)
-        meeting = _Meeting(indexed_images([image, new.image], self._indexer), count)
-        conflicts = self._conflicts(image, meeting)
-        held = {layer.digest: layer._replace(origin="reused") for layer in draft.layers}
-        taken = [
-            held[layer.digest] if layer.digest in held else self._writer.layers.of_other(image, layer, new.image, layer)
+        merge = _Merge(indexed_images([image, new.image], self._indexer), count)
+        conflicts = self._conflicts(image, merge)
+        reusable = {layer.digest: layer._replace(origin="reused") for layer in draft.layers}
+        base_layers_made = [
+            reusable[layer.digest] if layer.digest in reusable else self._writer.layers.of_other(image, layer, new.image, layer)
             for layer in new.image.layers
         ]
         history = _history(image, old.image, new.image, count)
-        own = self._own(image, draft.layers[count:], meeting)
-        draft = drafts.layered(draft, (*taken, *own), history)
+        own = self._own_layers(image, draft.layers[count:], merge)
+        draft = drafts.layered(draft, (*base_layers_made, *own), history)
         section, clashes = config_merge.merge_settings(
             old.image.config.settings, new.image.config.settings, image.config.settings
         )
@@ -149,11 +157,12 @@ class _Rebaser:
         if section or "config" in config:
             config["config"] = section
         draft = _annotated(drafts.configured(draft, config), annotations, new, self._bases)
-        return draft, self._told(image, old, new, meeting, conflicts, clashes)
+        return draft, self._report(image, old, new, merge, conflicts, clashes)
 
     # The bases
 
     def _new(self, image: Image, annotations: Mapping[str, str]) -> _Base:
+        """Returns the new base: the one that the user named, else the one that the annotation names."""
         name = self._bases.new
         if name is None:
             stated = annotations.get(BASE_NAME)
@@ -165,6 +174,7 @@ class _Rebaser:
         return _Base(name, self._writer.blobs.completed(found))
 
     def _old(self, image: Image, annotations: Mapping[str, str]) -> _Base:
+        """Returns the old base: the one that the user named, else the one with the digest in the annotation."""
         name = self._bases.old
         if name is not None:
             return _Base(name, select.single(self._open(name), None, like=image.platform))
@@ -176,19 +186,20 @@ class _Rebaser:
         except OcitoolError as error:
             raise error.at(f"{image.where}: annotation {BASE_DIGEST}") from None
         name = _with_digest(at, digest) if at else str(digest)
-        for opened in self._near():
+        for opened in self._local_sources():
             try:
                 found = select.single(opened._replace(selector=Selector(str(digest), digest=digest)), None, like=image.platform)
             except NotFoundError:
                 continue
             return _Base(name, found)
         if not at:
-            raise missing_blob("base", digest, image.where, hint="--old-base REF or --with REF names it")
+            raise missing_blob("base", digest, image.where, hint="name it by --old-base REF or --with REF")
         self._task.notice("base", f"{image.where}: the old base is {name}, as annotations say")
         return _Base(name, select.single(self._open(name), None, like=image.platform))
 
-    def _near(self) -> Iterator[Opened]:
-        """Places that may hold the old base, before a registry is asked: where the image is, and what the command names."""
+    def _local_sources(self) -> Iterator[Opened]:
+        """Yields the local sources that may have the old base: that of the image, that of the new base, and those of
+        `--with`."""
         named = (self._bases.new, *self._writer.options.fallback)
         for opened in (self._source, *(self._open(name) for name in named if name is not None)):
             if opened.source.index is not None and not opened.source.remote:
@@ -196,42 +207,45 @@ class _Rebaser:
 
     def _open(self, name: str) -> Opened:
         if name not in self._opened:
-            self._opened[name] = self._reading.open(name, "layers")
+            self._opened[name] = self._session.open(name, "layers")
         return self._opened[name]
 
     # The image's own layers
 
-    def _own(self, image: Image, layers: Sequence[OutputLayer], meeting: _Meeting) -> Iterator[OutputLayer]:
-        """The image's own layers as they are written."""
-        numbered = dict(zip(range(meeting.count, len(image.layers)), layers, strict=True))
-        self._task.expect(expected(meeting.mine.layers[number].blob for number in numbered if meeting.edits.get(number)))
+    def _own_layers(self, image: Image, layers: Sequence[OutputLayer], merge: _Merge) -> Iterator[OutputLayer]:
+        """Yields the image's own layers, made again if they have edits."""
+        numbered = dict(zip(range(merge.count, len(image.layers)), layers, strict=True))
+        self._task.expect(expected(merge.mine.layers[number].blob for number in numbered if merge.edits.get(number)))
         for number, kept in numbered.items():
-            edit = meeting.edits.get(number)
+            edit = merge.edits.get(number)
             if edit is None:
                 yield kept
                 continue
-            layer = meeting.mine.layers[number]
+            layer = merge.mine.layers[number]
             assert layer.blob is not None
-            index = meeting.mine.indexes[number]
+            index = merge.mine.indexes[number]
             tar = rewrite_layer(layer.blob, index, edit, lambda entry: (entry, ()), self._task, diff_id=layer.diff_id)
             yield self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
 
-    def _conflicts(self, image: Image, meeting: _Meeting) -> list[Conflict]:
-        mine, made, shift = meeting.mine, meeting.made, meeting.shift
+    def _conflicts(self, image: Image, merge: _Merge) -> list[Conflict]:
+        """Returns the conflicts. Raises `FormatError` if an own layer has a hard link whose target the new base does not
+        have."""
+        mine, made, shift = merge.mine, merge.made, merge.shift
         before = {(mine.tree.layer(ref), mine.tree.row(ref)) for _, ref in mine.tree.broken}
         for path, ref in made.broken:
             number = made.layer(ref) - shift
-            if number >= meeting.count and (number, made.row(ref)) not in before:
+            if number >= merge.count and (number, made.row(ref)) not in before:
                 where = f"{image.where}: layer {number}: {shown_path(path)}"
-                raise FormatError("a hard link to what the new base does not have", where)
-        return list(_conflicts(meeting))
+                raise FormatError("a hard link whose target the new base does not have", where)
+        return list(_conflicts(merge))
 
-    def _told(
-        self, image: Image, old: _Base, new: _Base, meeting: _Meeting, conflicts: Sequence[Conflict], clashes: Sequence[str]
+    def _report(
+        self, image: Image, old: _Base, new: _Base, merge: _Merge, conflicts: Sequence[Conflict], clashes: Sequence[str]
     ) -> RebasedImage:
-        followed = [(entry.path, number) for number, edit in meeting.edits.items() for entry in edit.replace.values()]
+        """Returns the report on an image, and adds notices."""
+        followed = [(entry.path, number) for number, edit in merge.edits.items() for entry in edit.replace.values()]
         if followed:
-            numbers = sorted(meeting.edits)
+            numbers = sorted(merge.edits)
             which = f"layer {numbers[0]} is" if len(numbers) == 1 else f"layers {', '.join(map(str, numbers))} are"
             paths = first_paths(list(dict.fromkeys(path for path, _ in followed)))
             text = f"{which} made again, so that directories have the new base's attributes and not the old one's: {paths}"
@@ -244,16 +258,17 @@ class _Rebaser:
             text = f"{image.where}: both the new base and the image set {', '.join(clashes)}: the image's stays"
             self._task.notice("conflict", text)
         return RebasedImage(
-            image.where, masking.stated(image.platform), BaseImage(old.name, old.image.digest, meeting.count),
+            image.where, masking.stated(image.platform), BaseImage(old.name, old.image.digest, merge.count),
             BaseImage(new.name, new.image.digest, len(new.image.layers)), tuple(conflicts), tuple(clashes),
             tuple(FollowedDirectory(path, number) for path, number in followed),
         )  # fmt: skip
 
 
-class _Meeting:
-    """An image on its old base, and the new base: `count` layers are the old base's. `edits`: what becomes of own layers, by
-    their number, so that directories follow the base. `made`: the result, in which the number of an own layer is `shift` more.
-    `differences`: where the bases differ, with what stands in the old and the new one."""
+class _Merge:
+    """An image (`mine`), whose lowest `count` layers are the old base, put on the new base (`other`). `edits`: by number of
+    an own layer, the edit that gives directories the attributes of the new base. `made`: the merged file system of the
+    result, in which the number of an own layer is `shift` higher. `differences`: paths at which the bases differ, with the
+    old and the new node."""
 
     def __init__(self, stacked: Sequence[IndexedImage], count: int) -> None:
         mine, other = stacked
@@ -271,7 +286,8 @@ class _Meeting:
         self.made = Tree([*other.indexes, *own])
 
     def _edits(self) -> Iterator[tuple[int, LayerEdit]]:
-        """Layers that cannot be made again stay as they are; what the new base changed is then a conflict."""
+        """Yields the edits of own layers. A layer that cannot be made again stays as it is; what the new base changed is
+        then a conflict."""
         changed = {
             path: InheritedAttributes(self.old.entry(was.ref), self.new.entry(base.ref))
             for path, was, base in self.differences
@@ -286,42 +302,44 @@ class _Meeting:
                     yield number, edit
 
 
-def _conflicts(meeting: _Meeting) -> Iterator[Conflict]:
-    """What the new base changed and does not show in the result, because the image's own layers say otherwise. Times are no
-    matter."""
-    made, new = meeting.made, meeting.new
-    lowest = len(meeting.other.indexes)
-    for path, was, base in meeting.differences:
+def _conflicts(merge: _Merge) -> Iterator[Conflict]:
+    """Yields the paths that the new base changed and that the result shows otherwise, because of the image's own layers.
+    Times are ignored."""
+    made, new = merge.made, merge.new
+    lowest = len(merge.other.indexes)
+    for path, was, base in merge.differences:
         node = node_at(made, path)
-        if _agree(new, base, made, node) or (base is None and _needed(meeting, was, node)):
+        if _agree(new, base, made, node) or (base is None and _is_parent_only(merge, was, node)):
             continue
         if isinstance(base, Directory) and isinstance(node, Directory):
-            if not _clash(meeting, was, base, node):
+            if not _clash(merge, was, base, node):
                 continue
             layer = made.layer(node.ref)
         else:
             layer = _author(made, path, node, lowest)
         theirs = "removed" if base is None else "added" if was is None else "changed"
         ours = "removed" if node is None else "added" if was is None else "changed"
-        yield Conflict(path, theirs, ours, layer - meeting.shift)
+        yield Conflict(path, theirs, ours, layer - merge.shift)
 
 
-def _needed(meeting: _Meeting, was: Node | None, node: Node | None) -> bool:
-    """Whether a directory that only the base gave up is there for what is in it, and otherwise as it was."""
+def _is_parent_only(merge: _Merge, was: Node | None, node: Node | None) -> bool:
+    """Returns whether a directory that the new base removed remains unchanged, only because the image has something in
+    it."""
     if not isinstance(was, Directory) or not isinstance(node, Directory) or not node.children:
         return False
-    return not differing(attributes(meeting.old.entry(was.ref)), attributes(meeting.made.entry(node.ref)))
+    return not differing(attributes(merge.old.entry(was.ref)), attributes(merge.made.entry(node.ref)))
 
 
-def _clash(meeting: _Meeting, was: Node | None, base: Directory, node: Directory) -> bool:
-    """Whether an attribute of a directory that the new base changed is not as it has it."""
-    theirs, ours = attributes(meeting.new.entry(base.ref)), attributes(meeting.made.entry(node.ref))
-    old = attributes(meeting.old.entry(was.ref)) if isinstance(was, Directory) else {}
+def _clash(merge: _Merge, was: Node | None, base: Directory, node: Directory) -> bool:
+    """Returns whether an attribute of a directory that the new base changed is different in the result."""
+    theirs, ours = attributes(merge.new.entry(base.ref)), attributes(merge.made.entry(node.ref))
+    old = attributes(merge.old.entry(was.ref)) if isinstance(was, Directory) else {}
     return not differing(old, theirs).isdisjoint(differing(theirs, ours))
 
 
 def _author(made: Tree, path: bytes, node: Node | None, lowest: int) -> int:
-    """The own layer that a path is as it is by: it made what is there, or something in it, or took away what was."""
+    """Returns the number of the own layer that decides what the result has at a path: it made the node or something in it,
+    or removed it."""
     refs = [] if node is None else [ref_of(node)]
     if isinstance(node, Directory):
         refs += [ref_of(child) for _, child in made.walk(node, path)]
@@ -334,6 +352,7 @@ def _author(made: Tree, path: bytes, node: Node | None, lowest: int) -> int:
 
 
 def _agree(a: Tree, x: Node | None, b: Tree, y: Node | None) -> bool:
+    """Returns whether two nodes are equal but for their times."""
     if x is None or y is None:
         return x is y
     if isinstance(x, Directory) != isinstance(y, Directory):
@@ -342,7 +361,8 @@ def _agree(a: Tree, x: Node | None, b: Tree, y: Node | None) -> bool:
 
 
 def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str, Any]] | None:
-    """None where neither the image nor its new base states any."""
+    """Returns the history of the new base and then that of the own layers; None if neither the image nor the new base
+    states any."""
     if all(drafts.aligned_history(one.config.fields, len(one.layers)) is None for one in (image, new)):
         return None
     own = config_merge.own_history(drafts.history_of(old), drafts.history_of(image), count)
@@ -350,7 +370,7 @@ def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str,
 
 
 def _annotated(draft: ImageDraft, annotations: Mapping[str, str], new: _Base, bases: BaseReferences) -> ImageDraft:
-    """With annotations that name the base that it stands on now, as far as it has a digest and a name."""
+    """Returns the draft with annotations that name the new base, if it has a digest and a name."""
     manifest = draft.image.manifest
     if manifest is not None and manifest.media_type == mediatypes.DOCKER_MANIFEST and BASE_DIGEST not in annotations:
         return draft  # Docker manifests have no annotations
@@ -366,7 +386,7 @@ def _annotated(draft: ImageDraft, annotations: Mapping[str, str], new: _Base, ba
 
 
 def _with_digest(name: str, digest: Digest) -> str:
-    """A name that annotations state, as a reference to one digest there."""
+    """Returns a reference to a digest in the repository of a name."""
     where = at_registry(PREFIX + name)
     assert where is not None
     return str(where._replace(tag=None, digest=digest))

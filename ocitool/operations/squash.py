@@ -1,7 +1,7 @@
-"""`squash`: the upper layers of an image as one; its merged file system stays exactly as it is.
+"""`squash`: makes one layer of the upper layers of an image; its merged file system stays exactly as it is.
 
-The indexes say what is visible, two trees what one layer must say of it (`images.changeset`); then the layers are read once
-more, and their visible contents go straight into the new one.
+The indexes show which files are visible, and the difference of two trees (`trees.changeset`) is the content of the new
+layer. Then the layers are read once more, and their visible contents are copied into the new one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from ocitool.trees.tree import Directory, Tree
 
 
 class SquashRange(NamedTuple):
-    """What is squashed: from a layer on, or so many at the top, or what stands above a base; nothing said: all."""
+    """The layers to squash: from layer `first` on, or the `last` top-most ones, or those above a base; without any of
+    these, all."""
 
     first: int | None = None
     last: int | None = None
@@ -43,25 +44,25 @@ class SquashRange(NamedTuple):
 
 
 def squash(
-    reference: str, extent: SquashRange, reading: Session, writing: WriteOptions, *, platform: str | None = None,
+    reference: str, layers: SquashRange, session: Session, write_options: WriteOptions, *, platform: str | None = None,
     all_platforms: bool = False,
 ) -> WriteResult:  # fmt: skip
-    """The image, or with `all_platforms` every image of an index, with fewer layers. `UsageError` for a base that is none and
-    for layers that are not there."""
-    if sum(one is not None for one in extent) > 1:
+    """Writes the image, or with `all_platforms` every image of an index, with the layers squashed. Raises `UsageError` for
+    an invalid range, or if `keep_base` is not the base of the image."""
+    if sum(one is not None for one in layers) > 1:
         raise UsageError("--from, --last and --keep-base exclude each other")
-    opened = reading.open(reference, "layers")
-    with ImageWriter(writing, reading, platform=platform) as writer:
-        squasher = _Squasher(extent, reading, writer)
+    opened = session.open(reference, "layers")
+    with ImageWriter(write_options, session, platform=platform) as writer:
+        squasher = _Squasher(layers, session, writer)
 
         def summary(done: Sequence[tuple[OutputImage, SquashedImage | None]]) -> tuple[SquashReport, int]:
-            return SquashReport(tuple(told for _, told in done if told is not None)), 0
+            return SquashReport(tuple(report for _, report in done if report is not None)), 0
 
         return rewrite("squash", opened, squasher.squashed, writer, summary, platform=platform, all_platforms=all_platforms)
 
 
 class SharingLost(NamedTuple):
-    """An image with which layers are no longer shared, and what they weigh; None if that is not known."""
+    """An image that no longer shares layers with the result: their number and stored bytes; None if not known."""
 
     image: str
     layers: int | None
@@ -69,8 +70,8 @@ class SharingLost(NamedTuple):
 
 
 class SquashedImage(NamedTuple):
-    """What became of one image: `layers` of its layers, from number `first` on, are `into` layers now, with so many `entries`.
-    Saved are bytes: `stored`, and unpacked ones of files that were `hidden` or `duplicate`."""
+    """The report on one image: `layers` layers, from number `first` on, became `into` layers (0 or 1) with `entries`
+    entries. Bytes saved: `stored`, and unpacked bytes of `hidden` files and of `duplicate` ones."""
 
     reference: str
     platform: str
@@ -85,18 +86,23 @@ class SquashedImage(NamedTuple):
 
 
 class SquashReport(NamedTuple):
+    """The reports on all images in which layers were squashed."""
+
     squashed: tuple[SquashedImage, ...]
 
 
 class _Squasher:
-    def __init__(self, extent: SquashRange, reading: Session, writer: ImageWriter) -> None:
-        self._extent = extent
-        self._reading = reading
-        self._task: Task = reading.task
+    """Squashes the images of one command, one after another."""
+
+    def __init__(self, layers: SquashRange, session: Session, writer: ImageWriter) -> None:
+        self._extent = layers
+        self._session = session
+        self._task: Task = session.task
         self._writer = writer
-        self._indexer: Indexer = reading.indexer()
+        self._indexer: Indexer = session.indexer()
 
     def squashed(self, draft: ImageDraft) -> tuple[ImageDraft, SquashedImage | None]:
+        """Returns the draft with one layer in place of several, and the report; None if there is nothing to squash."""
         image = draft.image
         kept = self._kept(image)
         merged = image.layers[kept:]
@@ -109,16 +115,16 @@ class _Squasher:
         for layer in merged:
             _refuse_foreign(image, layer)
         indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.unhashed_indexes(image, merged)
-        upper = Tree(self._decided(image, indexes, kept) if kept else indexes)
+        upper = Tree(self._with_compared_hashes(image, indexes, kept) if kept else indexes)
         changes = changeset(Tree(upper.indexes[:kept]) if kept else None, upper)
         made = self._layer(image, kept, changes, upper)
         below = draft._replace(layers=draft.layers[:kept])
         draft = drafts.squashed(below, len(image.layers), made, _entry(merged, image))
-        return draft, self._told(image, kept, upper, changes, made)
+        return draft, self._report(image, kept, upper, changes, made)
 
     def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> OutputLayer | None:
-        """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
-        indexes say may never have been hashed."""
+        """Returns the new layer; None if it would be empty above the kept ones. The old layers are read in any case, since
+        they may not have been verified yet."""
         self._task.expect(expected(layer.blob for layer in image.layers[kept:]), anew=True)
         tar = changeset_tar.tar_chunks(changes, image, upper, self._task, lowest=kept)
         try:
@@ -131,7 +137,7 @@ class _Squasher:
         return None
 
     def _kept(self, image: Image) -> int:
-        """How many layers stay as they are."""
+        """Returns the number of layers that are not squashed. Raises `UsageError`."""
         first, last, base = self._extent
         if first is not None:
             return layer_of(image, first).number
@@ -140,13 +146,13 @@ class _Squasher:
                 raise UsageError(f"--last {last}: the image has {len(image.layers)} layers", image.where)
             return len(image.layers) - last
         if base is not None:
-            found = select.single(self._reading.open(base, "layers"), None, like=image.platform)
+            found = select.single(self._session.open(base, "layers"), None, like=image.platform)
             return base_layers(image, self._writer.blobs.completed(found), self._task)
         return 0
 
-    def _decided(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:
-        """The indexes with the contents known that decide whether a file is what the kept layers have there already. Layers
-        that are listed twice share an index."""
+    def _with_compared_hashes(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:
+        """Returns the indexes with the hashes that are needed to decide whether a file equals the one of the kept layers. A
+        layer that is listed twice keeps one index object."""
         below, above = rows_to_hash(Tree(indexes[:kept]), Tree(indexes))
         wanted: dict[int, set[int]] = {}
         for number, rows in (*enumerate(below), *enumerate(above)):
@@ -157,7 +163,7 @@ class _Squasher:
                 known[id(index)] = self._indexer.with_hashes(layer, index, sorted(wanted.get(id(index), ())))
         return [known[id(index)] for index in indexes]
 
-    def _told(self, image: Image, kept: int, upper: Tree, changes: Changeset, made: OutputLayer | None) -> SquashedImage:
+    def _report(self, image: Image, kept: int, upper: Tree, changes: Changeset, made: OutputLayer | None) -> SquashedImage:
         held = sum(map(content_size, upper.indexes[kept:]))
         written = changes.size(upper, kept)
         duplicate = _visible(upper, kept) - written if kept else 0
@@ -168,10 +174,10 @@ class _Squasher:
         )  # fmt: skip
 
     def _lost(self, image: Image, kept: int) -> Iterator[SharingLost]:
-        """The images whose layers were shared until now: those that `--with` names, and the one that annotations name."""
+        """Yields the images that shared squashed layers: those that `--with` names, else the base that annotations name."""
         known = False
         for reference in self._writer.options.fallback:
-            bases = images_of(self._reading.open(reference, "layers"))
+            bases = images_of(self._session.open(reference, "layers"))
             shared = max((common_base(*identified((image, base), self._indexer)) for base in bases), default=0)
             if shared > kept:
                 known = True
@@ -183,22 +189,22 @@ class _Squasher:
 
 
 def _visible(tree: Tree, lowest: int) -> int:
-    """Bytes of the files that are visible from these layers on, each once whatever its names."""
+    """Returns the bytes of the visible files of the layers from `lowest` on; a file with several names counts once."""
     inodes = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
     rows = ((tree.indexes[tree.layer(inode)], tree.row(inode)) for inode in inodes if tree.layer(inode) >= lowest)
     return sum(index.stored(row) for index, row in rows if index.kinds[row] == Kind.FILE)
 
 
 def _refuse_foreign(image: Image, layer: Layer) -> None:
-    """A layer that must not be passed on is no part of a new one."""
+    """Raises `UnsupportedError` for a foreign layer, whose content must not be distributed as a part of another layer."""
     if image.is_foreign(layer):
-        text = "a foreign layer: its bytes are kept elsewhere and do not go into another one"
+        text = "a foreign layer cannot be squashed: its content must not become part of another layer"
         raise UnsupportedError(text, f"{image.where}: layer {layer.number}")
 
 
 def _entry(merged: Sequence[Layer], image: Image) -> dict[str, Any]:
-    """What the history says: which layers, by their numbers alone. Instructions are not repeated: they may hold secrets, and
-    would outlive their entries here. Its time is that of the newest, so that the same image gives the same bytes."""
+    """Returns the history entry, which has the numbers of the layers. Their instructions are not repeated, since they may
+    hold secrets. Its time is that of the newest layer, so that the same image gives the same bytes."""
     times = [layer.created for layer in merged if layer.created]
     created = made_at(times[-1] if times else image.config.created)
     entry: dict[str, Any] = {"created": created} if created else {}

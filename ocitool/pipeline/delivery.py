@@ -1,14 +1,15 @@
-"""The last step: images under their names, their blobs from wherever they are, written all at once; and what that came to."""
+"""The last step: images under their names, their blobs from wherever they are, written all at once; and what that came
+to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
+from ocitool import limits
 from ocitool.blob import LEFT_OUT, Blob, missing_blob
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError
-from ocitool.images import drafts
 from ocitool.layers import codecs
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
 from ocitool.pipeline.output_names import roots, with_names
@@ -76,8 +77,8 @@ class _Delivery:
         self.skipped = skipped + sum(sizes[digest] for digest in there - blobs.keys())
 
     def _others(self, blob: Blob, outputs: Sequence[OutputImage]) -> Iterator[Blob]:
-        """The blobs of other images, and of what `--with` names, that are said to be this one. None for what a docker archive
-        states: that is refused if it is not so."""
+        """The blobs of other images, and of what `--with` names, that are said to be this one. None for what a docker
+        archive states: that is refused if it is not so."""
         digest = blob.digest
         assert digest is not None
         if self._writer.layers.is_claimed(digest):
@@ -146,8 +147,8 @@ class _Delivery:
         task = self._task
         for output in outputs:
             for image in output.images:
-                if len(image.layers) > drafts.MAX_LAYERS:
-                    task.notice("layers", f"{len(image.layers)} layers: Docker takes no more than {drafts.MAX_LAYERS}")
+                if len(image.layers) > limits.MAX_LAYERS:
+                    task.notice("layers", f"{len(image.layers)} layers: Docker takes no more than {limits.MAX_LAYERS}")
             if not self._archived:
                 continue
             if not output.names:

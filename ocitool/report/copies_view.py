@@ -1,4 +1,4 @@
-"""What reports say of copy-on-write: files that upper layers have again, and what that costs."""
+"""The rows of copy-on-write in reports: files of lower layers that upper layers contain again, and what that costs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ocitool.report.escape import human
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, made_by, path
 from ocitool.trees.copied_files import CopiedFile, CopiedFiles, CopyCost
 
-_SHOWN = 10
-_WORDS = {"uid": "owner", "gid": "group", "mtime": "time", "xattrs": "attributes"}
+_MAX_FILES = 10
+_FIELD_NAMES = {"uid": "owner", "gid": "group", "mtime": "time", "xattrs": "attributes"}
 
 
 class CopyLayerRow(NamedTuple):
@@ -38,7 +38,7 @@ class CopiesView(NamedTuple):
     more: int
 
 
-def copies_view(copied: CopiedFiles, image: Image, top: int = _SHOWN) -> CopiesView:
+def copies_view(copied: CopiedFiles, image: Image, top: int = _MAX_FILES) -> CopiesView:
     costs = copied.costs()
     return CopiesView(
         f"copied up (copy-on-write): {_cost(copied.cost())}",
@@ -55,5 +55,5 @@ def _cost(cost: CopyCost) -> str:
 
 
 def _file(one: CopiedFile) -> CopiedFileRow:
-    changed = ", ".join(_WORDS.get(field, field) for field in one.changed) or "names"
+    changed = ", ".join(_FIELD_NAMES.get(field, field) for field in one.changed) or "names"
     return CopiedFileRow(human(one.size), one.by, one.source, changed, path(one.path))

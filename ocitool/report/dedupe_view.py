@@ -1,4 +1,4 @@
-"""What the report of `dedupe` says, for every format: sums, tables, advice, and how much of each is listed."""
+"""The content of a `dedupe` report, for every format: sums, tables, advice, and how much of each is listed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from ocitool.dedupe.repeated_files import RepeatedFile
 from ocitool.report.escape import human, shown
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, instruction, joined, path, reference
 
-_NAMES = 20
-"""Names of an image that its row has; a registry may have hundreds."""
-_OTHERS = 5
+_MAX_NAMES = 20
+"""Names of an image that its row lists; a registry may have hundreds."""
+_MAX_ALTERNATIVES = 5
+"""Other pieces of advice that a piece of advice refers to by their numbers."""
 
 Row = TypeVar("Row")
 
 
 class Table(NamedTuple, Generic[Row]):
-    """`total`: of all that there are, of which `rows` has the first, as many as were asked for."""
+    """A table. `total` counts all rows that there are; `rows` has the first `--top` of them."""
 
     title: str
     total: int
@@ -29,7 +30,7 @@ class Table(NamedTuple, Generic[Row]):
 
 
 class Sum(NamedTuple):
-    """`size` of `whole` bytes."""
+    """One line of the summary: `size` bytes, drawn as a share of `whole` bytes."""
 
     name: str
     size: int
@@ -38,8 +39,8 @@ class Sum(NamedTuple):
 
 
 class ImageRow(NamedTuple):
-    """`held`: bytes on disk, None if all lies in one layout. `share`: its own bytes and all of them, and `largest`: those of
-    the largest image, for a bar."""
+    """An image. `held`: its bytes on disk, None if all images are in one layout. `frees`: bytes that deleting it would
+    free. `share`: its own bytes and all of them, and `largest`: all bytes of the largest image, to draw a bar."""
 
     name: Phrase
     own: str
@@ -51,6 +52,8 @@ class ImageRow(NamedTuple):
 
 
 class SharedRow(NamedTuple):
+    """A layer that several images share. `images`: how many; `users`: the first of them."""
+
     saved: str
     size: str
     images: str
@@ -60,7 +63,7 @@ class SharedRow(NamedTuple):
 
 
 class BaseRow(NamedTuple):
-    """`depth`: on how many other common bases it is."""
+    """A common base of several images. `depth`: the number of other common bases below it."""
 
     depth: int
     name: Phrase
@@ -71,6 +74,8 @@ class BaseRow(NamedTuple):
 
 
 class EqualRow(NamedTuple):
+    """A layer that is stored in several compressions."""
+
     sizes: str
     codecs: str
     images: str
@@ -78,7 +83,7 @@ class EqualRow(NamedTuple):
 
 
 class RepeatedRow(NamedTuple):
-    """`places`: the first ones, each a layer and a path."""
+    """A file content that occurs several times. `places`: the first ones, each a layer and a path."""
 
     saves: str
     size: str
@@ -87,6 +92,8 @@ class RepeatedRow(NamedTuple):
 
 
 class AdviceRow(NamedTuple):
+    """A piece of advice. `about`: "about " if the saving is estimated, else empty; `remarks`: what follows its text."""
+
     number: int
     about: str
     saves: str
@@ -95,26 +102,29 @@ class AdviceRow(NamedTuple):
     remarks: str
     command: Quote
 
-    def kept(self, length: int) -> tuple[Quote, str]:
-        """The command, or its beginning, and what is said if it is not shown as it is."""
+    def shortened_command(self, length: int) -> tuple[Quote, str]:
+        """Returns the first `length` characters of the command, and a note if that is not the command as it has to be
+        typed."""
         beginning = self.command.raw[:length]
         whole = shown(beginning) == self.command.raw
         return Quote(beginning, "command"), "" if whole else "… (all of it, as it is: --format json)"
 
 
 class ContentsView(NamedTuple):
+    """What `--files` found: repeated file contents."""
+
     title: str
     sums: tuple[Sum, ...]
     top: LazyRows[RepeatedRow]
 
 
 class DedupeView(NamedTuple):
-    """`lies`: whether it is not all in one layout. `advice`: if there is none, its title says so."""
+    """The whole report. `scattered`: the images are not all in one layout. `advice`: its title says so if there is none."""
 
     images: str
     layers: str
     sums: tuple[Sum, ...]
-    lies: bool
+    scattered: bool
     largest: Table[ImageRow]
     shared: Table[SharedRow]
     bases: Table[BaseRow]
@@ -125,12 +135,13 @@ class DedupeView(NamedTuple):
 
 
 def dedupe_view(result: Deduped) -> DedupeView:
-    lies = not result.disk.is_one_store
+    """Returns the report as values that a format lays out."""
+    scattered = not result.disk.is_one_store
     return DedupeView(
         count_of(len(result.collection.members), "image"),
         f"{count_of(result.references, 'layer')}, {result.layers:,} distinct",
-        _lying(result) if lies else _sharing(result), lies, _largest(result, lies), _shared(result, lies), _bases(result),
-        _equal(result), _contents(result), _advice(result), _problems(result),
+        _disk_sums(result) if scattered else _sharing_sums(result), scattered, _largest(result, scattered),
+        _shared(result, scattered), _bases(result), _equal(result), _contents(result), _advice(result), _problems(result),
     )  # fmt: skip
 
 
@@ -138,7 +149,7 @@ def percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
-def _sharing(result: Deduped) -> tuple[Sum, ...]:
+def _sharing_sums(result: Deduped) -> tuple[Sum, ...]:
     whole, unique, saved = result.referenced, result.unique, result.saved
     return (
         Sum("referenced", whole, whole, ""), Sum("unique", unique, whole, percent(unique, whole)),
@@ -146,8 +157,9 @@ def _sharing(result: Deduped) -> tuple[Sum, ...]:
     )  # fmt: skip
 
 
-def _lying(result: Deduped) -> tuple[Sum, ...]:
-    """Of what is not one layout: its bytes where it lies, and those of one layout of all, which is to be made yet."""
+def _disk_sums(result: Deduped) -> tuple[Sum, ...]:
+    """Returns, for images that are not all in one layout, the bytes they take now and those that one layout of all would
+    take."""
     disk, unique = result.disk, result.unique + result.disk.documents
     parts = [(disk.archives, "archive"), (disk.layouts, "layout")]
     what = ", ".join(count_of(number, name) for number, name in parts if number)
@@ -164,40 +176,41 @@ def _lying(result: Deduped) -> tuple[Sum, ...]:
     return tuple(Sum(name, size, whole, remark) for name, size, remark in (*rows, ("one layout", unique, text)))
 
 
-def _called(names: Sequence[str]) -> Phrase:
-    """What an image is called: the name for commands, and all others."""
-    first, *others = [(reference(name),) for name in names[:_NAMES]]
-    more: list[Phrase] = [(f"{len(names) - _NAMES:,} more",)] if len(names) > _NAMES else []
+def _image_names(names: Sequence[str]) -> Phrase:
+    """Returns the names of an image: first the one to use in commands, then the others in parentheses."""
+    first, *others = [(reference(name),) for name in names[:_MAX_NAMES]]
+    more: list[Phrase] = [(f"{len(names) - _MAX_NAMES:,} more",)] if len(names) > _MAX_NAMES else []
     rest = joined([*others, *more], ", ")
     return (*first, " (", *rest, ")") if rest else first
 
 
-def _few(result: Deduped, numbers: Sequence[int]) -> Phrase:
-    """The first of some images."""
+def _first_images(result: Deduped, numbers: Sequence[int]) -> Phrase:
+    """Returns the references of the first three of some images."""
     named = joined(((reference(one),) for one in result.collection.references(numbers[:3])), ", ")
     return (*named, ", …") if len(numbers) > 3 else named
 
 
-def _largest(result: Deduped, lies: bool) -> Table[ImageRow]:
+def _largest(result: Deduped, scattered: bool) -> Table[ImageRow]:
     images = result.largest()
 
     def row(found: tuple[ImageEntry, Usage]) -> ImageRow:
         one, share = found
         held, frees = result.on_disk[one.number]
-        size = (human(held) if held is not None else "-") if lies else None
-        return ImageRow(_called(one.names), human(share.own), human(share.shared), size, human(frees), share, images[0][1].size)
+        size = (human(held) if held is not None else "-") if scattered else None
+        largest = images[0][1].size
+        return ImageRow(_image_names(one.names), human(share.own), human(share.shared), size, human(frees), share, largest)
 
     return Table("images", len(images), LazyRows(images[: result.top], row))
 
 
-def _shared(result: Deduped, lies: bool) -> Table[SharedRow]:
+def _shared(result: Deduped, scattered: bool) -> Table[SharedRow]:
     def row(layer: StoredBlob) -> SharedRow:
         return SharedRow(
             human(layer.saved), human(layer.size), f"{len(layer.users):,}", reference(layer.short),
-            instruction(layer.created_by), _few(result, layer.users),
+            instruction(layer.created_by), _first_images(result, layer.users),
         )  # fmt: skip
 
-    title = "layers that are shared most" + (", and what one layout of all saves" if lies else "")
+    title = "layers that are shared most" + (", and what one layout of all saves" if scattered else "")
     return Table(title, len(result.shared), LazyRows(result.shared[: result.top], row))
 
 
@@ -210,7 +223,7 @@ def _bases(result: Deduped) -> Table[BaseRow]:
         depth, base = found
         name = reference(base.name if base.name is not None else base.short)
         layers, users = count_of(len(base.layers), "layer"), f"{len(base.users):,}"
-        return BaseRow(depth, (name,), layers, human(base.size), users, _few(result, base.users))
+        return BaseRow(depth, (name,), layers, human(base.size), users, _first_images(result, base.users))
 
     return Table("images on a common base", len(result.bases), LazyRows(list(zip(depths, result.bases, strict=False)), row))
 
@@ -250,10 +263,10 @@ def _advice(result: Deduped) -> Table[AdviceRow]:
     if not result.advice:
         deeper = "" if result.totals is not None else " from documents alone (--files reads the layers)"
         title = f"nothing more to save is known{deeper}"
-    return Table(title, len(result.advice), LazyRows(list(enumerate(result.advice[: result.top], 1)), _piece))
+    return Table(title, len(result.advice), LazyRows(list(enumerate(result.advice[: result.top], 1)), _advice_row))
 
 
-def _piece(found: tuple[int, Advice]) -> AdviceRow:
+def _advice_row(found: tuple[int, Advice]) -> AdviceRow:
     number, one = found
     about = "about " if one.estimated else ""
     text, command = Quote(one.text, "message"), Quote(one.command, "command")
@@ -261,15 +274,15 @@ def _piece(found: tuple[int, Advice]) -> AdviceRow:
 
 
 def _remarks(one: Advice) -> str:
-    """When what is saved is saved, and what it cannot be followed with."""
+    """Returns what follows the text: what is freed on disk at once, and which other advice excludes this one."""
     text = ""
     if one.on_disk is not None and one.on_disk != one.saves:
         at_once = f"on disk about {human(one.on_disk)} at once" if one.on_disk else "on disk nothing before"
         text += f"; once all is in one layout, {at_once}"
     if one.instead:
-        numbers = [str(at + 1) for at in one.instead[:_OTHERS]]
-        more = f" and {len(one.instead) - _OTHERS:,} more" if len(one.instead) > _OTHERS else ""
-        text += f"; either this or {', '.join(numbers)}{more}, not both"
+        numbers = [str(at + 1) for at in one.instead[:_MAX_ALTERNATIVES]]
+        rest = len(one.instead) - _MAX_ALTERNATIVES
+        text += f"; either this or {', '.join(numbers)}{f' and {rest:,} more' if rest > 0 else ''}, not both"
     return text
 
 

@@ -1,4 +1,4 @@
-"""What the report of `diff` says, for every format: sentences, rows, what is folded and what is masked."""
+"""The content of a `diff` report, for every format: sentences, rows, what is folded and what is masked."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ from ocitool.report.phrases import (
     reference,
     sentence,
 )
-from ocitool.report.scope import beside, compared, one_of
+from ocitool.report.scope import any_diff, compared_files, config_remark
 from ocitool.report.sides import pointer_text, sides, withheld
 
 if TYPE_CHECKING:
     from ocitool.report.copies_view import CopiesView
 
-_PLATFORMS = 20
-_RUN = 3
-"""Shared layers in a row without a change of their own that have a row each. More are one row."""
+_MAX_PLATFORMS = 20
+_MAX_SINGLE_ROWS = 3
+"""Consecutive shared layers that changed no file have a row each up to this number; more of them are folded into one
+row."""
 
 
 class FailureRow(NamedTuple):
-    """A rule of `--fail-on` that is met. `of`: the platform, empty if it is not one of several."""
+    """A rule of `--fail-on` that is met. `of`: the platform, empty if one image was compared with one image."""
 
     rule: Phrase
     of: Phrase
@@ -55,8 +56,9 @@ class FailureRow(NamedTuple):
 
 
 class LayerRow(NamedTuple):
-    """A layer, or several shared ones. `number`: as `3`, `3 (was 2)`, `was 2`, `0–7`. `was`: the stored size before, if it
-    differs. `changes`: how many files it changed, and `by_kind` how; `grown`: by how many bytes, if that was asked."""
+    """A layer, or several shared ones in one row. `number`: `3`, `3 (was 2)`, `was 2` or `0–7`. `was`: the stored size
+    before, empty if it is the same. `changes`: how many files the layer changed; `by_kind`: the same by kind of change;
+    `grown`: by how many bytes its files grew, empty if that was not asked. `why`: the reason of its status."""
 
     number: str
     made_by: Phrase
@@ -70,7 +72,8 @@ class LayerRow(NamedTuple):
 
 
 class ConfigRow(NamedTuple):
-    """`before`, `after`: None on the side that has no such value. `hidden_change`: what is shown of both is the same."""
+    """A changed setting. `before`, `after`: None on the side without it. `hidden_change`: both are shown alike, though they
+    differ."""
 
     kind: str
     where: Phrase
@@ -80,7 +83,7 @@ class ConfigRow(NamedTuple):
 
 
 class ConfigView(NamedTuple):
-    """`total`: of all changes, with those that are only counted in the sentences of `folded`."""
+    """Changed settings. `total` counts all of them, including those that the sentences of `folded` only count."""
 
     total: int
     rows: LazyRows[ConfigRow]
@@ -88,21 +91,22 @@ class ConfigView(NamedTuple):
 
 
 class PatchView(NamedTuple):
-    """`withheld`: why nothing is shown, empty if it is. `lines`: of files, to be escaped line by line."""
+    """A patch. `withheld`: why it is not shown, empty if it is. `lines`: text of the files, which the format escapes line
+    by line."""
 
     path: Quote
     withheld: str
     lines: Sequence[str]
 
-    def kept(self, lines: int, length: int) -> tuple[list[str], str]:
-        """The first lines, each cut at a length, and what is said of the rest."""
+    def shortened(self, lines: int, length: int) -> tuple[list[str], str]:
+        """Returns the first `lines` lines, each cut to `length` characters, and a note of how many lines are left out."""
         more = len(self.lines) - lines
-        said = f"{more:,} more lines of this patch not shown" if more > 0 else ""
-        return [clip(line, length) for line in self.lines[:lines]], said
+        note = f"{more:,} more lines of this patch not shown" if more > 0 else ""
+        return [clip(line, length) for line in self.lines[:lines]], note
 
 
 class DiffView(NamedTuple):
-    """Of two images. `before`, `after`: what they are called. `not_compared`: empty if nothing was left out."""
+    """The report on two images. `before`, `after`: their names. `not_compared`: empty if nothing was left out."""
 
     before: Phrase
     after: Phrase
@@ -119,7 +123,7 @@ class DiffView(NamedTuple):
 
 
 class PlatformView(NamedTuple):
-    """An image of an index. `state`: in a few words; `diff`: None if it was not compared."""
+    """An image of an index. `state`: what became of it, as a short phrase; `diff`: None if it was not compared."""
 
     platform: Quote
     state: Phrase
@@ -129,6 +133,8 @@ class PlatformView(NamedTuple):
 
 
 class IndexView(NamedTuple):
+    """The report on two indexes."""
+
     before: Phrase
     after: Phrase
     verdict: Phrase
@@ -138,7 +144,8 @@ class IndexView(NamedTuple):
 
 
 def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
-    """`grown`: whether layers say by how many bytes their files grew, which takes a pass over all files in Python."""
+    """Returns the report on two images. `grown`: also say by how many bytes each layer's files grew (a pass over all files
+    in Python)."""
     counts = counts_of(result.files)
     return DiffView(
         _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
@@ -157,8 +164,9 @@ def _copies(result: Diff) -> CopiesView | None:
 
 
 def index_view(result: IndexDiff) -> IndexView:
+    """Returns the report on two indexes."""
     return IndexView(
-        (reference(result.before_reference),), (reference(result.after_reference),), _of_indexes(result),
+        (reference(result.before_reference),), (reference(result.after_reference),), _index_verdict(result),
         LazyRows(result.failures, _failure), config_view(result.config), LazyRows(result.platforms, _platform),
     )  # fmt: skip
 
@@ -171,11 +179,11 @@ def _named(image: Image, given: str) -> Phrase:
 
 
 def verdict(result: Diff) -> Phrase:
-    """The first line: what changed in the file system."""
-    scope = compared(result)
+    """Returns the first line: what changed in the file system."""
+    scope = compared_files(result)
     if result.same:
         inside: Phrase = (" in ", platform(result.after.platform)) if result.not_compared else ()
-        return ("no file ", *scope, " differs", *inside, beside(result)) if scope else ("no difference", *inside)
+        return ("no file ", *scope, " differs", *inside, config_remark(result)) if scope else ("no difference", *inside)
     s = result.summary
     counts = [f"{number:,} {word}" for number, word in (
         (s.added, "added"), (s.removed, "removed"), (s.modified, "modified"), (s.type, "of another type"),
@@ -187,7 +195,7 @@ def verdict(result: Diff) -> Phrase:
         cut = f"{count_of(stored, 'layer')} cut or stored otherwise (--semantic ignores that)"
         return ("no file and no setting differs; " + cut,)
     alone = f" ({s.mtime_only:,} by modification time alone)" if s.mtime_only else ""
-    settings = beside(result) or f"; {count_of(len(result.config), 'configuration change')}"
+    settings = config_remark(result) or f"; {count_of(len(result.config), 'configuration change')}"
     if not counts:
         return ("no file", *where, " differs", alone + settings)
     many = (" that match ", *where[2:]) if result.paths else where
@@ -195,6 +203,7 @@ def verdict(result: Diff) -> Phrase:
 
 
 def totals(result: Diff) -> str:
+    """Returns the second line: growth, bytes to transfer, and shared layers."""
     layers, size = result.shared
     s = result.summary
     about = "about " if s.transfer_estimated else ""
@@ -206,22 +215,23 @@ def totals(result: Diff) -> str:
 
 
 def not_compared(result: Diff) -> Phrase:
-    """Which images of two indexes were not compared, and differ by their digests."""
+    """Returns which images of two indexes were not compared though their digests differ."""
     if not result.not_compared:
         return ()
-    listed = [(platform(one.platform), f" ({one.status})") for one in result.not_compared[:_PLATFORMS]]
+    listed = [(platform(one.platform), f" ({one.status})") for one in result.not_compared[:_MAX_PLATFORMS]]
     more = len(result.not_compared) - len(listed)
     rest = f" and {more:,} more" if more else ""
     return ("not compared: ", *joined(listed, ", "), f"{rest}; --all-platforms compares them")
 
 
-def _of_indexes(result: IndexDiff) -> Phrase:
-    one = one_of(result)
-    aside = beside(one) if one is not None else ""
+def _index_verdict(result: IndexDiff) -> Phrase:
+    """Returns the first line of the report on two indexes: how many platforms differ."""
+    one = any_diff(result)
+    remark = config_remark(one) if one is not None else ""
     if result.identical:
-        scope = compared(one) if one is not None else ()
-        said: Phrase = ("no file ", *scope, " differs") if scope else ("no difference",)
-        return (*said, f" in {count_of(len(result.platforms), 'platform')}{aside}")
+        scope = compared_files(one) if one is not None else ()
+        verdict: Phrase = ("no file ", *scope, " differs") if scope else ("no difference",)
+        return (*verdict, f" in {count_of(len(result.platforms), 'platform')}{remark}")
     differing = sum(entry.diff is not None and not entry.diff.identical for entry in result.platforms)
     lone = sum(entry.status != "both" for entry in result.platforms)
     absent = sum(entry.status == "both" and entry.diff is None for entry in result.platforms)
@@ -231,7 +241,7 @@ def _of_indexes(result: IndexDiff) -> Phrase:
         parts.append(f"{absent} not here")
     if result.config:
         parts.append(count_of(len(result.config), "change") + " in the documents")
-    return (f"indexes differ: {', '.join(parts)}{aside}",)
+    return (f"indexes differ: {', '.join(parts)}{remark}",)
 
 
 def _failure(failure: Failure) -> FailureRow:
@@ -257,8 +267,8 @@ def _amount(rule: str, value: int | float | str | None) -> Phrase:
 def _platform(entry: PlatformDiff) -> PlatformView:
     differs = entry.diff is not None and not entry.diff.identical
     if entry.status != "both":
-        said = f", {count_of(len(entry.notable), 'notable change')}" if entry.notable else ""
-        state: Phrase = (entry.status + said,)
+        notable = f", {count_of(len(entry.notable), 'notable change')}" if entry.notable else ""
+        state: Phrase = (entry.status + notable,)
     elif entry.diff is None:
         state = ("not compared: its manifest is not here on both sides",)
     else:
@@ -274,7 +284,7 @@ def _layers(result: Diff, counts: Counts, sizes: dict[int | None, int]) -> LazyR
         if not group:
             gone = counts[None]
             return LayerRow("", ("layers that are gone",), "", "", "", _changes(gone), _by_kind(gone), grown(None), ())
-        return one(group[0]) if len(group) == 1 else _run(group)
+        return one(group[0]) if len(group) == 1 else _folded_row(group)
 
     def one(pair: LayerPair) -> LayerRow:
         layer = pair.after or pair.before
@@ -295,7 +305,8 @@ def _layers(result: Diff, counts: Counts, sizes: dict[int | None, int]) -> LazyR
     return LazyRows([*_grouped(result.layers, counts), *([()] if None in counts else [])], row)
 
 
-def _run(group: Sequence[LayerPair]) -> LayerRow:
+def _folded_row(group: Sequence[LayerPair]) -> LayerRow:
+    """Returns one row for several consecutive shared layers."""
     first, last = group[0].after, group[-1].after
     assert first is not None
     assert last is not None
@@ -304,13 +315,14 @@ def _run(group: Sequence[LayerPair]) -> LayerRow:
 
 
 def _grouped(pairs: Sequence[LayerPair], counts: Counts) -> Iterator[Sequence[LayerPair]]:
-    """Runs of shared layers without a change of their own together; every other pair by itself."""
+    """Yields consecutive shared layers that changed no file as one group, if there are enough, and every other pair by
+    itself."""
     run: list[LayerPair] = []
     for pair in (*pairs, None):
         if pair is not None and pair.same and pair.after and pair.after.number not in counts:
             run.append(pair)
             continue
-        yield from [run] if len(run) > _RUN else [[one] for one in run]
+        yield from [run] if len(run) > _MAX_SINGLE_ROWS else [[one] for one in run]
         run = []
         if pair is not None:
             yield [pair]
@@ -324,7 +336,7 @@ def _number(pair: LayerPair) -> str:
 
 
 def _changes(counts: Counter[str] | None) -> str:
-    """Without those of modification times alone, which are counted elsewhere."""
+    """Returns the number of changes without those of modification times alone, which `_by_kind` counts."""
     count = sum(counts[kind] for kind in KINDS) if counts else 0
     return count_of(count, "change") if count else ""
 
@@ -340,15 +352,16 @@ def _by_kind(counts: Counter[str] | None) -> str:
 
 
 def config_view(config: Sequence[ConfigChange]) -> ConfigView:
-    """The changes a person asks about; what only follows from building again is counted."""
+    """Returns the changed settings; those that only follow from building the image again are counted, not listed."""
     why = [incidental(change) for change in config]
     listed = [change for change, folded in zip(config, why, strict=True) if folded is None]
-    said: list[Phrase] = []
+    folded_lines: list[Phrase] = []
     if times := why.count("time"):
-        said.append((f"{count_of(times, 'time')} of creation {'differs' if times == 1 else 'differ'}",))
+        folded_lines.append((f"{count_of(times, 'time')} of creation {'differs' if times == 1 else 'differ'}",))
     if notes := why.count("bookkeeping"):
-        said.append((f"{count_of(notes, 'change')} in what the builder notes for itself (container, container_config)",))
-    return ConfigView(len(config), LazyRows(listed, _setting), tuple(said))
+        counted = count_of(notes, "change")
+        folded_lines.append((f"{counted} in what the builder notes for itself (container, container_config)",))
+    return ConfigView(len(config), LazyRows(listed, _setting), tuple(folded_lines))
 
 
 def _setting(change: ConfigChange) -> ConfigRow:
@@ -371,10 +384,10 @@ def _setting(change: ConfigChange) -> ConfigRow:
 
 
 def _instruction(entry: object) -> Quote:
-    """Of an entry of the history, which may be of any form."""
+    """Returns the instruction of a history entry, which may be any JSON value."""
     text = entry.get("created_by") if isinstance(entry, dict) else entry
-    (said,) = instruction(text if isinstance(text, str) else None)
-    return said if isinstance(said, Quote) else Quote(said, "instruction")
+    (part,) = instruction(text if isinstance(text, str) else None)
+    return part if isinstance(part, Quote) else Quote(part, "instruction")
 
 
 def _patch(patch: Patch) -> PatchView:

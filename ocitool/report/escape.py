@@ -1,4 +1,4 @@
-"""Text that comes from an image, made safe to show: on a terminal, in Markdown, in a review that others read."""
+"""Escapes text that comes from an image or a server, for a terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 _UNSAFE = (
     "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\u2800\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb"  # what has no width or ink, turns the direction of text, or ends a line
+    "\u2800\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb"  # invisible characters, direction controls, line separators
     "\ud800-\udfff"
     "\U00013430-\U00013455\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    "\U0001d400-\U0001d7ff"  # letters for formulas: ASCII letters in other clothes
+    "\U0001d400-\U0001d7ff"  # mathematical letters, which look like ASCII letters
 )
 _OTHER = (
     "\u0251\u0261\u0370-\u058f\u13a0-\u13fd\u2160-\u217f\u2c80-\u2cff\ua4d0-\ua4ff\uff21-\uff3a\uff41-\uff5a"  # letters
     "\u02d0\u2024\u2044\u2215\u2216\u2236\u2571\u29f5\u29f8\u29f9\ua789\ufe68"  # colons, dots and slashes
 )
-"""Characters beside which a Latin letter does not stand in an honest word: scripts that have look-alikes of Latin letters, and
-look-alikes of what divides a path or reference."""
+"""Characters that make a word suspicious if it also has Latin letters: those of scripts with look-alikes of Latin letters,
+and look-alikes of the separators in paths and references."""
 _ALIKE = frozenset(
     "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03b1\u03b3\u03b9\u03ba\u03bd\u03bf\u03c1\u03c5\u03c7\u03f2\u03f3"
     "\u0405\u0406\u0408\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0430\u0435\u043e\u0440\u0441\u0443\u0445"
     "\u0455\u0456\u0458\u0475\u04ae\u04af\u04bb\u04c0\u04cf\u0501\u050c\u050d\u051a\u051b\u051c\u051d\u0570\u0578\u057d\u0581\u0585"
 )
-"""Greek, Cyrillic and Armenian letters that are drawn as Latin ones (Unicode TR 39)."""
+"""Greek, Cyrillic and Armenian letters that look like Latin ones (Unicode TR 39)."""
 _HAZARD = pattern(f"[{_UNSAFE}]")
 _HAZARD_OR_BACKSLASH = pattern(f"[{_UNSAFE}\\\\]")
 _MIXED = (
@@ -46,9 +46,9 @@ _BACKTICKS = pattern("`+")
 
 
 def shown(text: str | bytes) -> str:
-    """For a terminal: what would move the cursor, turn the direction of text or hide itself is written out as `\\n`,
-    `\\x1b`, `\\u202e`; so is a letter or slash that passes for another one (`sud\\u043e`); a byte that is not UTF-8 as `\\xff`.
-    Backslashes are doubled only in a text that needed it."""
+    """Returns the text escaped for a terminal. Control characters, direction controls and invisible characters become
+    `\\n`, `\\x1b`, `\\u202e`; so do look-alikes of a letter or slash (`sud\\u043e`); a byte that is not UTF-8 becomes
+    `\\xff`. Backslashes are doubled only in a text in which something else was escaped."""
     if isinstance(text, str):
         if text.isascii():
             return text if _HAZARD.search(text) is None else _HAZARD_OR_BACKSLASH.sub(_escaped, text)
@@ -61,8 +61,8 @@ def shown(text: str | bytes) -> str:
 
 
 def _shown(text: str) -> str:
-    """`shown` of a text that is not ASCII. Look-alikes are told by their neighbours: letters of two scripts in one word, or, in
-    a text that has Latin letters, letters of another script that all pass for Latin ones."""
+    """Returns what `shown` returns of a text that is not ASCII. Look-alikes are recognised by their context: letters of two
+    scripts in one word, or a text with Latin letters in which all letters of other scripts look like Latin ones."""
     foreign = set(_FOREIGN.findall(text))
     if foreign and foreign <= _ALIKE and _LATIN.search(text) is not None:
         return _FOREIGN_OR_BACKSLASH.sub(_escaped, text)
@@ -75,19 +75,19 @@ def _spoof(found: re.Match[str]) -> str:
 
 
 def stated(value: object) -> str:
-    """For a terminal: what a document states of itself in free words, as its platform, without secrets."""
+    """Returns free text of a document, such as a platform or media type, masked and escaped for a terminal."""
     return shown(masking.stated(value))
 
 
 def shown_content(text: str) -> str:
-    """For a terminal: text of a file with its lines and tabs as they are, and what `shown` calls a hazard written out. A lone
+    """Returns text of a file escaped for a terminal as by `shown`, but with its line ends and tabs as they are. A lone
     surrogate U+DC80-U+DCFF stands for a byte that is not UTF-8."""
     return _HAZARD_IN_CONTENT.sub(_escaped_byte, text)
 
 
 def printed(text: str) -> str:
-    """As `shown`, of what is said on standard error: errors, hints, notices. They may quote servers and addresses, so no
-    credential of ours stays in it, and no password or signature of an address."""
+    """Returns a message for standard error (error, hint, notice), escaped as by `shown`. Messages may quote servers and
+    URLs, so the user's credentials and the passwords and signatures in URLs are masked."""
     return shown(masking.addresses(credentials.masked(text)))
 
 
@@ -110,25 +110,25 @@ def _escaped_byte(found: re.Match[str]) -> str:
 
 
 def code(text: str | bytes) -> str:
-    """A Markdown code span that its content cannot close."""
+    """Returns the text, escaped, as a Markdown code span that its content cannot close."""
     content = shown(text)
     if not content:
         content = " "  # two backticks would be no span
     elif content.strip(" ") and ("`" in (content[0], content[-1]) or content[0] == content[-1] == " "):
-        content = f" {content} "  # CommonMark takes one space off each end again
+        content = f" {content} "  # CommonMark strips one space from each end
     ticks = "`" * (max(map(len, _BACKTICKS.findall(content)), default=0) + 1)
     return f"{ticks}{content}{ticks}"
 
 
 def cell(text: str | bytes) -> str:
-    """A code span in a table. There a pipe ends the cell even in a span, unless a backslash stands before it; the row
-    is split before spans are read, and takes that one backslash away. A pipe after a backslash, on which renderers
-    disagree, is written out as `\\x7c`."""
+    """Returns the text as a code span for a table cell. In a table a pipe ends the cell even within a span, unless a
+    backslash precedes it: the row is split, and that backslash removed, before spans are parsed. A pipe that follows a
+    backslash in the text, on which renderers disagree, becomes `\\x7c`."""
     return code(_AFTER_BACKSLASH.sub(lambda found: found[1] * 2 + "\\x7c", shown(text))).replace("|", "\\|")
 
 
 def fence(text: str, language: str = "") -> list[str]:
-    """The lines of a fenced block that its content cannot close. `language` is ours, never of an image."""
+    """Returns the lines of a fenced block that its content cannot close. `language` must never come from an image."""
     lines = [_HAZARD_BUT_NEWLINE.sub(_escaped_in_text, line) for line in text.split("\n")]
     if lines and not lines[-1]:
         lines.pop()
@@ -137,17 +137,17 @@ def fence(text: str, language: str = "") -> list[str]:
 
 
 def _escaped_in_text(found: re.Match[str]) -> str:
-    return "\t" if found.group() == "\t" else _escaped(found)  # a tab is harmless in a block, and means what it says
+    return "\t" if found.group() == "\t" else _escaped(found)  # a tab is harmless in a block
 
 
 def clip(text: str, length: int) -> str:
-    """The beginning, where the whole is too long."""
+    """Returns the text, cut to `length` characters with an ellipsis if it is longer."""
     return text if len(text) <= length else text[: max(0, length - 1)] + "…"
 
 
-def apart(before: str, after: str, length: int) -> tuple[str, str]:
-    """Two texts that differ, each shortened so that it can be seen that they do: the beginnings, else what begins shortly
-    before the difference."""
+def clip_difference(before: str, after: str, length: int) -> tuple[str, str]:
+    """Returns two texts cut to `length` characters such that their difference stays visible: their beginnings if these
+    differ, else the parts that begin shortly before the first difference."""
     if clip(before, length) != clip(after, length) or before == after:
         return clip(before, length), clip(after, length)
     at = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after)))
@@ -156,7 +156,7 @@ def apart(before: str, after: str, length: int) -> tuple[str, str]:
 
 
 def human(size: int) -> str:
-    """`340 B`, `1.2 MB`; MB is 10^6."""
+    """Returns a number of bytes as `340 B` or `1.2 MB` (MB is 10^6)."""
     sign, size = ("-" if size < 0 else ""), abs(size)
     if size < 1000:
         return f"{sign}{size} B"
@@ -169,5 +169,5 @@ def human(size: int) -> str:
 
 
 def signed(size: int) -> str:
-    """With its sign, as a difference: `+1.2 MB`, `-340 B`, `0 B`."""
+    """Returns a difference in bytes with its sign: `+1.2 MB`, `-340 B`, `0 B`."""
     return f"+{human(size)}" if size > 0 else human(size)

@@ -1,4 +1,4 @@
-"""What the report of `diff` says of files, for every format."""
+"""What a `diff` report says about files, for every format."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from ocitool.report.escape import human, signed
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, joined, path
 
 _LARGEST = 10
-_FOLDS = 20
-"""Layers of which it is told one by one how many files differ by modification time alone."""
+_MAX_MTIME_LINES = 20
+"""Layers that have a line each for the number of files that differ by modification time alone; the others share one
+line."""
 
 
 class FileRow(NamedTuple):
-    """`what`: the values that changed. `grown`: by how much a file is larger, and how much of it is stored anew. `layer`: the
-    number of the layer that brought the change, None if it is gone."""
+    """A changed file. `what`: the values that changed. `grown`: by how many bytes it grew, and how many of them are stored
+    anew. `layer`: the number of the layer that made the change, None if that layer is gone."""
 
     kind: str
     path: Quote
@@ -31,7 +32,7 @@ class FileRow(NamedTuple):
 
 
 class FilesView(NamedTuple):
-    """`total`: of all changes, with those that are only counted in the sentences of `folded`."""
+    """Changed files. `total` counts all of them, including those that the sentences of `folded` only count."""
 
     total: int
     rows: LazyRows[FileRow]
@@ -43,11 +44,13 @@ class FilesView(NamedTuple):
 
 KINDS = ("added", "removed", "modified", "type", "metadata")
 Counts = dict[int | None, Counter[str]]
-"""By the number of a layer (None: it is gone), how many files it changed how; `mtime`: by their modification time alone."""
+"""The number of changed files by layer number (None: the layer is gone) and kind of change; the kind `mtime` is for those
+that differ by modification time alone."""
 
 
 def counts_of(files: Sequence[FileChange]) -> Counts:
-    """Without a step in Python for each file: there may be hundreds of thousands."""
+    """Counts the changes by layer and kind. There may be hundreds of thousands of files, so no Python statement runs for
+    each of them."""
     layers = list(map(attrgetter("layer"), files))
     known: dict[int, Layer | None] = dict(zip(map(id, layers), layers, strict=True))
     keys = zip(map(id, layers), map(attrgetter("kind"), files), map(attrgetter("fields"), files), strict=True)
@@ -60,7 +63,7 @@ def counts_of(files: Sequence[FileChange]) -> Counts:
 
 
 def growth_of(files: Sequence[FileChange]) -> dict[int | None, int]:
-    """By the number of a layer, by how many bytes files grew; one of several names counts once."""
+    """Returns, by layer number, by how many bytes files grew; a file with several hard links counts once."""
     found: Counter[int | None] = Counter()
     counted: set[tuple[int, bytes]] = set()
     for _, _, _, before, after, layer in files:
@@ -82,20 +85,24 @@ def growth_of(files: Sequence[FileChange]) -> dict[int | None, int]:
 
 
 def files_view(files: Sequence[FileChange], counts: Counts) -> FilesView:
+    """Returns the changed files. Those that differ by modification time alone are counted by layer, not listed."""
     listed = list(compress(files, map(("mtime",).__ne__, map(attrgetter("fields"), files))))
-    quiet = sorted((number is None, number or 0, of["mtime"]) for number, of in counts.items() if of["mtime"])
-    said = [_quiet(count, "layers that are gone" if gone else f"layer {number}") for gone, number, count in quiet[:_FOLDS]]
-    if rest := quiet[_FOLDS:]:
-        said.append(_quiet(sum(count for _, _, count in rest), count_of(len(rest), "more layer")))
-    return FilesView(len(files), LazyRows(listed, _file), tuple(said))
+    untouched = sorted((number is None, number or 0, kinds["mtime"]) for number, kinds in counts.items() if kinds["mtime"])
+    folded = [
+        _mtime_only(count, "layers that are gone" if gone else f"layer {number}")
+        for gone, number, count in untouched[:_MAX_MTIME_LINES]
+    ]
+    if rest := untouched[_MAX_MTIME_LINES:]:
+        folded.append(_mtime_only(sum(count for _, _, count in rest), count_of(len(rest), "more layer")))
+    return FilesView(len(files), LazyRows(listed, _file), tuple(folded))
 
 
-def _quiet(count: int, of: str) -> Phrase:
+def _mtime_only(count: int, of: str) -> Phrase:
     return (f"{count_of(count, 'path')} of {of} {'differs' if count == 1 else 'differ'} by modification time alone",)
 
 
 def largest(files: Sequence[FileChange]) -> LazyRows[FileRow]:
-    """The changes of most bytes: what came, went or is stored anew."""
+    """Returns the changes of most bytes, whether added, removed or stored anew."""
     import heapq
 
     found = heapq.nsmallest(_LARGEST, (f for f in files if _weight(f)), key=lambda f: (-_weight(f), f.path))
@@ -108,7 +115,7 @@ def _weight(change: FileChange) -> int:
 
 def _file(change: FileChange) -> FileRow:
     number = change.layer.number if change.layer is not None else None
-    return FileRow(change.kind, path(change.path), _what(change), _grown(change), number)
+    return FileRow(change.kind, path(change.path), _changed_values(change), _grown(change), number)
 
 
 def _grown(change: FileChange) -> str:
@@ -120,8 +127,8 @@ def _grown(change: FileChange) -> str:
     return f"{grown} ({human(change.stored)} stored anew)" if grown else f"{human(change.stored)} replaced"
 
 
-def _what(change: FileChange) -> Phrase:
-    """What of a path changed, with the values."""
+def _changed_values(change: FileChange) -> Phrase:
+    """Returns what changed in a path, with the values before and after."""
     before, after = change.before, change.after
     if before is None or after is None:
         side = before or after

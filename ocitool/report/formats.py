@@ -1,7 +1,7 @@
-"""The formats of reports: one entry each, and which renderer makes which report in each of them.
+"""The table of report formats and the table of reports, and how a renderer is found.
 
-The renderer of a report is `REPORT_FORMAT`, in the module that the report has in the package of the format: `diff_markdown` in
-`report/markdown/diff.py`. A new format is an entry here, and a package of renderers.
+The renderer of a report is the function `REPORT_FORMAT` in the module `report/FORMAT/MODULE.py`: `diff_markdown` is in
+`report/markdown/diff.py`. A new format is an entry here and a package of renderers.
 """
 
 from collections.abc import Iterable
@@ -28,10 +28,10 @@ class ReviewFormat(Enum):
 
 
 class Format(NamedTuple):
-    """understands: what of a view its renderers take. prose: whether it is for people: a quiet command writes it only where it
-    was sent to, and names its problems in it."""
+    """A format. view_options: the options of `Report.view` that its renderers accept. prose: it is for people, not for
+    programs: with `--quiet` it is written only if `--report` names a file, and it lists the problems of a command."""
 
-    understands: frozenset[str]
+    view_options: frozenset[str]
     prose: bool
 
 
@@ -43,7 +43,8 @@ FORMATS = {
 
 
 class Report(NamedTuple):
-    """Where a report's renderers are, and what of a view they take: `paint` (colours), `stat` (totals alone), `long`."""
+    """The renderers of a report. module: their module. view: the options they accept: `paint` (colours), `stat` (totals
+    alone), `long`. review: the report has the formats of `ReviewFormat`."""
 
     module: str
     view: tuple[str, ...] = ()
@@ -70,14 +71,15 @@ REPORTS = {
 
 
 def lines(report: str, result: Any, format: str, *, colour: bool = False, **view: bool) -> Iterable[str]:
-    """The lines of a report in a format. `view`: as `Report` names it, without `paint`, which `colour` says.
+    """Returns the lines of a report in a format. `view`: the options of `Report.view`, but for `paint`, which `colour`
+    decides.
 
-    Raises `UsageError` if the report has no such format."""
+    Raises `UsageError` if the report does not have the format."""
     entry = REPORTS[report]
     if format not in {one.value for one in (ReviewFormat if entry.review else OutputFormat)}:
         *most, last = (name for name, one in REPORTS.items() if one.review)
         raise UsageError(f"--format {format} is for results of {', '.join(most)} and {last}")
-    taken: dict[str, Any] = {name: view.get(name, False) for name in entry.view if name in FORMATS[format].understands}
+    taken: dict[str, Any] = {name: view.get(name, False) for name in entry.view if name in FORMATS[format].view_options}
     if "paint" in taken:
         from ocitool.report.text.parts import Paint
 
@@ -91,6 +93,6 @@ def lines(report: str, result: Any, format: str, *, colour: bool = False, **view
 
 
 def renderer(report: str, format: str) -> Any:
-    """The function that makes a report in a format."""
+    """Returns the function that renders a report in a format."""
     module = import_module(f"ocitool.report.{format}.{REPORTS[report].module}")
     return getattr(module, f"{report}_{format}")

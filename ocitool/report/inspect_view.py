@@ -1,4 +1,4 @@
-"""What the report of `inspect` says, for every format."""
+"""The content of an `inspect` report, for every format."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,8 +17,8 @@ _SETTINGS = ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthche
 
 
 class EntryRow(NamedTuple):
-    """An entry of an index. `what`: its platform, or what it is instead; `state`: empty if it is here; `media_type`: empty if
-    it is one that a reader would expect."""
+    """An entry of an index. `what`: the platform of an image, the kind of any other entry; `state`: empty if its blob is
+    present; `media_type`: empty if it is one of the usual manifest types."""
 
     what: Phrase
     digest: str
@@ -30,7 +30,7 @@ class EntryRow(NamedTuple):
 
 
 class LayerFactsRow(NamedTuple):
-    """`files`: None if they were not counted."""
+    """A layer. `files`: None if they were not counted."""
 
     number: str
     size: str
@@ -42,15 +42,16 @@ class LayerFactsRow(NamedTuple):
 
 
 class NamedValue(NamedTuple):
-    """`name`: None if the value has none."""
+    """A variable or label. `name`: None if an entry of `Env` is not a string."""
 
     name: Quote | None
     value: Quote
 
 
 class ImageView(NamedTuple):
-    """`what`: a platform, or the type of an artifact. `settings`: by the names they have in the configuration, as are `keys`,
-    whose values are names. `unpaired`: empty if layers and history agree."""
+    """An image. `what`: its platform, or the type of an artifact. `settings` and `keys`: by field of the configuration;
+    `keys` has those whose values are lists of names. `unpaired`: a remark if layers and history do not agree, else
+    empty."""
 
     tags: tuple[Quote, ...]
     what: Phrase
@@ -81,6 +82,7 @@ class InspectView(NamedTuple):
 
 
 def inspect_view(result: Inspection) -> InspectView:
+    """Returns the report as values that a format lays out."""
     head = None
     if result.document is not None:
         title = f"index of {len(result.entries)} ({result.transport})"
@@ -152,8 +154,8 @@ def _is_set(settings: Mapping[str, Any], key: str) -> bool:
 def _variable(item: Any) -> NamedValue:
     if not isinstance(item, str):
         return NamedValue(None, value(item, "Env"))
-    key, _, said = item.partition("=")
-    return NamedValue(name(key), Quote(masking.variable(key, said), "value"))
+    key, _, text = item.partition("=")
+    return NamedValue(name(key), Quote(masking.variable(key, text), "value"))
 
 
 def _label(item: tuple[str, Any]) -> NamedValue:

@@ -1,4 +1,5 @@
-"""What is notable, as rows: what one step did to many files is one row, and what is too much to read is counted."""
+"""Notable changes as rows: what one step did to many files is one row, and rows above a number per rule are only
+counted."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ _PER_RULE = 15
 
 
 class NotableRow(NamedTuple):
-    """`place`: a path or pointer, empty if it is about a layer alone; with a slash at its end it stands for all that was in a
-    directory. `made_by`: the instruction of that layer. `more`: a row that only counts others."""
+    """A notable change. `place`: a path or JSON pointer, empty if the change concerns a layer as a whole; with a slash at
+    its end it stands for all files that were in a directory. `made_by`: the instruction of the layer. `more`: the row only
+    counts others."""
 
     rule: str
     place: Phrase
@@ -27,12 +29,12 @@ class NotableRow(NamedTuple):
     more: bool = False
 
 
-_OWN_WORDS = frozenset(RULES) - {"user-root", "port", "volume", "unshared-layer", "interpreter"}
-"""Rules whose sentences quote nothing of an image."""
+_NO_QUOTES = frozenset(RULES) - {"user-root", "port", "volume", "unshared-layer", "interpreter"}
+"""Rules whose sentences contain no text of an image."""
 
 
 def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
-    """The gravest rule first, each with a few rows."""
+    """Yields the rows in the order of `RULES`, gravest first, at most `_PER_RULE` for each rule."""
     by_rule: dict[str, list[Notable]] = {}
     for item in notable:
         by_rule.setdefault(item.rule, []).append(item)
@@ -47,8 +49,8 @@ def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
 
 
 def _groups(items: Sequence[Notable]) -> list[list[Notable]]:
-    """What went with one directory, or out of one, in one layer: secrets first, then the most bytes. What looks secret, and
-    what other rules found, is each by itself."""
+    """Groups the files that one layer deleted with one directory, or from one directory; every other change, and every path
+    that looks secret, is a group by itself. Secrets come first, then the groups of most bytes."""
     together: dict[object, list[Notable]] = {}
     for number, item in enumerate(items):
         if item.path is None or item.layer is None or item.holder is None or secret_path(item.path):
@@ -64,7 +66,7 @@ def _secret(group: Sequence[Notable]) -> bool:
 
 
 def _place(item: Notable) -> bytes:
-    """The directory that a file went with, or that it was in."""
+    """Returns the directory that a file was deleted with, else its parent directory."""
     path = item.path or b""
     return path.rpartition(b"/")[0] if item.top in (None, path) else item.top or b""
 
@@ -73,13 +75,13 @@ def _row(group: Sequence[Notable]) -> NotableRow:
     item = group[0]
     number, made = (item.layer.number, made_by(item.layer)) if item.layer is not None else (None, ())
     if len(group) == 1 or item.holder is None:
-        text: Phrase = (item.text,) if item.rule in _OWN_WORDS else sentence(item.text)
+        text: Phrase = (item.text,) if item.rule in _NO_QUOTES else sentence(item.text)
         return NotableRow(item.rule, _where(item), number, made, text)
     place = _place(item)
     size = sum(one.size for one in group)
     verb = item.text.partition(",")[0]
-    said = f"{len(group):,} files {verb}, but their {human(size)} still ship in layer {item.holder.number}"
-    return NotableRow(item.rule, (path(place + b"/" if place else b""),), number, made, (said,))
+    summary = f"{len(group):,} files {verb}, but their {human(size)} still ship in layer {item.holder.number}"
+    return NotableRow(item.rule, (path(place + b"/" if place else b""),), number, made, (summary,))
 
 
 def _where(item: Notable) -> Phrase:

@@ -1,7 +1,8 @@
-"""What reports say, as values: our own words, and quotes of an image, which each format escapes in its own way.
+"""Sentences of reports as values: ocitool's own text, and quotes of an image, which each format escapes in its own way.
 
-A view (`diff_view`, `inspect_view`, `dedupe_view`) is made of phrases, numbers and rows of them. It decides what is said, what
-is masked and what is folded; a format decides where it stands, how quotes are escaped, and how much there is room for.
+A view (`diff_view`, `inspect_view`, `dedupe_view`) consists of phrases, numbers and rows of them. The view decides the
+wording, what is masked and what is folded; a format decides the layout, how quotes are escaped, and to what length they are
+cut.
 """
 
 import json
@@ -18,15 +19,15 @@ QuoteKind = Literal["path", "target", "instruction", "value", "platform", "name"
 
 
 class Quote(NamedTuple):
-    """What an image, a server or a command line says: masked already, not yet escaped or shortened. `kind`: what it is, by
-    which a format knows how much of it there is room for."""
+    """Text of an image, a server or a command line: masked already, not yet escaped or cut. A format cuts it to a length
+    that depends on `kind`."""
 
     raw: str | bytes
     kind: QuoteKind
 
 
 Phrase = tuple[str | Quote, ...]
-"""A sentence or part of one. A `str` in it is our own text; text of an image is a `Quote`."""
+"""A sentence or part of one. A `str` in it is ocitool's own text; text of an image is a `Quote`."""
 
 UNKNOWN: Phrase = ("-",)
 
@@ -34,8 +35,8 @@ Row = TypeVar("Row")
 
 
 class LazyRows(Generic[Row]):
-    """Rows that are made one by one as a format has room for them: of a hundred thousand files few are shown. Each pass over
-    them makes them again."""
+    """Rows that are made one by one, only as far as a format has room: of a hundred thousand files few are shown. Each
+    iteration makes them again."""
 
     __slots__ = ("_items", "_make")
 
@@ -74,12 +75,12 @@ def path(path: bytes) -> Quote:
 
 
 def name(text: str) -> Quote:
-    """A name that was given to something, without secrets."""
+    """Returns a name in a document as a quote, with secrets masked."""
     return Quote(masking.text(text), "name")
 
 
 def reference(text: str) -> Quote:
-    """As it was given to us."""
+    """Returns a reference, digest or rule as a quote, unmasked: the user typed it, or it holds no free text."""
     return Quote(text, "name")
 
 
@@ -88,22 +89,22 @@ def platform(platform: Platform | str) -> Quote:
 
 
 def value(value: Any, name: str = "") -> Quote:
-    """A value of a document, masked by the name of its key."""
+    """Returns a value of a document as a quote. `name`, the name of its key, decides what is masked."""
     return Quote(plain(masking.value(value, name)), "value")
 
 
 def plain(value: Any) -> str:
-    """As JSON on one line, a string as it is."""
+    """Returns a string as it is, any other value as JSON on one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 _HASH = pattern(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
 _NOISE = pattern(r"^(?:/bin/sh -c #\(nop\) +|/bin/sh -c )|(?<!\s)\s++# buildkit$")
-"""What builders wrap around an instruction."""
+"""What builders put around an instruction in `created_by`."""
 
 
 def instruction(text: str | None) -> Phrase:
-    """An instruction of the history on one line, without what builders wrap around it."""
+    """Returns `created_by` of a history entry on one line, masked, without what builders put around the instruction."""
     if not text:
         return UNKNOWN
     return (Quote(" ".join(masking.instruction(_HASH.sub(r"\1", _NOISE.sub("", text))).split()), "instruction"),)
@@ -117,7 +118,8 @@ def made_by(layer: Layer) -> Phrase:
 
 
 def sentence(text: str) -> Phrase:
-    """A sentence of ours that may end in an instruction or quote a setting: what is not plainly ours is a quote."""
+    """Returns a sentence that an operation wrote, and that may quote an instruction or setting: all but the known texts is
+    a quote."""
     head, after, rest = text.partition(masking.AFTER)
     if after and _HEAD.fullmatch(head):
         return (head + after, *instruction(rest))

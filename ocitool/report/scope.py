@@ -1,4 +1,4 @@
-"""What a comparison was about, in words."""
+"""Phrases for what a comparison covered: which files, and whether the configuration."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from ocitool.comparison.result import Diff, IndexDiff
 from ocitool.report.phrases import Phrase, joined, reference
 
 
-def one_of(result: IndexDiff) -> Diff | None:
-    """A comparison of two images, which says what all of them were about."""
+def any_diff(result: IndexDiff) -> Diff | None:
+    """Returns the comparison of some platform, or None if none was compared. All of them have the same scope."""
     return next((entry.diff for entry in result.platforms if entry.diff is not None), None)
 
 
-def compared(result: Diff) -> Phrase:
-    """Which files were compared, empty for all of them."""
+def compared_files(result: Diff) -> Phrase:
+    """Returns which files were compared, empty for all files."""
     parts: list[Phrase] = []
     if result.paths:
         parts.append(("that matches ", *joined(((reference(glob),) for glob in result.paths), " or ")))
@@ -21,6 +21,6 @@ def compared(result: Diff) -> Phrase:
     return joined(parts, " ")
 
 
-def beside(result: Diff) -> str:
-    """What was not compared, though it may differ."""
+def config_remark(result: Diff) -> str:
+    """Returns a remark if the configuration was not compared, else an empty string."""
     return "" if result.settings else "; the configuration was not compared (--path)"

@@ -1,4 +1,4 @@
-"""The two sides of a changed setting, with secrets masked alike in every report."""
+"""The value of a changed setting before and after, with secrets masked in the same way in every report."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ocitool import masking
 from ocitool.comparison.result import ConfigChange, Patch
 
 CHANGED = "(value changed)"
-"""Said of a secret that differs: both sides of it are shown as `***`."""
+"""Follows a secret that differs, since both sides of it are shown as `***`."""
 
 
 class Sides(NamedTuple):
-    """`changed`: something that is hidden on both sides differs."""
+    """The two values, masked. `changed`: they differ in something that is masked on both sides."""
 
     before: Any
     after: Any
@@ -20,6 +20,7 @@ class Sides(NamedTuple):
 
 
 def sides(change: ConfigChange) -> Sides:
+    """Returns both values of a change, masked by the name of the setting."""
     name = change.name
     both = (change.before, change.after)
     before, after = (masking.value(side, name) for side in both)
@@ -27,7 +28,7 @@ def sides(change: ConfigChange) -> Sides:
 
 
 def pointer_text(pointer: str) -> str:
-    """A pointer as it is shown: a label's own name may hold a secret."""
+    """Returns a JSON pointer with each part masked: the name of a label may hold a secret."""
     return "/".join(_escaped(masking.text(_unescaped(part))) for part in pointer.split("/"))
 
 
@@ -40,6 +41,6 @@ def _escaped(part: str) -> str:
 
 
 def withheld(patch: Patch) -> str:
-    """Why a patch shows nothing, and what shows it."""
+    """Returns why a patch is withheld, and which option shows it."""
     why = "its path is one that secrets have" if patch.withheld == "path" else "it holds a private key or a token"
     return f"content withheld, {why} (--show-secrets shows it)"

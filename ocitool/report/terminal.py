@@ -1,4 +1,4 @@
-"""Content of an image on a terminal: text with its control characters written out, and nothing that is binary."""
+"""Prints a file of an image on a terminal: control characters are escaped, binary content is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _LOOKED_AT = 8000
 
 
 def text(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The content in pieces for a terminal, in memory of one piece. Raises `UsageError` before the first if it is binary."""
+    """Yields the content escaped for a terminal; memory holds one chunk. Raises `UsageError` before the first yield if it
+    is binary."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     held, looked_at = "", False
     for piece in pieces:

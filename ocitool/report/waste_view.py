@@ -1,4 +1,4 @@
-"""What `inspect --files` says of bytes that an image ships and hides."""
+"""The part of an `inspect --files` report on bytes that an image ships but hides."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ocitool.report.escape import human
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, made_by, path
 from ocitool.trees.waste import HiddenKind, LargestFile, Waste, WastedPath
 
-_DEEDS: tuple[tuple[HiddenKind, str], ...] = (
+_VERBS: tuple[tuple[HiddenKind, str], ...] = (
     ("overwritten", "overwrites"), ("deleted", "deletes"), ("copied-up", "copies up"),
 )  # fmt: skip
 
 
 class WastedRow(NamedTuple):
-    """What a layer hides of those below."""
+    """How much a layer hides of the layers below. `deeds`: bytes by kind, as in `deletes 3.1 MB`."""
 
     layer: int
     deeds: str
@@ -45,11 +45,12 @@ class WasteView(NamedTuple):
 
 
 def waste_view(waste: Waste, image: Image) -> WasteView:
+    """Returns the part as values that a format lays out."""
     files, size = waste.total()
 
     def row(number: int) -> WastedRow:
-        sums = ((deed, waste.total(kind, number)) for kind, deed in _DEEDS)
-        return WastedRow(number, ", ".join(f"{deed} {human(size)}" for deed, (count, size) in sums if count),
+        sums = ((verb, waste.total(kind, number)) for kind, verb in _VERBS)
+        return WastedRow(number, ", ".join(f"{verb} {human(size)}" for verb, (count, size) in sums if count),
                          made_by(image.layers[number]))  # fmt: skip
 
     return WasteView(

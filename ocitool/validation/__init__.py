@@ -1,8 +1,8 @@
-"""`validate`: everything that a source holds is read and hashed, and checked against every rule.
+"""`validate`: reads and hashes everything in a source, and checks it against every rule.
 
-In the direction of the data: `documents` reads documents and blobs; `archives` checks files around the images, `images`
-the tree of an index, `bare` a single document; `layers` reads each distinct layer, and `tars` checks its tar;
-`findings` has the rules and collects what breaks them.
+In the direction of the data: `documents` reads documents and blobs; `archives` checks the files around the images, `images`
+the tree of an index, `bare` a single document; `layers` reads each distinct layer, and `tars` checks its tar; `findings`
+has the rules and collects the findings.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
 
 
 def validate(reference: str, task: Task, registries: Registries | None = None) -> Validation:
-    """Everything the reference names: the whole source, or what its selector picks.
+    """Validates the whole source that a reference names, or what its selector picks, and returns the findings.
 
-    Raises what opening raises (`UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`).
+    Raises what opening raises: `UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`.
     """
     opened = open_source(reference, "layers", task, registries)
     source, selector = opened.source, opened.selector

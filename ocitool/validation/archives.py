@@ -1,4 +1,5 @@
-"""What files around the images show: members, `oci-layout`, `manifest.json`, and names that state a digest."""
+"""Checks the files around the images: members of an archive, `oci-layout`, `manifest.json`, and file names that state a
+digest."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ocitool import reference
+from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.reference import Selector
@@ -17,18 +18,19 @@ from ocitool.transports.layout_store import blob_files
 from ocitool.transports.records import images_of, v1_chain
 from ocitool.transports.source import DockerImageRecord, Source
 from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
-from ocitool.validation.findings import MAX_LAYERS, Findings, counted
+from ocitool.validation.findings import Findings, counted
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
 
 
 def _members(source: Source) -> Members | None:
-    """Returns the members of an archive, or of an archive that was extracted."""
+    """Returns the members of an archive, or the files of an extracted one; None for a registry."""
     return source.members if isinstance(source, OciArchive | DockerArchive | Layout) else None
 
 
 def container(reader: ValidationReader, problems: Sequence[OcitoolError]) -> None:
-    """Checks the container's own files. `problems`: lists of images that cannot be read while another one can."""
+    """Checks the files of the archive or layout itself. `problems`: of its two lists of images, the one that cannot be
+    read."""
     source = reader.source
     for error in problems:
         reader.found.damage(error, next((name for name in LISTS if name in (error.where or "")), "archive"), "document")
@@ -36,12 +38,14 @@ def container(reader: ValidationReader, problems: Sequence[OcitoolError]) -> Non
     if isinstance(source, (OciArchive, DockerArchive)):
         repeated = source.members.duplicates
         if repeated:
-            reader.found.warn("duplicate-member", "archive", counted("stand twice", len(repeated), repeated[0]))
+            reader.found.warn(
+                "duplicate-member", "archive", counted("more than one member of a name", len(repeated), repeated[0])
+            )
         behind = source.members.behind()
         if behind == "archive":
-            reader.found.error("archive-trailing", "archive", "another archive stands behind its end; nothing of that is read")
+            reader.found.error("archive-trailing", "archive", "another archive follows its end; it is not read")
         elif behind is not None:
-            reader.found.warn("archive-trailing", "archive", "data stands behind its end")
+            reader.found.warn("archive-trailing", "archive", "data follows its end")
     if isinstance(source, DockerArchive):
         return
     if isinstance(source, (OciArchive, Layout)):
@@ -57,7 +61,7 @@ def unnamed(reader: ValidationReader) -> None:
     """Checks for files that belong to no image, and for the absence of images."""
     source = reader.source
     if not source.records and not (source.index is not None and source.index.fields.get("manifests")) and not source.remote:
-        # An empty layout is one that waits for images; an empty archive was made in vain.
+        # A layout may be empty because images are still to be copied into it; an empty archive is useless.
         say = reader.found.warn if isinstance(source, Layout) else reader.found.error
         say("no-image", "index.json" if source.index is not None else "manifest.json", "it holds no image")
     if isinstance(source, Layout):
@@ -68,16 +72,17 @@ def unnamed(reader: ValidationReader) -> None:
     else:
         return
     if reader.unread:
-        return  # what could not be read may name them, and that is told
+        return  # the document that could not be read, which is a finding, may name them
     reader.unnamed = len(lost)
-    if lost and not isinstance(source, Layout):  # what no image of a layout names waits for another, or for gc
+    if lost and not isinstance(source, Layout):  # in a layout, `gc` frees such blobs, or a later image needs them
         count = f"{len(lost)} members" if len(lost) > 1 else "1 member"
         reader.found.warn("unnamed-member", "archive", f"{count} that no image names; the first: {lost[0]}")
 
 
 _TOP = ("oci-layout", *LISTS)
 _LEGACY = (b"json", b"VERSION", b"layer.tar")
-"""What archives have in a directory a layer for engines before 1.10; layer.tar there may be a link to the layer."""
+"""Files in the directory of each layer that archives have for engines before 1.10; `layer.tar` may be a link to the
+layer."""
 
 
 def _unnamed_members(source: OciArchive | DockerArchive, digests: Collection[Digest]) -> list[bytes]:
@@ -89,7 +94,7 @@ def _unnamed_members(source: OciArchive | DockerArchive, digests: Collection[Dig
     except (FormatError, LimitError):
         return []
     if raw is None and isinstance(source, DockerArchive):
-        return []  # the first format: all that its directories hold is said by their names
+        return []  # Docker's first format: the names of its directories decide what belongs to an image
     for image in listed:
         layers = image.get("layers")
         for name in (image.get("config"), *(layers if isinstance(layers, list) else ())):
@@ -109,6 +114,7 @@ def _unnamed_members(source: OciArchive | DockerArchive, digests: Collection[Dig
 
 
 def _docker_names(found: Findings, tags: Sequence[str], subject: str) -> None:
+    """Checks that docker load accepts the names of an image."""
     for tag in tags:
         if not reference.is_loadable(tag):
             found.error("docker-name", subject, f"docker load refuses the archive for the name {tag or 'that is empty'}")
@@ -128,7 +134,8 @@ def _schema(reader: ValidationReader, listed: Sequence[Mapping[str, Any]]) -> No
 
 
 def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageRecord]]) -> None:
-    """Checks these images, with their positions, of a docker archive or of the docker half of a hybrid."""
+    """Checks images, given with their positions, of a docker archive or of the `manifest.json` of an archive of both
+    formats."""
     source = reader.source
     members = _members(source)
     if not found or members is None:
@@ -159,8 +166,8 @@ def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageReco
             reader.hashed.add(digest)
             reader.blobs += 1
             reader.bytes += len(record.config)
-        if len(record.layers) > MAX_LAYERS:
-            reader.found.warn("layer-limit", subject, f"{len(record.layers)} layers, engines accept {MAX_LAYERS}")
+        if len(record.layers) > limits.MAX_LAYERS:
+            reader.found.warn("layer-limit", subject, f"{len(record.layers)} layers, engines accept {limits.MAX_LAYERS}")
         diff_ids: tuple[Digest | None, ...] = ()
         if config is not None and not legacy:
             diff_ids = reader.aligned(config, len(record.layers), subject)
@@ -180,14 +187,15 @@ def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageReco
 
 
 def _config_name(found: Findings, name: object, digest: Digest, subject: str) -> None:
-    """Docker names a configuration by its digest: `<hex>.json`, `sha256:<hex>`, `blobs/sha256/<hex>`."""
+    """Checks the file name of a configuration, which docker makes of its digest: `<hex>.json`, `sha256:<hex>`,
+    `blobs/sha256/<hex>`."""
     if not isinstance(name, str):
         return
     text = name.rpartition("/")[2].removesuffix(".json").removeprefix("sha256:")
     try:
         stated = Digest.parse(f"sha256:{text}")
     except FormatError:
-        return  # a name of another kind states nothing
+        return  # any other name states no digest
     if stated != digest:
         found.error("config-name", subject, f"the configuration {name} is {digest}")
 
@@ -218,7 +226,7 @@ def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Dig
             if named.setdefault(tag, name) != name:
                 reader.found.warn("duplicate-tag", "manifest.json", f"{tag} names {named[tag]} and {name}")
         if not isinstance(name, str) or not isinstance(paths, list):
-            continue  # the schema's
+            continue  # the schema reports it
         try:
             config = members.document(name)
         except (FormatError, LimitError) as error:
@@ -230,7 +238,7 @@ def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Dig
             continue
         manifests = configs.get(Digest.of(config))
         if manifests is None:
-            reader.unread = True  # it names what the index does not
+            reader.unread = True  # it names blobs that the index does not name
             if selector is None and not _unread(configs, Digest.of(config)):
                 reader.found.error("hybrid", subject, f"no manifest of index.json has its configuration {name}")
             continue
@@ -241,12 +249,12 @@ def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Dig
 
 
 def _agree(stated: Sequence[Digest | None], layers: Sequence[Digest]) -> bool:
-    """Whether these paths name these layers, as far as they contain digests."""
+    """Returns whether paths in `manifest.json` name these layers; a path without a digest counts as equal."""
     return len(stated) == len(layers) and all(one in (None, layer) for one, layer in zip(stated, layers, strict=True))
 
 
 def _unread(configs: Mapping[Digest, object], digest: Digest) -> bool:
-    """Whether a manifest that could tell was not readable with another algorithm's digest."""
+    """Returns whether a configuration may be known under a digest of another algorithm, so that it cannot be looked up."""
     return any(one.algorithm != digest.algorithm for one in configs)
 
 

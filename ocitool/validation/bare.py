@@ -1,4 +1,4 @@
-"""One bare document, checked against its schema and for what a schema cannot say."""
+"""Validates a single document: against its schema, and by the rules that a schema cannot express."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ DOCUMENTS = (
 )  # fmt: skip
 """The kinds of `validate_document`."""
 _LISTS = ("index", "docker-archive-manifest")
-"""Those that may be `index.json` and `manifest.json`, which list a whole store."""
+"""The kinds of `index.json` and `manifest.json`, which list a whole store and may be larger."""
 
 
 def validate_document(kind: str, raw: bytes, where: str) -> Validation:
-    """Validates one document. Raises `FormatError` or `LimitError` if it is not strict JSON at all."""
+    """Validates one document. Raises `UsageError` for an unknown kind, `FormatError` or `LimitError` if it is not strict
+    JSON."""
     if kind not in DOCUMENTS:
-        raise UsageError(f"{kind} is no kind of document", hint="one of " + ", ".join(DOCUMENTS))
+        raise UsageError(f"invalid kind of document: {kind}", hint="one of " + ", ".join(DOCUMENTS))
     found = Findings()
     value = parse(raw, where, limits.STORE if kind in _LISTS else limits.DOCUMENT)
     clean = found.schema(kind, value, kind)
@@ -57,8 +58,8 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
 
 
 def document_file(path: str) -> bytes:
-    """Returns the bytes of a document's file, or of standard input (`-`), at most one more than allowed, so that the
-    parser refuses it."""
+    """Returns the bytes of a file, or of standard input (`-`); of a file that is too large one byte more than allowed, so
+    that the parser refuses it. Raises `NotFoundError`, or what reading raises."""
     if path == "-":
         return sys.stdin.buffer.read(limits.STORE.size + 1)
     try:

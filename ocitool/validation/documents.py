@@ -1,4 +1,4 @@
-"""The documents and blobs of a source: read, hashed, parsed and counted, each once."""
+"""Reads, hashes, parses and counts the documents and blobs of a source, each once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ocitool.validation.findings import DAMAGE, Findings
 
 
 class LayerUse(NamedTuple):
-    """A layer as an image uses it. `blob` is None if it is missing, or must not be unpacked."""
+    """A layer in an image. `blob`: None if it is missing or must not be unpacked. `key`: equal for layers that are read
+    only once."""
 
     subject: str
     blob: Blob | None
@@ -26,18 +27,21 @@ class LayerUse(NamedTuple):
 
 
 class ValidatedImage(NamedTuple):
+    """An image whose layers are to be checked. `subject`: how findings name it."""
+
     subject: str
     layers: tuple[LayerUse, ...]
 
 
-_HELD = 16 * limits.MiB
-"""Bytes of configurations that are held for the next image that has the same."""
+_CACHED = 16 * limits.MiB
+"""Bytes of configurations that are kept, since other images may have the same."""
 
 
 class ValidationReader:
-    """What all parts of a validation share: the source, the findings, what was counted, and the images met on the way.
+    """Reads for all parts of a validation, and has what they share: the source, the findings, counts, and the images found
+    so far.
 
-    Its methods answer None where a finding says why there is nothing.
+    A method that returns None has added a finding that says why.
     """
 
     def __init__(self, source: Source, task: Task) -> None:
@@ -48,14 +52,14 @@ class ValidationReader:
         self.documents = self.blobs = self.layers = self.entries = self.bytes = 0
         self.hashed: set[Digest] = set()
         self.named: set[Digest] = set()
-        """What descriptors name."""
+        """Digests that descriptors name."""
         self.unnamed = 0
         self.unread = False
-        """Whether a document could not be read, so that it may name more."""
-        self._held: dict[tuple[str, bytes], Config] = {}
+        """A document could not be read, so that more digests may be named."""
+        self._configs: dict[tuple[str, bytes], Config] = {}
 
     def parsed(self, kind: str, raw: bytes, subject: str) -> Any:
-        """Returns the value of a document of the container itself, if it matches its schema; else None."""
+        """Returns the value of a document of the archive or layout itself, None if it does not match its schema."""
         self.documents += 1
         try:
             value = parse(raw, subject, limits.STORE)
@@ -65,11 +69,11 @@ class ValidationReader:
         return value if self.found.schema(kind, value, subject) else None
 
     def config(self, raw: bytes, subject: str) -> Config | None:
-        """Returns the configuration with these bytes; checked once, since thousands of images may share one of some
+        """Returns the configuration with these bytes. It is checked once: thousands of images may share one of several
         MiB."""
         self.documents += 1
-        if (held := self._held.get((subject, raw))) is not None:
-            return held
+        if (known := self._configs.get((subject, raw))) is not None:
+            return known
         try:
             fields = parse_object(raw, subject)
         except (FormatError, LimitError) as error:
@@ -78,13 +82,13 @@ class ValidationReader:
         self.found.schema("config", fields, subject)
         config = Config(raw, fields)
         self.found.config(config, subject)
-        self._held[subject, raw] = config
-        while sum(len(one) for _, one in self._held) > _HELD and len(self._held) > 1:
-            del self._held[next(iter(self._held))]
+        self._configs[subject, raw] = config
+        while sum(len(one) for _, one in self._configs) > _CACHED and len(self._configs) > 1:
+            del self._configs[next(iter(self._configs))]
         return config
 
     def aligned(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
-        """Returns the diff_ids, if there is one for each layer."""
+        """Returns the diff_ids if there is one for each layer, else nothing; checks the length of the history."""
         made = [entry for entry in config.history if not entry.empty_layer]
         if config.history and len(made) != layers:
             self.found.warn("history", subject, f"{len(made)} layers in the history, {layers} in the image")
@@ -94,6 +98,7 @@ class ValidationReader:
         return config.diff_ids
 
     def blob(self, one: Descriptor, subject: str) -> Blob | None:
+        """Returns the unread blob of a descriptor, or its embedded data; None if there is neither. Checks its size."""
         self.named.add(one.digest)
         blob = self.source.blob(one)
         if blob is None:
@@ -108,8 +113,8 @@ class ValidationReader:
         return blob
 
     def document(self, one: Descriptor, subject: str, missing: dict[str, str]) -> bytes | None:
-        """Returns a document's verified bytes. None if it is missing, which is added to `missing`, or if the bytes do
-        not match."""
+        """Returns the verified bytes of a document; None if it is missing, which is then in `missing`, or does not match
+        its digest."""
         try:
             blob = self.blob(one, subject)
             if blob is None:
@@ -131,7 +136,7 @@ class ValidationReader:
         return raw
 
     def hash(self, blob: Blob, layer: Descriptor, subject: str) -> None:
-        """Hashes a blob that is not a file system."""
+        """Hashes a blob that is not unpacked, and adds a finding if it does not match its digest."""
         if layer.digest in self.hashed or not self.found.checkable(layer.digest, subject):
             return
         self.hashed.add(layer.digest)
@@ -153,4 +158,5 @@ def layer_key(blob: Blob | None, diff_id: Digest | None) -> str:
 
 
 def _place(blob: Blob) -> str:
+    """Returns a key for a blob without digest: its place in the archive."""
     return f"{blob.offset}:{blob.size}" if isinstance(blob, FileBlob) else f"memory {id(blob)}"

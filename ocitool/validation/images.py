@@ -1,4 +1,4 @@
-"""Checks of an index: its manifests, their configurations, and missing blobs."""
+"""Checks an index: its manifests, their configurations, and missing blobs."""
 
 from __future__ import annotations
 
@@ -30,27 +30,29 @@ from ocitool.spec.manifest import (
 from ocitool.trees.indexing import unpacked_head
 from ocitool.validation.archives import hybrid
 from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
-from ocitool.validation.findings import DAMAGE, MAX_LAYERS, ambiguous, is_attestation
+from ocitool.validation.findings import DAMAGE, ambiguous, is_attestation
 
-_MISSING = 300
+_MAX_MISSING = 300
 
 
 @dataclass(slots=True)
 class _Below:
-    """What was found below an entry of an index: whether some image is complete, and what is missing."""
+    """What was found below an entry of an index: whether an image is complete, and the missing blobs (message by
+    subject)."""
 
     complete: bool = False
     missing: dict[str, str] = field(default_factory=dict)
 
-    def take(self, other: _Below) -> None:
+    def merge(self, other: _Below) -> None:
+        """Adds what was found below another entry."""
         self.complete |= other.complete
         for subject, message in other.missing.items():
-            if len(self.missing) < _MISSING:
+            if len(self.missing) < _MAX_MISSING:
                 self.missing.setdefault(subject, message)
 
 
 class ImageChecks:
-    """The images below an index."""
+    """Checks the images below an index."""
 
     def __init__(self, reader: ValidationReader) -> None:
         self.reader = reader
@@ -63,7 +65,7 @@ class ImageChecks:
         """Documents that do not match their schemas."""
 
     def index(self, index: Index, selector: Selector | None, entries: Sequence[IndexChild]) -> None:
-        """Checks the entries that the selector means."""
+        """Checks the entries that the selector picks; all of them without one."""
         self._invalid(index, "index.json", self.reader.parsed("index", index.raw, "index.json") is not None)
         if "layers" in index.fields or "config" in index.fields:
             self.found.error("ambiguous", "index.json", "it has both manifests and layers or config")
@@ -77,7 +79,7 @@ class ImageChecks:
         else:
             chosen = [entry.descriptor for entry in entries]
         self.found.descriptors(chosen, "index.json")
-        # Several platforms under one name are one image, as if an index stood between.
+        # Manifests of several platforms under one name belong together, as if they were in a nested index.
         groups: dict[object, _Below] = {}
         for position, one in enumerate(chosen):
             tags = tags_of(self.reader.source, one)
@@ -86,14 +88,14 @@ class ImageChecks:
                 key = "attestation"
             elif one.platform is not None:
                 key = tags
-            groups.setdefault(key, _Below()).take(self._node(one, "index.json", ()))
+            groups.setdefault(key, _Below()).merge(self._node(one, "index.json", ()))
         anything = any(below.complete for below in groups.values())
         for key, below in groups.items():
             self._missing(below, below.complete or (key == "attestation" and anything))
         hybrid(self.reader, self.configs, selector)
 
     def _invalid(self, index: Index, subject: str, clean: bool) -> None:
-        """Adds findings for entries that are not valid descriptors, unless the schema check did."""
+        """Adds findings for entries that are not valid descriptors, if the schema check did not."""
         for one in index.invalid if clean else ():
             self.found.error("document", subject, one.error("").what)
 
@@ -115,7 +117,7 @@ class ImageChecks:
                     if other != one.digest and (platform is None or platform == mine) and name in full:
                         self.found.warn("duplicate-tag", "index.json", f"{name} names {other} and {one.digest}")
                         break
-                if len(known) < 2 * MAX_LAYERS:
+                if len(known) < 2 * limits.MAX_LAYERS:
                     known.add((one.digest, mine))
 
     def _node(self, one: Descriptor, parent: str, path: tuple[Digest, ...]) -> _Below:
@@ -139,7 +141,7 @@ class ImageChecks:
             self.found.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
             return below
         subject = f"{'index' if one.media_type in mediatypes.INDEXES else 'manifest'} {one.digest}"
-        if self._other(one, subject, below):
+        if self._is_other(one, subject, below):
             return below
         raw = self.reader.document(one, subject, below.missing)
         if raw is None:
@@ -153,13 +155,13 @@ class ImageChecks:
                 self.found.error("limit", subject, f"more than {limits.INDEX_MANIFESTS} manifests")
                 return below
             for child in document.manifests:
-                below.take(self._node(child, subject, (*path, one.digest)))
+                below.merge(self._node(child, subject, (*path, one.digest)))
         elif document is not None:
             self._image(document, one, subject, below)
         return below
 
-    def _other(self, one: Descriptor, subject: str, below: _Below) -> bool:
-        """Whether an entry leads to content that is neither a manifest nor an index; then its bytes are only hashed."""
+    def _is_other(self, one: Descriptor, subject: str, below: _Below) -> bool:
+        """Returns whether the content of an entry is neither a manifest nor an index; such content is only hashed."""
         if not one.media_type or one.media_type in mediatypes.DOCUMENTS:
             return False
         try:
@@ -172,14 +174,15 @@ class ImageChecks:
             if may_be and read_unknown(b"".join(blob.chunks()), subject, one.media_type) is not None:
                 return False
         except DAMAGE:
-            return False  # told where it is read
-        text = f"{masking.stated(one.media_type)} is neither a manifest nor an index: nothing of it is checked"
+            return False  # reported when it is read as a document
+        text = f"{masking.stated(one.media_type)} is neither a manifest nor an index: its content is not checked"
         self.found.warn("entry-type", subject, text)
         self.reader.hash(blob, one, subject)
         return True
 
     def _named_by(self, blob: Blob, one: Descriptor, subject: str) -> None:
-        """Records what a document of another kind refers to: an artifact manifest, a record of BuildKit's cache."""
+        """Records what a document of another kind refers to, such as an artifact manifest or a record of BuildKit's
+        cache."""
         if blob.size <= limits.DOCUMENT_SIZE and blob.pread(64, 0).lstrip()[:1] == b"{":
             try:
                 self.reader.named.update(
@@ -200,9 +203,9 @@ class ImageChecks:
             self.found.error("ambiguous", subject, "it has both manifests and layers or config")
             self.reader.unread = True
             return None
-        says = fields.get("mediaType") or one.media_type
-        docker = says in (mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST)
-        if "manifests" in fields or (says in mediatypes.INDEXES and "config" not in fields):
+        media_type = fields.get("mediaType") or one.media_type
+        docker = media_type in (mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST)
+        if "manifests" in fields or (media_type in mediatypes.INDEXES and "config" not in fields):
             kind = "docker-manifest-list" if docker else "index"
         else:
             kind = "docker-manifest" if docker else "manifest"
@@ -218,6 +221,7 @@ class ImageChecks:
             return None
 
     def _image(self, manifest: Manifest, one: Descriptor, subject: str, below: _Below) -> None:
+        """Checks a manifest and its configuration, and records its layers for `LayerChecks`."""
         self.found.descriptors([manifest.config, *manifest.layers], subject)
         self.found.manifest(manifest, subject, attests=one.is_attestation)
         mine = _Below()
@@ -250,23 +254,23 @@ class ImageChecks:
                 blob = None
             diff_id = diff_ids[number] if diff_ids else None
             layers.append(LayerUse(name, blob, layer.media_type, diff_id, layer_key(blob, diff_id)))
-        below.take(mine)
+        below.merge(mine)
         if is_image and not statement:
             self.reader.images.append(ValidatedImage(subject, tuple(layers)))
         below.complete |= not mine.missing and not statement
 
     def _platform(self, config: Config, stated: Platform, subject: str) -> None:
-        said = config.platform
-        one, other = normalized(stated), normalized(said)
-        pairs = [(one.os, other.os), (one.architecture, other.architecture), (stated.os_version, said.os_version)]
-        if stated.variant and said.variant:
+        own = config.platform
+        one, other = normalized(stated), normalized(own)
+        pairs = [(one.os, other.os), (one.architecture, other.architecture), (stated.os_version, own.os_version)]
+        if stated.variant and own.variant:
             pairs.append((one.variant, other.variant))
-        if any(here and there and here != there for here, there in pairs):
-            self.found.warn("platform", subject, f"listed for {stated}, the configuration says {said}")
+        if any(a and b and a != b for a, b in pairs):
+            self.found.warn("platform", subject, f"listed for {stated}, the configuration says {own}")
 
 
 def _is_tar(media_type: str, blob: Blob) -> bool:
-    """Whether a layer must be read as a tar: by its media type, or by its first bytes if that is unknown."""
+    """Returns whether a layer is read as a tar: by its media type, or by its first bytes if that is unknown."""
     kind = mediatypes.layer_type(media_type)
     if kind.content != "unknown" or not media_type:
         return kind.tar or not media_type

@@ -1,4 +1,4 @@
-"""Reads every distinct layer once, and checks what it does on top of an image's lower layers."""
+"""Reads every distinct layer once, and checks it alone and together with the layers below it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ocitool.validation.tars import ERRORS, TarRules
 
 
 class _Scanned(NamedTuple):
-    """A layer that was read: its index, or why there is none."""
+    """A layer that was read: its index, or the error that prevented it."""
 
     layer: LayerIndex | None
     error: OcitoolError | None
@@ -26,7 +26,7 @@ class _Scanned(NamedTuple):
 
 
 class LayerChecks:
-    """The layers of the images that a reader met."""
+    """Checks the layers of the images that a reader found."""
 
     def __init__(self, reader: ValidationReader) -> None:
         self.reader = reader
@@ -34,7 +34,8 @@ class LayerChecks:
         self.found = reader.found
 
     def read(self) -> None:
-        """Reads every distinct layer, some images at a time, to bound the number of indexes held."""
+        """Reads and checks every distinct layer. Only some images are read at a time, to bound the number of indexes in
+        memory."""
         last = {layer.key: n for n, image in enumerate(self.reader.images) for layer in image.layers if layer.blob is not None}
         held: dict[str, _Scanned] = {}
         reported: set[str] = set()
@@ -51,14 +52,14 @@ class LayerChecks:
                 continue
             held.update(zip(wanted, self.task.map(self._scan, list(wanted.values())), strict=True))
             for done, one in batch:
-                self._stack(one, held, reported)
+                self._check(one, held, reported)
                 for layer in one.layers:
                     if last.get(layer.key) == done:
                         held.pop(layer.key, None)
             batch, wanted = [], {}
 
     def _scan(self, layer: LayerUse) -> _Scanned:
-        """Indexes a layer, on a thread of its own; adds no finding."""
+        """Indexes a layer. Several threads call this, so it adds no finding."""
         blob = layer.blob
         assert blob is not None
         try:
@@ -69,13 +70,15 @@ class LayerChecks:
         except DAMAGE as error:
             return _Scanned(None, error, blob.size)
 
-    def _stack(self, image: ValidatedImage, held: dict[str, _Scanned], reported: set[str]) -> None:
-        tree: Tree | None = Tree(())  # made only as far as a layer asks: most never do
+    def _check(self, image: ValidatedImage, held: dict[str, _Scanned], reported: set[str]) -> None:
+        """Checks the layers of an image from the lowest to the top. `reported`: keys of layers that were checked alone
+        before."""
+        tree: Tree | None = Tree(())  # layers are added only when a rule needs them: for most images none does
         below: list[LayerIndex] = []
         for layer in image.layers:
             scanned = held.get(layer.key) if layer.blob is not None else None
             if scanned is None:
-                tree = None  # what stands on an unknown layer cannot be judged
+                tree = None  # layers above an unread one cannot be checked together
                 continue
             self.task.check()
             first = layer.key not in reported
@@ -99,18 +102,19 @@ class LayerChecks:
                 self.reader.entries += len(index)
                 rules.alone()
             below.append(index)
-            if tree is not None and rules.asks(len(below) > 1):
+            if tree is not None and rules.needs_tree(len(below) > 1):
                 try:
                     for lower in below[len(tree.indexes) : -1]:
                         tree.add(lower)
                     rules.on(tree)
                 except UnsafeError:
-                    tree = None  # reported by the layer's own rules
+                    tree = None  # the layer's own rules report it
             for (rule, text), (count, path) in rules.broken.items():
                 severity = self.found.error if rule in ERRORS else self.found.warn
                 severity(rule, layer.subject, counted(text, count, path))
 
     def _magic(self, layer: LayerUse) -> None:
+        """Checks that the media type states the compression that the first bytes show."""
         if layer.media_type is None or layer.blob is None:
             return
         stated = mediatypes.layer_codec(layer.media_type)

@@ -1,4 +1,4 @@
-"""The rules of one layer's tar, alone and on the layers below it."""
+"""Checks the tar of a layer, alone and on top of the layers below it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ocitool.layers.index import LayerIndex
 from ocitool.trees.tree import Directory, Tree
 
 ERRORS = frozenset({"unsafe-path", "invalid-whiteout", "hardlink-broken", "hardlink-directory"})
-"""The rules whose breach is an error; the others of a tar only warn."""
+"""The tar rules whose violation is an error; that of any other is a warning."""
 
 
 class TarRules:
-    """Checks one layer's tar. `broken` counts the violations of each rule, with the first path."""
+    """Checks the tar of one layer. `broken`: the number of violations and the first path, by rule and message."""
 
     def __init__(self, index: LayerIndex) -> None:
         self.index = index
@@ -113,14 +113,14 @@ class TarRules:
             last = self.index.notes[-1]
             self._breaks(last.rule, last.text, last.path, self.index.notes_dropped)
 
-    def asks(self, lower: bool) -> bool:
-        """Whether any check of the layer depends on lower layers; `lower`: there are some."""
+    def needs_tree(self, lower: bool) -> bool:
+        """Returns whether a rule depends on the lower layers. `lower`: there are lower layers."""
         self._learn(report=False)
         return bool(self._outside or (lower and self._loose))
 
     def on(self, tree: Tree) -> None:
-        """Checks the layer on the merged tree of lower layers, then adds it to that. Raises `UnsafeError` as the tree
-        does."""
+        """Checks the layer on the merged tree of the lower layers, and adds it to the tree. Raises `UnsafeError` as the
+        tree does."""
         index = self.index
         kinds = self._learn(report=False)
         for parent, child in self._loose.items():
@@ -140,7 +140,7 @@ class TarRules:
                 self._breaks("hardlink-across", "hard links to files of lower layers", path)
 
     def _blocked(self, tree: Tree, path: bytes, kinds: dict[bytes, int]) -> bool:
-        """Whether a parent of the path is not a directory in the lower layers."""
+        """Returns whether a parent of the path is something else than a directory in the lower layers."""
         directory = tree.root
         parts = path.split(b"/")
         for depth, name in enumerate(parts):

@@ -250,4 +250,4 @@ def test_an_image_of_which_a_layer_is_not_here_gets_the_layer_and_that_is_said(
     blob.unlink()
     result = ocitool("append", layout, tmp_path / "out.tar", "--layer", directory)
     assert 3 == result.code
-    assert "was not looked at" in result.err
+    assert "was not checked" in result.err

@@ -563,7 +563,7 @@ def test_what_is_no_image_is_passed_over_and_said(ocitool: Run, tmp_path: Path) 
     report = told(ocitool, tmp_path)
     assert [str(tmp_path / "a.tar")] == [one["reference"] for one in report["images"]]
     (notice,) = report["notices"]
-    assert ("passed-over", True) == (notice["code"], "6 files that are no image" in notice["text"])
+    assert ("passed-over", True) == (notice["code"], "6 files without an image" in notice["text"])
 
 
 @pytest.mark.parametrize("codec", COMPRESSED)

@@ -297,7 +297,7 @@ def test_where_the_configuration_speaks_of_a_removed_path_is_named_without_its_t
     _, report, said = edited(ocitool, source, tmp_path / "d", "--rm", "/etc/token")
     texts = [notice["text"].partition(": ")[2] for notice in report["notices"] if notice["code"] == "mention"]
     assert [
-        "history[1] speaks of /etc/token", "config.Env (TOKEN_FILE) speaks of /etc/token", "config.Cmd speaks of /etc/token",
+        "history[1] mentions /etc/token", "config.Env (TOKEN_FILE) mentions /etc/token", "config.Cmd mentions /etc/token",
     ] == texts  # fmt: skip
     assert "hunter3" not in said
 

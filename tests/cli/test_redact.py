@@ -256,7 +256,7 @@ def test_removed_files_that_are_too_large_to_be_looked_for_are_counted(ocitool: 
     source = write_layout(tmp_path / "src", [image([tar])])
     result = ocitool("edit", source, f"oci:{tmp_path / 'd'}", "--rm", "/a", "--rm", "/c", "--search")
     assert 0 == result.code, result
-    assert "1 file that goes is not looked for in others: too large, or too many" in result.err
+    assert "1 removed file is not searched in other files: too large, or too many" in result.err
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 23, 24, 25, 1000])

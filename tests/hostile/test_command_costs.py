@@ -93,7 +93,7 @@ def test_of_files_that_are_no_blobs_gc_names_twenty(tmp_path: Path) -> None:
     with Task(jobs=1) as task:
         texts = [notice.text for notice in collect(str(where), task).notices if notice.code == "unknown"]
     assert 21 == len(texts)
-    assert texts[-1].startswith("30 more files are no blobs")
+    assert texts[-1].startswith("30 more files are not blobs")
 
 
 def test_what_is_unpacked_of_with_counts_for_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -640,7 +640,7 @@ def test_layers_of_one_shape_are_compared_a_bounded_number_of_times(tmp_path: Pa
     calls: list[int] = []
     equal = layers._equal
     monkeypatch.setattr(layers, "_equal", lambda *args: calls.append(1) or equal(*args))
-    monkeypatch.setattr(layers, "_TRIES", 50)
+    monkeypatch.setattr(layers, "_MAX_TRIES", 50)
     tars = [[layer_tar([("a", b"%d%d" % (side, n + 10))]) for n in range(20)] for side in (1, 2)]
     for name, made in zip("ij", tars, strict=True):
         write_layout(tmp_path / name, [image(made, tag="t")])

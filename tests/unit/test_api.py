@@ -310,7 +310,7 @@ def test_a_report_is_what_the_command_prints(place: Path, inside: Run) -> None:
     assert inside("diff", V1, V2, "--stat").out == ocitool.render(ocitool.diff(V1, V2), stat=True)
     with pytest.raises(ocitool.UsageError, match="markdown"):
         ocitool.render(ocitool.validate(V1), "markdown")
-    with pytest.raises(ocitool.UsageError, match="no report is made of int"):
+    with pytest.raises(ocitool.UsageError, match="no report exists for a value of type int"):
         ocitool.render(5)  # type: ignore[arg-type]
 
 

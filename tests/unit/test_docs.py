@@ -111,11 +111,10 @@ def facts() -> dict[str, list[str]]:
     from ocitool.report.markdown.page import LIMIT
     from ocitool.transports.registry.endpoint import RETRIES
     from ocitool.validation import RULES
-    from ocitool.validation.findings import MAX_LAYERS
 
     python = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"].removeprefix(">=")
     counts = {5: "five", 6: "six"}
-    assert f"({MAX_LAYERS})" in RULES["layer-limit"]
+    assert f"({limits.MAX_LAYERS})" in RULES["layer-limit"]
     return {
         "README.md": [f"Python {python} or later"],
         "docs/install.md": [f"Python {python} or later", f"| Python | {python} to "],

@@ -1,4 +1,4 @@
-"""Parts of `edit`: how additions are spelled, and where a configuration speaks of a path."""
+"""Parts of `edit`: how additions are spelled, and where a configuration mentions a path."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def test_an_addition_is_cut_at_the_last_colon_before_a_path(text: str, expected:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"history": [{"created_by": "COPY x /etc/token"}]}, ["history[0] speaks of /etc/token"]),
+        ({"history": [{"created_by": "COPY x /etc/token"}]}, ["history[0] mentions /etc/token"]),
         ({"history": [{"created_by": "x/etc/tokens mytoken etc/token-a"}]}, []),
-        ({"history": [{"comment": "the token file"}]}, ["history[0] speaks of /etc/token"]),
+        ({"history": [{"comment": "the token file"}]}, ["history[0] mentions /etc/token"]),
         ({"history": [{"created_by": "tokens my-token token.txt _token token-ring"}]}, []),
-        ({"history": [{"created_by": "rm token; x token.", "comment": "token"}]}, ["history[0] speaks of /etc/token"]),
-        ({"config": {"Env": ["A=x:/etc/token:y", "B=1"]}}, ["config.Env (A) speaks of /etc/token"]),
+        ({"history": [{"created_by": "rm token; x token.", "comment": "token"}]}, ["history[0] mentions /etc/token"]),
+        ({"config": {"Env": ["A=x:/etc/token:y", "B=1"]}}, ["config.Env (A) mentions /etc/token"]),
         ({"config": {"Labels": {"token": "1"}, "Cmd": ["cat", "/etc/token"]}},
-         ["config.Labels speaks of /etc/token", "config.Cmd speaks of /etc/token"]),
-        ({"config": {"Volumes": {"/etc/token": {}}, "x": 7}}, ["config.Volumes speaks of /etc/token"]),
+         ["config.Labels mentions /etc/token", "config.Cmd mentions /etc/token"]),
+        ({"config": {"Volumes": {"/etc/token": {}}, "x": 7}}, ["config.Volumes mentions /etc/token"]),
         ({"config": [], "history": {}}, []),
         ({"history": [7, {"created_by": 7}]}, []),
     ],

@@ -1,7 +1,8 @@
-"""A directory of the host as a layer of an image: what its files are given, and what stays the image's.
+"""Turns a directory of the host into the entries of a layer, and decides which attributes they get.
 
-Whoever makes a directory to be appended makes `etc` and `tmp` in it with a mode and an owner of no meaning. So directories that
-the image has keep their attributes unless they are asked for, and files are root's unless an owner is.
+Directories such as `etc` and `tmp` in a directory to be appended were made with an arbitrary mode and owner. So directories
+that the image has keep their attributes unless `Placement.directories`, and files belong to root unless `Placement.owner`
+says otherwise.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ _MODE = 0o755
 
 
 class Placement(NamedTuple):
-    """`to`: the directory of the image that the tree is put into. `owner`: of what is new, None for owners as on disk.
-    `directories`: directories that the image has take the attributes of those on disk too."""
+    """Where and how a directory is put into an image. `to`: the directory of the image. `owner`: user and group of new
+    files, None for the owners on disk. `directories`: directories that the image has get the attributes of those on
+    disk."""
 
     to: bytes = b""
     owner: tuple[int, int] | None = (0, 0)
     directories: bool = False
 
 
-def members(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[Member]:
-    """The entries of the layer with their contents, each content to be taken before the next entry. `tree` is what the layer is
-    put on."""
+def members(path: str, placement: Placement, tree: Tree, task: Task) -> Iterator[Member]:
+    """Yields the entries of the layer with their contents; a content must be read before the next entry. `tree` is what the
+    layer is put on."""
     with scan_directory.HeldDirectories(path) as below:
-        for at, entry in _placed(path, placing, tree, task):
+        for at, entry in _placed(path, placement, tree, task):
             if at and entry.kind == Kind.FILE:
                 found = scan_directory.with_holes(below, at, entry)
                 yield found, scan_directory.open_file(below, at, found)
@@ -41,39 +43,41 @@ def members(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[M
                 yield entry, iter(())
 
 
-def entries(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[Entry]:
-    """The entries alone."""
-    return (entry for _, entry in _placed(path, placing, tree, task))
+def entries(path: str, placement: Placement, tree: Tree, task: Task) -> Iterator[Entry]:
+    """Yields the entries of the layer without their contents."""
+    return (entry for _, entry in _placed(path, placement, tree, task))
 
 
-def _placed(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[tuple[bytes, Entry]]:
-    """Each entry, and where it stands on disk. The root is none, since its attributes are those of whoever made it."""
-    to = _target(placing.to, tree)
+def _placed(path: str, placement: Placement, tree: Tree, task: Task) -> Iterator[tuple[bytes, Entry]]:
+    """Yields each entry with its path on disk. The root is left out, since its mode and owner mean nothing for the
+    image."""
+    to = _target(placement.to, tree)
     for at, entry, leader in scan_directory.scan(path, task):
         if not at:
-            yield from ((b"", one) for one in _parents(to, placing, tree, entry.mtime))
+            yield from ((b"", one) for one in _parents(to, placement, tree, entry.mtime))
             continue
         place = to + b"/" + at if to else at
         if leader is not None and leader != at:
             link = to + b"/" + leader if to else leader
             entry = entry._replace(kind=Kind.HARDLINK, link=link, size=0, stored=0, device=None)
-        yield at, _dressed(place, entry, placing, tree)
+        yield at, _with_attributes(place, entry, placement, tree)
 
 
-def _dressed(place: bytes, entry: Entry, placing: Placement, tree: Tree) -> Entry:
-    if entry.kind == Kind.DIRECTORY and not placing.directories:
+def _with_attributes(place: bytes, entry: Entry, placement: Placement, tree: Tree) -> Entry:
+    """Returns the entry at its path in the image, with the attributes that it gets there."""
+    if entry.kind == Kind.DIRECTORY and not placement.directories:
         node = node_at(tree, place)
         if isinstance(node, Directory):
             return tree.entry(node.ref)._replace(path=place)
     entry = entry._replace(path=place, mtime=clamped(entry.mtime))
-    return entry if placing.owner is None else entry._replace(uid=placing.owner[0], gid=placing.owner[1])
+    return entry if placement.owner is None else entry._replace(uid=placement.owner[0], gid=placement.owner[1])
 
 
 def _target(to: bytes, tree: Tree) -> bytes:
-    """Where a path of the image leads to. `UsageError` if something else than a directory is in the way."""
+    """Resolves a directory path of the image. Raises `UsageError` if a part of it is not a directory."""
     at = b""
     for name in to.split(b"/") if to else ():
-        if name == b"..":  # of where links led to, as a process in the image would find it
+        if name == b"..":  # the parent of the resolved path, as for a process in the image
             at = at.rpartition(b"/")[0]
             continue
         at = at + b"/" + name if at else name
@@ -82,13 +86,13 @@ def _target(to: bytes, tree: Tree) -> bytes:
             real = tree.real_path(at + b"/.")
             at = at if real is None else real.removesuffix(b".").rstrip(b"/")
         elif node is not None or tree.find(at) is not None:
-            raise UsageError("--to: no directory in the image", shown_path(at), hint="name the directory itself")
+            raise UsageError("--to: not a directory in the image", shown_path(at), hint="name the directory itself")
     return at
 
 
-def _parents(to: bytes, placing: Placement, tree: Tree, mtime: int) -> Iterator[Entry]:
-    """The directories down to the one that the tree is put into: the image's, or new ones that anybody may enter."""
-    owner = placing.owner or (0, 0)
+def _parents(to: bytes, placement: Placement, tree: Tree, mtime: int) -> Iterator[Entry]:
+    """Yields the directories down to `to`: those of the image, and new ones with mode 0755."""
+    owner = placement.owner or (0, 0)
     at = b""
     for name in to.split(b"/") if to else ():
         at = at + b"/" + name if at else name

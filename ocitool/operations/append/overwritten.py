@@ -1,4 +1,4 @@
-"""What a layer on an image changes of the image's own: files that it writes over, directories whose attributes it changes."""
+"""Finds what a new layer changes of an image: files that it overwrites, directories whose attributes it changes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ _NAMES = {
     Kind.FILE: "a file", Kind.DIRECTORY: "a directory", Kind.SYMLINK: "a symbolic link", Kind.CHAR: "a device",
     Kind.BLOCK: "a device", Kind.FIFO: "a FIFO",
 }  # fmt: skip
-_NAMED = 3
+_MAX_LISTED = 3
 
 
 @dataclass(slots=True)
 class Overwritten:
-    """Paths, in the order of the layer. `types`: what is of another type now, with both."""
+    """The changed paths in the order of the layer. `types`: paths of another type now, with the type before and after."""
 
     files: list[bytes] = field(default_factory=list)
     types: list[tuple[bytes, str, str]] = field(default_factory=list)
     directories: list[bytes] = field(default_factory=list)
 
-    def tell(self, name: str, task: Task) -> None:
+    def notice(self, name: str, task: Task) -> None:
+        """Adds a notice for each kind of change. `name`: what the layer is made of."""
         if self.types:
-            named = [f"{shown_path(path)} was {was} and is {now} now" for path, was, now in self.types[:_NAMED]]
-            more = f", and {len(self.types) - _NAMED:,} more" if len(self.types) > _NAMED else ""
-            task.notice("type-changed", f"{name} changes what the image has: {', '.join(named)}{more}")
+            listed = [f"{shown_path(path)} was {was} and is {now} now" for path, was, now in self.types[:_MAX_LISTED]]
+            more = f", and {len(self.types) - _MAX_LISTED:,} more" if len(self.types) > _MAX_LISTED else ""
+            task.notice("type-changed", f"{name} changes what the image has: {', '.join(listed)}{more}")
         if self.files:
             task.notice(
                 "overwritten", f"{name} overwrites {_count(len(self.files), 'file')} of the image: {first_paths(self.files)}"
@@ -46,7 +47,7 @@ def _count(number: int, what: str) -> str:
 
 
 def overwritten(index: LayerIndex, tree: Tree) -> Overwritten:
-    """What the layer of this index changes of `tree`. Whiteouts say themselves what goes."""
+    """Returns what the layer of this index changes of `tree`. Paths that its whiteouts delete are not included."""
     found = Overwritten()
     listed = {index.paths[row] for row in index.rows_of(Kind.DIRECTORY)} | {b""}
     for row, path in enumerate(index.paths):

@@ -1,6 +1,9 @@
-"""`edit`: an image with another configuration, or with other content in its layers; all else byte for byte.
+"""`edit`: writes an image with another configuration, or with other content in its layers; all else stays byte for byte.
 
-Layers are opened only where content is asked for: an edit of the configuration costs the copy of the blobs.
+Layers are opened only to edit their content: an edit of the configuration costs no more than a copy of the blobs.
+
+`content_edits` removes and adds files, with `file_addition` for those of the host and `layer_edits` to combine the edits of
+each layer; `redact` removes secrets from documents, and `search` finds them in layers.
 """
 
 from __future__ import annotations
@@ -47,13 +50,13 @@ NOTHING = Redaction()
 
 
 def edit(
-    reference: str, settings: Settings, content: ContentEdits, reading: Session, writing: WriteOptions, *,
+    reference: str, settings: Settings, content: ContentEdits, session: Session, write_options: WriteOptions, *,
     redaction: Redaction = NOTHING, platform: str | None = None, all_platforms: bool = False,
 ) -> WriteResult:  # fmt: skip
-    """The image that the reference means, or with `all_platforms` every image of an index, edited and written.
+    """Edits and writes the image that the reference names, or with `all_platforms` every image of an index.
 
-    `findings` of the result: contents that were to be removed and still stand elsewhere in the image, and files that hold
-    what is redacted. `NotFoundError` for what is to be redacted and stands nowhere.
+    `findings` of the result: the number of files elsewhere in the image that have the content of removed files or hold what
+    is redacted. Raises `NotFoundError` for a text that is to be redacted and occurs nowhere.
     """
     if redaction.search and not redaction.words and not settings.unset_env and not content.remove:
         raise UsageError("--search is for --redact, --unset-env and --rm", hint="it names files that hold what they take out")
@@ -62,24 +65,24 @@ def edit(
         raise UsageError("nothing to edit", hint=hint)
     for one in content.add:
         if os.path.isdir(one.source):
-            writing.target.refuse_inside(one.source)
-    opened = reading.open(reference, "layers")
-    with ImageWriter(writing, reading, platform=platform) as writer:
-        indexer = cache(reading.indexer)  # made if contents ask for it
-        redactor = Redactor(redaction, settings.unset_env, reading.task)
+            write_options.target.refuse_inside(one.source)
+    opened = session.open(reference, "layers")
+    with ImageWriter(write_options, session, platform=platform) as writer:
+        indexer = cache(session.indexer)  # made only if contents are edited or searched
+        redactor = Redactor(redaction, settings.unset_env, session.task)
         if redaction or settings.unset_env:
             for image in _all(opened, platform, all_platforms):
-                redactor.learn(image)
+                redactor.collect_values(image)
         replaced: dict[Digest, int] = {}
 
         def change(draft: ImageDraft) -> tuple[ImageDraft, _EditedImage]:
             image = draft.image
             draft, edited = edit_content(redactor.redacted(draft), content, indexer, writer)
-            holders = _holders(image, content, edited, redactor, indexer(), reading.task) if redaction.search else []
+            holders = _holders(image, content, edited, redactor, indexer(), session.task) if redaction.search else []
             for number in reversed(dropped(image, content)):
                 draft = drafts.dropped(draft, number)
-            draft = with_settings(draft, settings, reading.task)
-            tell_mentions(draft, content, reading.task)
+            draft = with_settings(draft, settings, session.task)
+            tell_mentions(draft, content, session.task)
             return draft, _EditedImage(draft, edited, tuple(holders))
 
         def summary(done: Sequence[tuple[OutputImage, _EditedImage]]) -> tuple[EditReport | None, int]:
@@ -87,27 +90,27 @@ def edit(
                 replaced.update(one.content.replaced)
                 if redaction.words or settings.unset_env:
                     replaced.update(replaced_documents(one.draft.image, output))
-                _tell_leftovers(output, one.draft, settings, redaction, redactor, reading.task)
+                _tell_leftovers(output, one.draft, settings, redaction, redactor, session.task)
             refuse_missing(content, {path for _, one in done for path in one.content.found})
             same = tuple(dict.fromkeys(place for _, one in done for place in one.content.elsewhere))
             embedded = tuple(dict.fromkeys(place for _, one in done for place in one.embedded))
-            redactor.settle(redaction.search, bool(embedded))
+            redactor.refuse_unfound(redaction.search, bool(embedded))
             places = redactor.places if redaction.words else None
             report = EditReport(content.remove, same, places, embedded if redaction.search else None)
-            told = content.remove or redaction.words or redaction.search
-            return report if told else None, len(same) + len(embedded)
+            reports = content.remove or redaction.words or redaction.search
+            return report if reports else None, len(same) + len(embedded)
 
         if not all_platforms:
-            _tell_others(opened, platform, reading.task)
+            _tell_others(opened, platform, session.task)
         written = rewrite(
             "edit", opened, change, writer, summary, platform=platform, all_platforms=all_platforms, around=redactor
         )
         tell_remains(written, replaced, writer)
-        return written._replace(notices=tuple(reading.task.notices))
+        return written._replace(notices=tuple(session.task.notices))
 
 
 class _EditedImage(NamedTuple):
-    """What an image became, and what its edits found: `embedded` is what still holds what was taken out."""
+    """An edited image, and what its edits found. `embedded`: files that still hold what was taken out."""
 
     draft: ImageDraft
     content: ContentChange
@@ -115,9 +118,9 @@ class _EditedImage(NamedTuple):
 
 
 class EditReport(NamedTuple):
-    """What was taken out. `removed`: paths; `same_content`: what still has the content of a removed file; `redacted`: for each
-    word, the places that it was in, None if nothing was to be redacted; `embedded`: what still holds what was taken out, None
-    if that was not searched for."""
+    """What was taken out. `removed`: paths. `same_content`: files that still have the content of a removed file.
+    `redacted`: for each redacted text, the places that it was in; None if nothing was to be redacted. `embedded`: files
+    that still hold what was taken out; None if they were not searched."""
 
     removed: tuple[bytes, ...]
     same_content: tuple[EntryLocation, ...]
@@ -128,16 +131,16 @@ class EditReport(NamedTuple):
 def _tell_leftovers(
     output: OutputImage, draft: ImageDraft, settings: Settings, redaction: Redaction, redactor: Redactor, task: Task
 ) -> None:
-    """Where the documents that are written still hold what was to go."""
+    """Adds a notice for each place where the written documents still hold what was to be removed."""
     image = draft.image
-    told = [*redactor.tell_leftovers(output, image), *(("", name) for name in redaction.words)]
+    reported = [*redactor.tell_leftovers(output, image), *(("", name) for name in redaction.words)]
     for text in config_edits.remaining_mentions(draft.config, settings):
-        if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in told):
+        if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in reported):
             task.notice("leftover", f"{image.where}: {text}")
 
 
 def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[Image]:
-    """The images that are edited, as far as they are here."""
+    """Yields the images that are edited, without those of an index whose manifests are missing."""
     target = select.sole_target(opened) if all_platforms else None
     if target is not None and target.document is not None and target.may_be_image:
         for _, entry in select.platforms(opened.source, target):
@@ -150,8 +153,8 @@ def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[
 def _holders(
     image: Image, content: ContentEdits, edited: ContentChange, redactor: Redactor, indexer: Indexer, task: Task
 ) -> list[EntryLocation]:
-    """What stays in the layers of an image and holds what is redacted, or the content of a file that is removed. What is
-    equal to that file as a whole is told by itself."""
+    """Returns the entries that remain in the layers of an image and hold what is redacted, or the content of a removed
+    file. Files that equal a removed file as a whole are left out: they are reported separately."""
     from ocitool.operations.edit.search import contents, holders
 
     gone = dropped(image, content)
@@ -173,7 +176,7 @@ def _holders(
 
 
 def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
-    """Of an index one image is left: that is said."""
+    """Adds a notice if only one of several images of an index is written."""
     target = select.sole_target(opened)
     if target.document is not None and len(list(select.platforms(opened.source, target))) > 1:
         image = select.for_platform(opened, target, platform)
@@ -182,7 +185,7 @@ def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
 
 
 def with_settings(draft: ImageDraft, settings: Settings, task: Task) -> ImageDraft:
-    """Returns the draft with these settings, and with an entry of history if they change something."""
+    """Returns the draft with these settings, and with a history entry if they change the configuration."""
     if not settings:
         return draft
     manifest = draft.image.manifest.fields if draft.image.manifest else {}
@@ -191,7 +194,7 @@ def with_settings(draft: ImageDraft, settings: Settings, task: Task) -> ImageDra
     for text in config_edits.nothing_to_unset(draft.config, manifest, settings):
         task.notice("unset", f"{draft.image.where}: {text}")
     if fields != draft.config:
-        # A date that was asked for makes the edit repeatable; SOURCE_DATE_EPOCH goes before it, as everywhere.
+        # The date of --created makes the edit repeatable; SOURCE_DATE_EPOCH takes precedence, as everywhere.
         created = settings.created if settings.created and source_date() is None else timestamp()
         draft = drafts.configured(draft, fields)._replace(dated=settings.created is not None)
         draft = drafts.noted(draft, {"created": created, "created_by": config_edits.describe(settings)})

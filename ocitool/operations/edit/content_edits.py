@@ -1,7 +1,8 @@
-"""Content of existing layers: paths out of every layer that carries them, host files into one layer, layers dropped.
+"""Edits the content of existing layers: removes paths from every layer that has them, adds host files to one layer, drops
+layers.
 
-What becomes of which layer is planned, and judged, by `images.plan`; here contents are found, hashed and supplied, and what a
-person must know is said. Layers are numbered as in the source throughout.
+`trees.plan` plans and verifies the edits of each layer; this module finds, hashes and supplies contents, and gives notices.
+Layers are always numbered as in the source.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ from ocitool.trees.plan import NotCarriedError, Plan, removal
 from ocitool.trees.tree import Tree
 
 CREATED_BY = "ocitool edit --rm"
-"""In the history, of every removal, so that whoever combines the image with an older one knows of it; and of a layer that a
-removal needs: where layers write through links that go."""
+"""`created_by` of the history entry of every removal, by which `rebase` and `rebuild` recognise it; also of a layer that a
+removal needs because layers write through removed links."""
 
-_NAMED = 20
-"""Hard links and equal files that are named one by one."""
+_MAX_LISTED = 20
+"""Hard links and equal files that notices list one by one."""
 
 
 class ContentEdits(NamedTuple):
-    """remove: paths; same_content: also what has the content of removed files; add: host files, into `layer` (None: the
-    top-most); drop: layers."""
+    """The edits. remove: paths. same_content: also remove other files with the content of removed ones. add: host files to
+    add to `layer` (None: the top one). drop: numbers of layers."""
 
     remove: tuple[bytes, ...] = ()
     same_content: bool = False
@@ -56,16 +57,16 @@ class ContentEdits(NamedTuple):
 
 
 class EntryLocation(NamedTuple):
-    """An entry of a layer, by the layer's number."""
+    """An entry of a layer: the number of the layer, and the path."""
 
     layer: int
     path: bytes
 
 
 class ContentChange(NamedTuple):
-    """What the edits of one image's contents came to. `found`: paths to be removed that it has; `lost`: the files that go, rows
-    of layers by number; `same`: the other files with the content of one that goes, and `elsewhere` those of them that stay;
-    `replaced`: layers, with their sizes, that hold what others no longer do."""
+    """What the edits did to one image. `found`: paths to be removed that it has. `lost`: the removed files, as rows by
+    layer number. `same`: other files with the content of a removed one, and `elsewhere` those of them that remain.
+    `replaced`: digests and sizes of the old layers, which still hold what was removed."""
 
     found: frozenset[bytes] = frozenset()
     lost: Mapping[int, frozenset[int]] = MappingProxyType({})
@@ -75,14 +76,15 @@ class ContentChange(NamedTuple):
 
 
 def dropped(image: Image, content: ContentEdits) -> list[int]:
-    """The numbers of the layers that go, ascending."""
+    """Returns the numbers of the layers to drop, ascending."""
     return sorted({layer_of(image, number).number for number in content.drop})
 
 
 def edit_content(
     draft: ImageDraft, content: ContentEdits, indexer: Callable[[], Indexer], writer: ImageWriter
 ) -> tuple[ImageDraft, ContentChange]:
-    """The draft with layers made again if content asks for it, and what that came to; all layers are still there."""
+    """Returns the draft with its layers edited, and what that did. Layers to drop are still in it, so that numbers stay
+    valid."""
     return _ContentEditor(content, indexer(), writer).edited(draft) if content else (draft, ContentChange())
 
 
@@ -102,10 +104,11 @@ class _ContentEditor:
         self._replaced: dict[Digest, int] = {}
 
     def edited(self, draft: ImageDraft) -> tuple[ImageDraft, ContentChange]:
+        """Returns the draft with edited layers, and what that did."""
         image, content = draft.image, self.content
         gone = dropped(image, content)
         for number in gone:
-            self._replace(draft, number)
+            self._record_old(draft, number)
         live = [layer for layer in image.layers if layer.number not in gone]
         into = self._into(image, live) if content.add else None
         work = LayerEdits(image, live, self._indexer.indexes(image, live))
@@ -115,7 +118,7 @@ class _ContentEditor:
         if content.remove:
             self._remove(work)
             if work.edits:
-                draft = drafts.noted(draft, self._record(image))
+                draft = drafts.noted(draft, self._history_entry(image))
         if into is not None:
             position = live.index(into)
             new = range(len(image.layers), len(image.layers) + len(work.indexes) - len(live))
@@ -133,20 +136,21 @@ class _ContentEditor:
             assert layer.blob is not None
             index, contents = work.originals[position], work.contents(position, self._task)
             tar = rewrite_layer(layer.blob, index, edit, contents, self._task, diff_id=layer.diff_id)
-            self._replace(draft, layer.number)
+            self._record_old(draft, layer.number)
             made = self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
             draft = drafts.replaced(draft, layer.number, made)
         lost = {number: frozenset(rows) for number, rows in self._lost.items()}
         return draft, ContentChange(frozenset(self._found), lost, self._same_content, self._elsewhere, dict(self._replaced))
 
-    def _record(self, image: Image) -> dict[str, Any]:
-        """The history entry of a removal. It does not repeat which paths went: who has a path can tell whether it did."""
+    def _history_entry(self, image: Image) -> dict[str, Any]:
+        """Returns the history entry of a removal. It has hashes of the removed paths, so that it does not tell them, but a
+        known path can be recognised."""
         paths = " ".join(sorted(map(path_mark, self.content.remove)))
         created = made_at(image.config.created)
         return {**({"created": created} if created else {}), "created_by": CREATED_BY, "comment": f"paths {paths}"}
 
     def _into(self, image: Image, live: Sequence[Layer]) -> Layer:
-        """The layer that is added to."""
+        """Returns the layer to which files are added. Raises `UsageError`."""
         if self.content.layer is None:
             if not live:
                 raise UsageError("no layer to add to", image.where)
@@ -156,13 +160,15 @@ class _ContentEditor:
             raise UsageError(f"layer {layer.number} is dropped, and can take no files", image.where)
         return layer
 
-    def _replace(self, draft: ImageDraft, number: int) -> None:
+    def _record_old(self, draft: ImageDraft, number: int) -> None:
+        """Records a layer that is not in the result any more."""
         layer = draft.layers[number]
         self._replaced[layer.digest] = layer.size
 
     # Removing
 
     def _remove(self, work: LayerEdits) -> None:
+        """Plans the removal of the paths, and with `same_content` of other files with the same content."""
         tree = Tree(work.indexes)
         plan = self._removal(work, tree, ())
         if plan is None:
@@ -178,10 +184,10 @@ class _ContentEditor:
         work.step(plan, tree, {})
 
     def _removal(self, work: LayerEdits, tree: Tree, also: Sequence[tuple[int, int]]) -> Plan | None:
-        """The plan without these paths, those of them that this image has; None where it has none. A path that leads through
-        a link is also the one that it leads to."""
-        asked = {path: {path, tree.real_path(path) or path} for path in self.content.remove}
-        self._roots = set().union(*asked.values())
+        """Returns the plan that removes the paths that this image has, and the rows `also`; None if it has none of the
+        paths. For a path through a symbolic link, the path that it leads to is removed too."""
+        places_of = {path: {path, tree.real_path(path) or path} for path in self.content.remove}
+        self._roots = set().union(*places_of.values())
         wanted = set(self._roots)
         while wanted:
             try:
@@ -189,12 +195,12 @@ class _ContentEditor:
             except NotCarriedError as error:
                 wanted -= error.paths
                 continue
-            self._found |= {path for path, places in asked.items() if places & wanted}
+            self._found |= {path for path, places in places_of.items() if places & wanted}
             return plan
         return None
 
     def _same(self, work: LayerEdits, tree: Tree, plan: Plan) -> dict[tuple[int, int], EntryLocation]:
-        """The files that would be left with the content of one that goes: position and row, and where that is."""
+        """Returns the files that a plan leaves though they have the content of a removed one, by position and row."""
         moved = work.copied(plan, tree)
         lost = {
             (position, row)
@@ -208,7 +214,7 @@ class _ContentEditor:
         rows: dict[int, list[int]] = {}
         for position, index in enumerate(work.indexes):
             rows[position] = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE and index.sizes[row] in sizes]
-            work.learn(position, self._indexer.with_hashes(work.live[position], index, rows[position]))
+            work.set_index(position, self._indexer.with_hashes(work.live[position], index, rows[position]))
 
         def content(position: int, row: int) -> bytes | None:
             index = work.indexes[position]
@@ -223,13 +229,14 @@ class _ContentEditor:
         }
 
     def _root(self, path: bytes) -> bytes | None:
-        """The one of the paths to be removed that a path is or is below."""
+        """Returns which of the paths to be removed is this path or a parent of it."""
         return next((one for one in self._roots if path == one or path.startswith(one + b"/")), None)
 
-    # Telling
+    # Notices
 
     def _tell_removed(self, work: LayerEdits, tree: Tree, plan: Plan) -> None:
-        """A line for each path that was asked for, and for what went with it: hard links, and files of the same content."""
+        """Adds a notice for each removed path, and for what was removed with it: hard links, and files of the same
+        content."""
         counts: dict[bytes, int] = {}
         layers: dict[bytes, set[int]] = {}
         for position, row in _dropped(work, tree, plan):
@@ -238,7 +245,7 @@ class _ContentEditor:
             counts[root] = counts.get(root, 0) + (path != root)
             layers.setdefault(root, set()).add(work.live[position].number)
         for number, root in enumerate(sorted(layers, key=lambda root: (root not in self._roots, root))):
-            if number >= _NAMED and root not in self._roots:
+            if number >= _MAX_LISTED and root not in self._roots:
                 self._task.notice("removed", f"{work.image.where}: and {len(layers) - number} more")
                 return
             below = f" with {counts[root]} entries below" if counts[root] else ""
@@ -246,7 +253,7 @@ class _ContentEditor:
             self._task.notice("removed", text)
 
     def _tell_broken(self, work: LayerEdits) -> None:
-        """Hard links that lose their target with a dropped layer."""
+        """Adds a notice for each hard link that loses its target with a dropped layer."""
         broken = [path for path, _ in Tree(work.indexes).broken]
         if broken:
             before = {path for path, _ in Tree(self._indexer.indexes(work.image)).broken}
@@ -256,7 +263,8 @@ class _ContentEditor:
                     self._task.notice("broken-link", text)
 
     def _tell_outlived(self, image: Image, gone: Sequence[int]) -> None:
-        """Directories that stay as a dropped layer made them. It is looked into if it is here and can be read."""
+        """Adds notices for directories that keep the attributes of a dropped layer. Layers in a registry, or damaged, are
+        not read."""
         try:
             if any(layer.blob is None or layer.blob.remote for layer in image.layers):
                 return
@@ -270,7 +278,7 @@ class _ContentEditor:
 
 
 def refuse_missing(content: ContentEdits, found: Set[bytes]) -> None:
-    """`NotFoundError` for a path to be removed that no image of all that were edited carries."""
+    """Raises `NotFoundError` for a path to be removed that none of the edited images has."""
     for path in content.remove:
         if path not in found:
             hint = "--rm takes one path, no GLOB; ocitool ls --recursive lists them" if b"*" in path else None
@@ -278,7 +286,7 @@ def refuse_missing(content: ContentEdits, found: Set[bytes]) -> None:
 
 
 def replaced_documents(image: Image, output: OutputImage) -> Iterator[tuple[Digest, int]]:
-    """The image's own documents, with their sizes, if they hold what others no longer do."""
+    """Yields digest and size of the image's own manifest and configuration if the output has others."""
     if image.manifest is not None and image.digest is not None and image.digest != output.digest:
         yield image.digest, len(image.manifest.raw)
     if image.config.digest != output.image_id:
@@ -286,13 +294,14 @@ def replaced_documents(image: Image, output: OutputImage) -> Iterator[tuple[Dige
 
 
 def tell_mentions(draft: ImageDraft, content: ContentEdits, task: Task) -> None:
-    """Where the configuration as it will be still speaks of what was removed."""
+    """Adds a notice for each place where the new configuration mentions a removed path."""
     for text in mentions(draft.config, content.remove):
         task.notice("mention", f"{draft.image.where}: {text}")
 
 
 def tell_remains(written: WriteResult, replaced: Mapping[Digest, int], writer: ImageWriter) -> None:
-    """What a destination layout still holds of blobs that the result no longer has, and how it is freed."""
+    """Adds a notice if a destination layout still has blobs that the result no longer has, with the commands that free
+    them."""
     from ocitool.transports.layout import Layout
 
     target = writer.target
@@ -314,7 +323,7 @@ def tell_remains(written: WriteResult, replaced: Mapping[Digest, int], writer: I
 
 
 def _dropped(work: LayerEdits, tree: Tree, plan: Plan) -> Iterator[tuple[int, int]]:
-    """The entries that a plan takes out, but for those that it only says elsewhere."""
+    """Yields the entries that a plan removes, without those that it only moves to another layer."""
     edits = (*plan.edits.values(), LayerEdit(add=plan.added or ()))
     again = {entry.path for edit in edits for entry in (*edit.replace.values(), *edit.add) if entry.kind < Kind.WHITEOUT}
     for position, edit in plan.edits.items():
@@ -322,16 +331,17 @@ def _dropped(work: LayerEdits, tree: Tree, plan: Plan) -> Iterator[tuple[int, in
         for row in sorted(edit.drop | edit.replace.keys()):
             path = index.paths[row]
             if index.kinds[row] < Kind.WHITEOUT and path not in again and tree.real_path(path) not in again:
-                yield position, row  # a layer may spell its path through a link
+                yield position, row  # (a layer may write its path through a symbolic link)
 
 
 def path_mark(path: bytes) -> str:
-    """What stands for a path in the record of a removal."""
+    """Returns the hash of a path that the history entry of a removal has."""
     return hashlib.sha256(path).hexdigest()[:16]
 
 
 def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:
-    """Where a configuration speaks of paths, or of their last name, without what it says."""
+    """Returns a sentence for each place where a configuration mentions a path, or its last part; the text itself is not
+    repeated."""
     section = fields.get("config")
     history = fields.get("history")
     lines: list[tuple[str, str]] = []
@@ -344,8 +354,8 @@ def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:
     found: list[str] = []
     for path in paths:
         name = re.escape(path.rpartition(b"/")[2].decode("utf-8", "replace"))
-        spoken = re.compile(rf"(?<![\w.-]){name}(?![\w-]|\.\w)")
-        found += [f"{place} speaks of {shown_path(path)}" for place, line in lines if spoken.search(line)]
+        mention = re.compile(rf"(?<![\w.-]){name}(?![\w-]|\.\w)")
+        found += [f"{place} mentions {shown_path(path)}" for place, line in lines if mention.search(line)]
     return list(dict.fromkeys(found))
 
 
@@ -366,7 +376,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _naming(source: Any, digests: set[str]) -> Iterator[str]:
-    """The names in a layout whose images have any of these blobs."""
+    """Yields the names in a layout of images that have any of these blobs."""
     from ocitool.images import select
     from ocitool.spec.manifest import Index, Manifest
 

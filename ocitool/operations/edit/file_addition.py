@@ -1,4 +1,4 @@
-"""Files of the host into an existing layer, so that the image has them there and nothing else about it changes."""
+"""Plans how files of the host are added to an existing layer such that nothing else about the image changes."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from ocitool.trees.plan.verify import wrong_paths
 from ocitool.trees.tree import Directory, Tree, node_at, ref_of
 
 Opener = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
-"""What is stored of a new file, which the entry describes: see `layers.rewrite.Contents`."""
+"""Opens the content of a new file that an entry describes: see `layers.rewrite.Contents`."""
 
 
 class FileAddition(NamedTuple):
-    """What of the host, and where in the image."""
+    """A file or directory of the host (`source`), and its path in the image."""
 
     source: str
     path: bytes
 
 
 def parse_addition(text: str) -> FileAddition:
-    """`SRC:PATH`, cut at the last colon that a slash follows, else at the last one. A PATH that ends in a slash is a
-    directory to put SRC in."""
+    """Parses `SRC:PATH`, which is split at the last colon that a slash follows, else at the last colon. If PATH ends in a
+    slash, SRC is put into that directory. Raises `UsageError`."""
     source, colon, path = text.rpartition(":/")
     if not colon:
         source, colon, path = text.rpartition(":")
     if not source or not colon:
-        raise UsageError(f"--add {text}: no place in the image", hint="--add SRC:/path/in/image")
+        raise UsageError(f"--add {text}: the path in the image is missing", hint="--add SRC:/path/in/image")
     place = normalise(os.fsencode(path))
     if path.endswith("/") or not place:
         name = os.fsencode(os.path.basename(os.path.abspath(source)))
         place = place + b"/" + name if place else name
     if escapes(place) or any(part.startswith(WHITEOUT_PREFIX) for part in place.split(b"/")):
-        raise UsageError(f"--add {text}: no path that an image can hold")
+        raise UsageError(f"--add {text}: invalid path for a file in an image")
     return FileAddition(source, place)
 
 
 def addition(
     indexes: Sequence[LayerIndex], position: int, additions: Sequence[FileAddition], task: Task, numbers: Sequence[int]
 ) -> tuple[Plan, dict[bytes, Opener]]:
-    """The plan that puts these files into the layer at `position`, and how the new contents are read.
+    """Returns the plan that adds these files to the layer at `position`, and openers for the new contents by path.
 
-    Files are root's, with the mode and time that they have (`SOURCE_DATE_EPOCH` is the latest). Directories that exist keep
-    their attributes. `UsageError` where an upper layer hides a path or says something else of it, or where something else
-    than a directory is in the way. `numbers`: what the layers are called.
+    Files belong to root and have the mode and time of the host, at most `SOURCE_DATE_EPOCH`. Directories that exist keep
+    their attributes. `numbers`: the numbers of the layers for messages. Raises `UsageError` if an upper layer hides a path
+    or has another entry for it, or if a parent is not a directory.
     """
     tree, whole = Tree(indexes[: position + 1]), Tree(indexes)
     changes: dict[bytes, Change] = {}
@@ -78,7 +78,7 @@ def addition(
 
 
 def _entries(one: FileAddition, task: Task) -> Iterator[tuple[Entry, Opener | None]]:
-    """What of the host is added, parents first; the opener of a file's content."""
+    """Yields the entries to add, parents first, each with the opener of its content if it is a file."""
     try:
         status = os.stat(one.source)
     except OSError as error:
@@ -131,13 +131,14 @@ def _owned(entry: Entry, path: bytes) -> Entry:
 
 
 def _parents(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) -> None:
-    """The directories that a new entry needs: those of the image, else those that upper layers say, else new ones."""
+    """Adds the missing parents of a new entry to `changes`: with the attributes in upper layers if these have them, else
+    new ones."""
     at = b""
     for name in entry.path.split(b"/")[:-1]:
         at = at + b"/" + name if at else name
         if at in changes:
-            stands = changes[at].entry
-            if stands is None or stands.kind != Kind.DIRECTORY:
+            added = changes[at].entry
+            if added is None or added.kind != Kind.DIRECTORY:
                 raise UsageError("added as a file and as a directory", shown_path(at))
             continue
         node = node_at(tree, at)
@@ -156,12 +157,13 @@ def _parents(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry
 
 
 def _add(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) -> None:
+    """Adds a new entry to `changes`; a directory only if the image does not have it. Raises `UsageError`."""
     path = entry.path
     node = node_at(tree, path)
     if entry.kind == Kind.DIRECTORY:
         if path in changes:
-            stands = changes[path].entry
-            if stands is None or stands.kind != Kind.DIRECTORY:
+            added = changes[path].entry
+            if added is None or added.kind != Kind.DIRECTORY:
                 raise UsageError("added as a file and as a directory", shown_path(path))
             return
         if isinstance(node, Directory):
@@ -178,7 +180,7 @@ def _add(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) ->
 
 
 def _refuse(path: bytes, plan: Plan, whole: Tree, numbers: Sequence[int], position: int) -> None:
-    """Why a path does not come out as asked: an upper layer speaks of it."""
+    """Raises the error for a path that the image would not show as added, because an upper layer has an entry for it."""
     made = Tree(plan.applied(whole.indexes))
     node = made.find(path)
     upper = made.layer(ref_of(node)) if node is not None and ref_of(node) >= 0 else made.remover(path)

@@ -1,4 +1,4 @@
-"""The layers of one image while the edits of their contents are put together: plan after plan, each on what the last gave."""
+"""Combines the edits of several plans for the layers of one image; each plan starts from the result of the one before."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from ocitool.trees.tree import Tree, node_at, ref_of
 
 
 class LayerEdits:
-    """The layers of one image while their edits are put together, by position among those that stay. Behind them stand the
-    new layers of plans that need one: they begin empty.
+    """The layers of one image with their edits so far, by position among the layers that are not dropped. New layers that a
+    plan needs follow them; they start empty.
 
-    `originals`: as read, with offsets; `indexes`: as they will be so far; `edits`: from the one to the other.
+    `originals`: indexes as they were read, with offsets. `indexes`: indexes after the edits so far. `edits`: what leads
+    from the one to the other.
     """
 
     def __init__(self, image: Image, live: Sequence[Layer], indexes: Sequence[LayerIndex]) -> None:
@@ -32,7 +33,8 @@ class LayerEdits:
         self._sources: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
 
     def step(self, plan: Plan, tree: Tree, openers: Mapping[bytes, Opener]) -> None:
-        """Applies one more plan. Its new files are the host's (`openers`), else what `tree` has at their paths."""
+        """Applies one more plan. The contents of its new files come from `openers` (files of the host), else from `tree` by
+        path."""
         made: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
         edits = dict(plan.edits)
         if plan.added is not None:
@@ -50,12 +52,12 @@ class LayerEdits:
             self.indexes[position] = apply_edit(self.indexes[position], edit)
         self._sources.update(made)
 
-    def learn(self, position: int, index: LayerIndex) -> None:
-        """Contents of a layer that were found out, before any plan."""
+    def set_index(self, position: int, index: LayerIndex) -> None:
+        """Replaces the index of a layer by one with more hashes of contents. To be called before any plan."""
         self.originals[position] = self.indexes[position] = index
 
     def copied(self, plan: Plan, tree: Tree) -> set[tuple[int, int]]:
-        """The entries of `tree`, by position and row, whose contents a plan writes anew elsewhere."""
+        """Returns the entries of `tree`, by position and row, whose contents a plan writes to another place."""
         found = set()
         written = [entry for edit in plan.edits.values() for entry in (*edit.replace.values(), *edit.add)]
         for entry in (*written, *(plan.added or ())):
@@ -67,7 +69,8 @@ class LayerEdits:
         return found
 
     def _stored(self, tree: Tree, path: bytes) -> Opener | tuple[int, int]:
-        """Where the content of a file is that a plan copies: position and row of the layers as they were read."""
+        """Returns where the content of a file is that a plan copies: position and row in the original layers, or an
+        opener."""
         node = node_at(tree, path)
         assert node is not None
         ref = tree.inode(ref_of(node))
@@ -81,7 +84,8 @@ class LayerEdits:
         return self._sources[position, self.indexes[position].paths[row]]
 
     def contents(self, position: int, task: Task) -> Contents:
-        """The contents of the new files of a layer. One that is copied from a layer is as sparse as it is there."""
+        """Returns a function that opens the contents of the new files of a layer. A file that is copied from a layer stays
+        sparse."""
 
         def content(entry: Entry) -> tuple[Entry, Iterable[bytes]]:
             if entry.kind != Kind.FILE:
@@ -89,15 +93,15 @@ class LayerEdits:
             source = self._sources[position, entry.path]
             if callable(source):
                 return source(entry)
-            stands = self.originals[source[0]].entry(source[1])
-            entry = entry._replace(segments=stands.segments, stored=stands.stored)
+            original = self.originals[source[0]].entry(source[1])
+            entry = entry._replace(segments=original.segments, stored=original.stored)
             return entry, self._copied(*source, task)
 
         return content
 
     def _copied(self, position: int, row: int, task: Task) -> Iterator[bytes]:
-        """What is stored of a file of a layer, once more. What was never hashed as it is stored is verified with its whole
-        layer first."""
+        """Yields the stored content of a file of a layer, verified: by its hash if that is known, else its whole layer is
+        verified first."""
         layer, index = self.live[position], self.originals[position]
         assert layer.blob is not None
         entry = index.entry(row)
@@ -111,7 +115,7 @@ class LayerEdits:
 
 
 def composed(rows: int, first: LayerEdit, second: LayerEdit) -> LayerEdit:
-    """One edit of a layer of so many rows, for two in a row: the second is said of what the first gives."""
+    """Returns one edit that has the effect of two: `first` of a layer with so many rows, then `second` of its result."""
     kept = kept_rows(rows, first)
     drop = set(first.drop)
     replace = dict(first.replace)
@@ -131,4 +135,5 @@ def composed(rows: int, first: LayerEdit, second: LayerEdit) -> LayerEdit:
 
 
 def kept_rows(rows: int, edit: LayerEdit) -> list[int]:
+    """Returns the rows, of so many, that an edit does not drop."""
     return [row for row in range(rows) if row not in edit.drop]

@@ -1,7 +1,7 @@
-"""Secrets out of what an image says of itself: values by the name that they go by, or texts, wherever they stand.
+"""Removes secrets from the documents of an image: the values of a name, or a text, wherever they occur.
 
-Redacted are history, configuration (`container_config` too), annotations of manifest, layers and index. Layers are only
-searched, if that is asked for. No message and no history entry repeats what is taken out.
+History, configuration (with `container_config`), and annotations of manifest, layers and index are redacted. Layers are
+only searched, and only with `search`. No message and no history entry repeats what is taken out.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from ocitool.transports.sink import OutputImage
 CREATED_BY = "ocitool edit --redact"
 
 SHORTEST = 4
-"""Characters of a text that is looked for everywhere; a shorter value goes only where its name stands beside it."""
+"""Fewest characters of a text that is searched everywhere; a shorter value is only redacted next to its name."""
 
 _NAME = pattern(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _KEPT = frozenset({"rootfs", "os", "architecture", "variant", "os.version", "os.features", "created", "empty_layer"})
-"""Members of a configuration and of its history that say what an image is; no secret stands there."""
+"""Members of a configuration and of its history that are not redacted: tools depend on them, and they hold no free text."""
 
 
 class Redaction(NamedTuple):
-    """`words`: names or texts to take out; `search`: look for them, and for what `--unset-env` removes, in the layers."""
+    """`words`: names or texts to take out. `search`: find files in the layers that hold them, or what `--unset-env`
+    removes."""
 
     words: tuple[str, ...] = ()
     search: bool = False
@@ -47,18 +48,18 @@ class Redaction(NamedTuple):
 
 
 class _Secret:
-    """One name or text that was asked for, and what is known of it from the images."""
+    """A name or text to take out, and its values in the images."""
 
     def __init__(self, word: str) -> None:
         self.word = word
         self.named = False
-        """Whether something goes by it as a name."""
+        """The word is the name of something in an image, such as a variable."""
         self.values: dict[str, None] = {}
         self.places: dict[str, None] = {}
-        """Where it was taken out."""
+        """Places where it was taken out."""
 
     def masker(self, windows: bool) -> Masker:
-        """Hides what goes by this name, and nothing else."""
+        """Returns a masker that hides the values of this name, and nothing else. `windows`: names ignore case."""
 
         def same(name: str) -> bool:
             found = name == self.word or (windows and name.upper() == self.word.upper())
@@ -67,28 +68,30 @@ class _Secret:
 
         return Masker(same, everywhere=False)
 
-    def learn(self, image: Image) -> None:
+    def collect_values(self, image: Image) -> None:
+        """Adds the values that the word has as a name in an image."""
         if _NAME.fullmatch(self.word) is None:
             return
         masker = self.masker(image.platform.os == "windows")
-        masked(masker, _spoken(image.config.fields))
+        masked(masker, _redactable(image.config.fields))
         masked(masker, dict(image.manifest.annotations) if image.manifest else {})
-        self.values.update(dict.fromkeys(way for text in masker.hidden for way in _readings(text)))
+        self.values.update(dict.fromkeys(value for text in masker.hidden for value in _unquoted(text)))
 
     @property
     def texts(self) -> list[str]:
-        """What is looked for everywhere, the longest first: one may be part of another."""
+        """The texts to search everywhere, the longest first, since one may contain another."""
         found = self.values if self.named else {self.word: None}
-        spelt = {way for text in found if len(text) >= SHORTEST and text != MASK for way in _spellings(text)}
-        return sorted(spelt, key=lambda text: (-len(text), text))
+        encoded = {form for text in found if len(text) >= SHORTEST and text != MASK for form in _encodings(text)}
+        return sorted(encoded, key=lambda text: (-len(text), text))
 
     def cleaned(self, value: Any, windows: bool) -> Any:
-        """A value of a document without it."""
+        """Returns a value of a document without the secret."""
         if self.named:
             value = masked(self.masker(windows), value)
         return _replaced(value, self.texts)
 
-    def stands_in(self, value: Any, windows: bool) -> bool:
+    def occurs_in(self, value: Any, windows: bool) -> bool:
+        """Returns whether a value of a document holds the secret."""
         masker = self.masker(windows)
         if self.named:
             masked(masker, value)
@@ -96,29 +99,32 @@ class _Secret:
 
 
 class Redactor:
-    """Takes out what is asked for from one image after another; what it found is told when all are done."""
+    """Redacts the images of one command, one after another, and records where it found something."""
 
     def __init__(self, redaction: Redaction, unset: Sequence[str], task: Task) -> None:
         for word in redaction.words:
             if len(word) < SHORTEST and _NAME.fullmatch(word) is None:
-                raise UsageError(f"--redact: a text of fewer than {SHORTEST} characters stands in too many places")
+                raise UsageError(f"--redact: text too short, it needs at least {SHORTEST} characters")
         self._secrets = [_Secret(word) for word in redaction.words]
         self._unset = [_Secret(word) for word in unset if word not in redaction.words]
         self._task = task
 
     @property
     def texts(self) -> list[str]:
-        """What must not stand anywhere any more."""
+        """All texts that must not occur in the result."""
         return list(dict.fromkeys(text for secret in (*self._secrets, *self._unset) for text in secret.texts if secret.word))
 
-    def learn(self, image: Image) -> None:
-        """The values of the names in an image. All images come before the first is redacted: one may show what another says."""
+    def collect_values(self, image: Image) -> None:
+        """Adds the values of the names in an image. To be called for all images before the first is redacted, since the
+        value of one image may occur in another."""
         for secret in (*self._secrets, *self._unset):
-            secret.learn(image)
+            secret.collect_values(image)
         for secret in self._unset:
-            secret.named = True  # a variable's name is no text to look for
+            secret.named = True  # the name of a variable is not searched as a text
 
     def redacted(self, draft: ImageDraft) -> ImageDraft:
+        """Returns the draft without the secrets in configuration and annotations, with a history entry if the configuration
+        changed."""
         if not self._secrets:
             return draft
         windows = draft.image.platform.os == "windows"
@@ -128,13 +134,13 @@ class Redactor:
         layers = list(draft.layers)
         for secret in self._secrets:
             for place, part in list(_parts(config)):
-                _put(config, place, self._clean(secret, _named(place, part), part, windows))
+                _put(config, place, self._clean(secret, _place_name(place, part), part, windows))
             noted = self._clean(secret, "annotations", noted, windows)
             for number, layer in enumerate(layers):
-                told = (layer.descriptor or {}).get("annotations")
-                if layer.descriptor is not None and told:
-                    new = self._clean(secret, f"annotations of layer {number}", told, windows)
-                    if new != told:
+                old = (layer.descriptor or {}).get("annotations")
+                if layer.descriptor is not None and old:
+                    new = self._clean(secret, f"annotations of layer {number}", old, windows)
+                    if new != old:
                         layers[number] = layer._replace(descriptor={**layer.descriptor, "annotations": new})
         draft = draft._replace(layers=tuple(layers))
         if config != draft.config:
@@ -143,7 +149,7 @@ class Redactor:
         return drafts.annotated(draft, noted) if noted != dict(stated) else draft
 
     def index(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The fields of an index, or of a descriptor in it, without what is asked for in its annotations."""
+        """Returns the fields of an index, or of a descriptor in it, without the secrets in its annotations."""
         made = dict(fields)
         for secret in self._secrets:
             if made.get("annotations"):
@@ -153,21 +159,23 @@ class Redactor:
         return made
 
     def _clean(self, secret: _Secret, place: str, value: Any, windows: bool) -> Any:
+        """Returns a value without a secret; records the place if it held it."""
         cleaned = secret.cleaned(value, windows)
         if cleaned == value:
             return value
         secret.places[place] = None
         return cleaned
 
-    # Telling
+    # Results
 
     @property
     def places(self) -> tuple[tuple[str, ...], ...]:
-        """For each word that is redacted, in their order, the places that it was in."""
+        """For each redacted word, in order, the places that held it."""
         return tuple(tuple(one.places) for one in self._secrets)
 
-    def settle(self, searched: bool, embedded: bool) -> None:
-        """`NotFoundError` for what was found nowhere. It may be the secret itself, so its number is told."""
+    def refuse_unfound(self, searched: bool, embedded: bool) -> None:
+        """Raises `NotFoundError` for a word that was found nowhere. `searched`: layers were searched; `embedded`: files
+        were found. The word may be the secret itself, so the message has only its number."""
         for number, secret in enumerate(self._secrets, 1):
             if not secret.places and not (embedded and len(self._secrets) == 1):
                 which = "" if len(self._secrets) == 1 else f" number {number}"
@@ -179,18 +187,18 @@ class Redactor:
                 )
 
     def tell_leftovers(self, output: OutputImage, image: Image) -> list[tuple[str, str]]:
-        """Where the documents that are written still hold the value of a variable that is removed, with the command that
-        takes it out: places and names are returned."""
+        """Adds a notice for each removed variable whose value the written documents still hold, with the option that takes
+        it out. Returns the places and names."""
         windows = image.platform.os == "windows"
         config, manifest = parse_object(output.config, image.where), parse_object(output.manifest, image.where)
         rest = {key: value for key, value in manifest.items() if key not in ("mediaType", "schemaVersion")}
-        parts = [(_named(place, part), part) for place, part in _parts(config)]
+        parts = [(_place_name(place, part), part) for place, part in _parts(config)]
         parts += [(f"the manifest's {key}", value) for key, value in rest.items()]
-        told: list[tuple[str, str]] = []
+        reported: list[tuple[str, str]] = []
         for secret in self._unset:
-            found = list(dict.fromkeys(name for name, part in parts if secret.stands_in(part, windows)))
+            found = list(dict.fromkeys(name for name, part in parts if secret.occurs_in(part, windows)))
             if found:
-                told += [(name, secret.word) for name in found]
+                reported += [(name, secret.word) for name in found]
                 hold = "still holds" if len(found) == 1 else "still hold"
                 text = f"{', '.join(found)} {hold} the value of {secret.word}: --redact {secret.word} takes it out"
                 self._task.notice("leftover", f"{image.where}: {text}")
@@ -199,17 +207,17 @@ class Redactor:
             if found:
                 text = f"{', '.join(found)} cannot be changed and still holds what --redact number {number} takes out"
                 self._task.notice("leftover", f"{image.where}: {text}")
-        return told
+        return reported
 
     def carried(self, descriptor: Descriptor, found: Closure) -> None:
-        """Tells of an attestation, SBOM or other artifact that is carried along and holds what is taken out."""
+        """Adds a notice if an attestation, SBOM or other artifact that is copied along holds what is taken out."""
         from ocitool.operations.edit.search import Needles
 
         if not self.texts:
             return
         needles = Needles(self.texts)
         blobs: Iterable[Blob | None] = (*found.documents, *(blob for _, blob in found.blobs))
-        if any(blob is not None and needles.stand_in(blob, self._task) for blob in blobs):
+        if any(blob is not None and needles.occur_in(blob, self._task) for blob in blobs):
             kind = "attestation" if descriptor.is_attestation else "artifact"
             self._task.notice(
                 "leftover", f"the {kind} {descriptor.digest} is carried along and holds what is taken out, not to be redacted; "
@@ -217,37 +225,37 @@ class Redactor:
             )  # fmt: skip
 
 
-def _readings(text: str) -> Iterator[str]:
-    """A value as it stands behind its name, and what it is if a shell's quotes or JSON's escapes stand there."""
+def _unquoted(text: str) -> Iterator[str]:
+    """Yields a value as it follows its name, then what it means if it has shell quotes or JSON escapes."""
     import json
     import shlex
 
     yield text
-    # In double quotes a shell takes a backslash before these away, shlex does not.
-    for way in dict.fromkeys((text, re.sub(r"\\([$`])", r"\1", text))):
+    # In double quotes a shell removes a backslash before these characters, shlex does not.
+    for line in dict.fromkeys((text, re.sub(r"\\([$`])", r"\1", text))):
         with suppress(ValueError):
-            words = shlex.split(way)
+            words = shlex.split(line)
             if len(words) == 1:
                 yield words[0]
     with suppress(ValueError):
         yield json.loads(f'"{text}"', strict=False)
 
 
-def _spellings(text: str) -> set[str]:
-    """A text as it stands by itself, in JSON, in a URL, in a shell's single quotes, and in base64 if it is not too short."""
+def _encodings(text: str) -> set[str]:
+    """Returns a text as it is, and encoded for JSON, URLs, single quotes of a shell, and base64 if it is not too short."""
     import json
     from urllib.parse import quote
 
     in_json = {json.dumps(text, ensure_ascii=ascii)[1:-1] for ascii in (False, True)}
     in_url = {quote(text, safe=safe, errors="replace") for safe in ("", "/")}
     raw = text.encode("utf-8", "replace")
-    in_base64 = {way for altchars in (None, b"-_") for way in _encoded(raw, altchars)} if len(raw) >= 6 else set()
+    in_base64 = {form for altchars in (None, b"-_") for form in _base64(raw, altchars)} if len(raw) >= 6 else set()
     return {text, *in_json, *in_url, *in_base64, text.replace("'", "'\"'\"'"), text.replace("'", "'\\''")}
 
 
-def _encoded(raw: bytes, altchars: bytes | None) -> Iterator[str]:
-    """Bytes in base64: by themselves, and within a longer text (`user:password`) as the characters that no neighbour shares,
-    for each of the three offsets at which they can begin."""
+def _base64(raw: bytes, altchars: bytes | None) -> Iterator[str]:
+    """Yields bytes in base64: alone, and as part of a longer text (`user:password`): for each of the three offsets modulo 3
+    at which they can begin, the characters that depend on no other bytes."""
     from base64 import b64encode
 
     yield b64encode(raw, altchars).decode()
@@ -256,7 +264,8 @@ def _encoded(raw: bytes, altchars: bytes | None) -> Iterator[str]:
         yield whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
 
 
-def _spoken(config: Mapping[str, Any]) -> dict[str, Any]:
+def _redactable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the members of a configuration that are redacted."""
     return {key: value for key, value in config.items() if key not in _KEPT}
 
 
@@ -264,8 +273,8 @@ Spot = tuple[str | int, ...]
 
 
 def _parts(config: Mapping[str, Any]) -> Iterable[tuple[Spot, Any]]:
-    """The parts of a configuration that are told as one place each. A part comes as an object or list of one member, so that it
-    is read by the name it stands under."""
+    """Yields the parts of a configuration that are reported as one place each. A part is an object with one member, so that
+    the masker knows its name."""
     for key, value in config.items():
         if key in _KEPT:
             continue
@@ -288,7 +297,7 @@ def _parts(config: Mapping[str, Any]) -> Iterable[tuple[Spot, Any]]:
 
 
 def _put(config: dict[str, Any], spot: Spot, part: Any) -> None:
-    """Sets a part of the configuration; what holds it is copied, not changed."""
+    """Sets a part of a configuration. Objects and lists that contain it are copied, not changed."""
     if spot[0] == "history" and len(spot) == 2:
         history = list(config["history"])
         entry = history[int(spot[1])]
@@ -312,22 +321,23 @@ def _put(config: dict[str, Any], spot: Spot, part: Any) -> None:
 
 
 def _exchanged(fields: Mapping[str, Any], name: str, part: Mapping[str, Any]) -> dict[str, Any]:
-    """An object with others in a member's place, the order kept."""
+    """Returns an object with the members of `part` in place of one member, in the same order."""
     made: dict[str, Any] = {}
     for key, value in fields.items():
         made.update(part if key == name else {key: value})
     return made
 
 
-def _named(spot: Spot, part: Any) -> str:
-    """What a part is called in messages: never by its value, and by a label's name only if that is like one."""
+def _place_name(spot: Spot, part: Any) -> str:
+    """Returns the name of a part for messages. It never has the value, and the name of a label only if that looks like a
+    name."""
     if spot[0] == "history" and len(spot) == 2:
         return f"history[{spot[1]}]"
-    called = ".".join(map(str, spot[:2]))
+    member = ".".join(map(str, spot[:2]))
     if len(spot) < 3:
-        return called
+        return member
     name = str(part["Env"][0]).partition("=")[0] if spot[1] == "Env" else str(spot[2])
-    return f"{called} ({name})" if _NAME.fullmatch(name) and len(name) < 80 else called
+    return f"{member} ({name})" if _NAME.fullmatch(name) and len(name) < 80 else member
 
 
 def _replaced(value: Any, texts: Sequence[str]) -> Any:

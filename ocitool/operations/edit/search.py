@@ -1,4 +1,4 @@
-"""Texts looked for in the bytes of layers and other blobs: in one pass, in the memory of a chunk, across chunks."""
+"""Searches texts in the bytes of layers and other blobs, in one pass, with the memory of a chunk, also across chunks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 
 _LARGEST = 64 << 10
-_MOST = 100
+"""Most bytes of a removed file whose content is searched in other files."""
+
+_MAX_FILES = 100
+"""Most removed files whose contents are searched."""
 
 
 class Needles:
-    """Texts to be found in UTF-8, or bytes as they are."""
+    """Texts to search, in UTF-8, or bytes as they are."""
 
     def __init__(self, texts: Sequence[str | bytes]) -> None:
         self._needles = [text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass") for text in texts]
         self._overlap = max((len(needle) for needle in self._needles), default=1) - 1
 
     def spots(self, chunks: Iterable[bytes], task: Task) -> Generator[int, int | None, None]:
-        """Offsets at which any of them begins, ascending by chunk; of each needle the first in a chunk, then whatever follows
-        from the offset that is sent back. Memory: a chunk and the longest needle."""
+        """Yields offsets at which a needle begins, chunk by chunk, needle by needle. An offset that the caller sends back
+        skips what comes before it. Memory: a chunk and the longest needle."""
         tail = b""
         start = 0
         for chunk in chunks:
@@ -43,35 +46,38 @@ class Needles:
             tail = tail if self._overlap else b""
             start += len(window) - len(tail)
 
-    def stand_in(self, blob: Blob, task: Task) -> bool:
+    def occur_in(self, blob: Blob, task: Task) -> bool:
+        """Returns whether a blob holds any of them."""
         return next(self.spots(blob.chunks(), task), None) is not None
 
 
 def contents(image: Image, rows: Mapping[int, Iterable[int]], shortest: int, indexer: Indexer, task: Task) -> list[bytes]:
-    """What stands in these files of layers, without the blanks around it; what is shorter is found everywhere. Files of more
-    than `_LARGEST` bytes, and more than `_MOST`, are no secrets: it is told that they are left out."""
+    """Returns the contents of these files of layers, without white space at both ends; contents shorter than `shortest` are
+    left out, since they would be found everywhere. Files of more than `_LARGEST` bytes, and more than `_MAX_FILES`, are not
+    searched, which is a notice."""
     found: dict[bytes, None] = {}
     left = 0
     for number, asked in rows.items():
         layer = image.layers[number]
         index = indexer.indexes(image, [layer])[0]
         small = sorted((index.entry(row) for row in asked if index.sizes[row] <= _LARGEST), key=lambda entry: entry.offset)
-        taken = small[: max(0, _MOST - len(found))]
+        taken = small[: max(0, _MAX_FILES - len(found))]
         left += len(set(asked)) - len(taken)
         assert layer.blob is not None
         for content in open_contents(layer.blob, taken):
             task.check()
             found[content.strip()] = None
     if left:
-        files = "file that goes is" if left == 1 else "files that go are"
-        task.notice("search", f"{image.where}: {left} {files} not looked for in others: too large, or too many")
+        files = "removed file is" if left == 1 else "removed files are"
+        task.notice("search", f"{image.where}: {left} {files} not searched in other files: too large, or too many")
     return [content for content in found if len(content) >= shortest]
 
 
 def holders(
     image: Image, numbers: Iterable[int], texts: Sequence[str | bytes], indexer: Indexer, task: Task
 ) -> list[EntryLocation]:
-    """The entries of these layers whose content, name or attributes hold one of the texts. Each layer is read whole."""
+    """Returns the entries of these layers whose content, name or attributes hold one of the texts. Each layer is read
+    whole."""
     needles = Needles(texts)
     found: list[EntryLocation] = []
     for number in numbers:
@@ -90,7 +96,7 @@ def _holders(blob: Blob, index: LayerIndex, needles: Needles, task: Task) -> lis
     search = needles.spots(codecs.decode(blob.chunks(), codecs.of(blob)), task)
     spot = next(search, None)
     while spot is not None:
-        at = bisect_right(ends, spot)  # the entry whose content this is, or whose header: that stands before its content
+        at = bisect_right(ends, spot)  # the entry of this content or header: a header comes before its content
         if at < len(rows):
             found[index.paths[rows[at]]] = None
         try:

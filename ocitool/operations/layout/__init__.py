@@ -1,8 +1,8 @@
-"""`layout`: maintenance of a layout with many images. Each operation is safe against crashes and concurrent processes:
-the index changes by one rename under its lock, blobs are removed under the layout's lock only.
+"""`layout`: maintains a layout with many images. Each operation is safe against crashes and concurrent processes:
+`index.json` is replaced by one rename under its lock, and blobs are removed only under the lock of the layout.
 
-`collect` removes blobs that nothing needs, by `reach`; `link` joins equal blobs of several layouts; `normalize` repairs
-an index; `remove` drops names.
+`collect` removes blobs that nothing needs, which `reach` finds out; `link` joins equal blobs of several layouts;
+`normalize` repairs `index.json`; `remove` drops names.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from ocitool.spec.manifest import parse_platform_object
 from ocitool.task import Notice, Task
 from ocitool.transports.layout_store import LockedLayout, StoredFile
 
-_NAMED = 5
-_NAMED_STRANGERS = 20
+_MAX_ABSENT = 5
+_MAX_STRANGERS = 20
 
 
 class Collected(NamedTuple):
-    """The result. `linked`: bytes of removed blobs that stay on disk, because another hard link (of `layout link`)
-    holds them."""
+    """The result. `linked_bytes`: bytes of removed blobs that stay on disk because another layout has hard links to
+    them."""
 
     directory: str
     dry_run: bool
@@ -30,10 +30,11 @@ class Collected(NamedTuple):
 
 
 def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
-    """Waits until no other ocitool writes to the layout, and keeps all others out meanwhile.
+    """Removes the blobs that nothing needs. Waits until no other ocitool writes to the layout, and keeps writers waiting
+    meanwhile.
 
-    If an entry of `index.json` is not here, or a document is damaged or cannot be read, nothing is freed: see
-    `reach.reached` for what is raised.
+    If an entry of `index.json` is missing, or a document is damaged or cannot be read, nothing is removed: raises what
+    `reach.reached` raises.
     """
     with LockedLayout(directory, task, exclusive=True, read_only=dry_run) as store:
         source = store.source()
@@ -42,12 +43,10 @@ def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
         freed = tuple(file for file in files.blobs if file.digest not in needed.digests)
         if not dry_run:
             store.remove(freed, task)
-        for path in files.other_paths[:_NAMED_STRANGERS]:
-            task.notice("unknown", f"{path} is no blob; it is left alone")
-        if len(files.other_paths) > _NAMED_STRANGERS:
-            task.notice(
-                "unknown", f"{len(files.other_paths) - _NAMED_STRANGERS:,} more files are no blobs; they are left alone"
-            )
+        for path in files.other_paths[:_MAX_STRANGERS]:
+            task.notice("unknown", f"{path} is not a blob; it is left alone")
+        if len(files.other_paths) > _MAX_STRANGERS:
+            task.notice("unknown", f"{len(files.other_paths) - _MAX_STRANGERS:,} more files are not blobs; they are left alone")
         if needed.absent:
             task.notice("absent", _absent(needed))
         kept = [file for file in files.blobs if file.digest in needed.digests]
@@ -61,9 +60,9 @@ def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
 def _absent(needed: Reached) -> str:
     """Returns a sentence on the manifests that an index or another document names, and that are missing."""
     names = []
-    for fields in needed.absent[:_NAMED]:
+    for fields in needed.absent[:_MAX_ABSENT]:
         platform = parse_platform_object(fields["platform"]) if isinstance(fields.get("platform"), dict) else None
         names.append(f"{masking.stated(platform)} {fields['digest']}" if platform else fields["digest"])
-    more = f" and {len(needed.absent) - _NAMED} more" if len(needed.absent) > _NAMED else ""
+    more = f" and {len(needed.absent) - _MAX_ABSENT} more" if len(needed.absent) > _MAX_ABSENT else ""
     what = "a manifest that a document lists is" if len(needed.absent) == 1 else "manifests that documents list are"
     return f"{what} not here: {', '.join(names)}{more}; blobs that nothing else names are not kept for them"

@@ -1,4 +1,4 @@
-"""`layout link`: makes one file, with several hard links, of equal blobs of several layouts."""
+"""`layout link`: makes equal blobs of several layouts hard links of one file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ocitool.transports.layout_store import LockedLayout, StoredFile
 
 
 class NotLinked(NamedTuple):
-    """A blob that stays a file of its own, and the reason."""
+    """A blob that stays a separate file, and the reason."""
 
     path: str
     size: int
@@ -24,8 +24,8 @@ class NotLinked(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """The result. `linked` and `cloned`: blobs that now share their bytes, by hard link or reflink. `already`: those
-    that did before. `damaged`: paths whose bytes do not match their digest; they are not changed."""
+    """The result. `linked` and `cloned`: numbers of blobs that now share their bytes, by hard link or reflink. `already`:
+    number of those that did before. `damaged`: paths of files that do not match their digest; they are not changed."""
 
     directories: tuple[str, ...]
     dry_run: bool
@@ -40,16 +40,16 @@ class Linked(NamedTuple):
 
 
 def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Linked:
-    """Hard-links every blob that several of the layouts have to that of the first one; if that is not possible, makes a
-    reflink. Every file is hashed before its bytes are shared.
+    """Replaces every blob that several of the layouts have by a hard link to that of the first one, or by a reflink if a
+    hard link is not possible. Every file is hashed before.
 
-    It relies on blobs never being changed in place.
+    This is safe only as long as no program changes a blob in place.
     """
     if len({os.path.realpath(directory) for directory in directories}) < 2:
-        raise UsageError("link wants two layouts or more", hint="ocitool layout link A B")
+        raise UsageError("link needs at least two layouts", hint="ocitool layout link A B")
     with contextlib.ExitStack() as stack:
         held = []
-        # In one order, so that two of us never wait for each other with a gc between them.
+        # Locked in a fixed order, so that two ocitool processes never wait for each other with a gc between them.
         for directory in sorted({os.path.realpath(one): one for one in reversed(directories)}.items()):
             held.append(stack.enter_context(LockedLayout(directory[1], task, read_only=dry_run)))
         held.sort(key=lambda store: directories.index(store.directory))
@@ -69,17 +69,20 @@ def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Li
 
 
 def _say_absent(store: LockedLayout, task: Task) -> None:
-    """What `index.json` says does not matter to the blobs, so that it cannot be read is no error here."""
+    """Adds notices for missing entries of `index.json`. If it cannot be read, that is a notice too: blobs can be linked
+    anyway."""
     try:
         absent = absent_entries(store.source())
     except OcitoolError as error:
-        task.notice("unreadable", f"which images it holds cannot be told: {error}")
+        task.notice("unreadable", f"the images in it are not known: {error}")
         return
     for digest in absent:
         task.notice("missing", f"{store.directory}: {digest}, an entry of index.json, is not here")
 
 
 class _FileGroup(NamedTuple):
+    """The outcome for one blob: the counts of `Linked`."""
+
     linked: int = 0
     cloned: int = 0
     already: int = 0
@@ -89,8 +92,8 @@ class _FileGroup(NamedTuple):
 
 
 def _group(group: Sequence[tuple[LockedLayout, StoredFile]], task: Task, dry_run: bool) -> _FileGroup:
-    """Joins one blob of several layouts. Files of other file systems, modes or owners than the first form groups of
-    their own."""
+    """Joins the files of one blob in several layouts. A file that cannot share its bytes with the first one, because of its
+    file system, mode or owner, becomes the first of another group."""
     sound: dict[tuple[int, int], bool] = {}
 
     def good(store: LockedLayout, file: StoredFile) -> bool:
@@ -115,12 +118,12 @@ def _group(group: Sequence[tuple[LockedLayout, StoredFile]], task: Task, dry_run
             firsts.append((store, file))
             continue
         first = next((one for one in firsts if _alike(one[1], file)), firsts[0])
-        outcome = _rehearsed(first[1], file) if dry_run else layout_store.share(first, (store, file), task)
+        outcome = _predicted(first[1], file) if dry_run else layout_store.share(first, (store, file), task)
         if outcome not in ("linked", "cloned"):
             part = part._replace(refused=(*part.refused, NotLinked(file.path, file.size, outcome)))
             firsts.append((store, file))
             continue
-        # Bytes are free only when the last name of the old file is gone.
+        # Bytes are freed only with the last hard link of the old file.
         names[file.key] = names.get(file.key, file.links) - 1
         saved = part.saved + (0 if names[file.key] else file.size)
         if outcome == "linked":
@@ -134,7 +137,8 @@ def _alike(one: StoredFile, other: StoredFile) -> bool:
     return (one.key[0], one.mode, one.owner) == (other.key[0], other.mode, other.owner)
 
 
-def _rehearsed(kept: StoredFile, other: StoredFile) -> str:
+def _predicted(kept: StoredFile, other: StoredFile) -> str:
+    """Returns the outcome that `share` would have, for a dry run."""
     if kept.key[0] != other.key[0]:
         return "they are on different file systems"
     return "linked" if _alike(kept, other) else "they differ in mode or owner"

@@ -1,9 +1,9 @@
-"""`layout normalize`: puts what writers of many kinds left in a layout into one shape, and says what it cannot mend.
+"""`layout normalize`: repairs what different tools left in a layout, and reports what it cannot repair.
 
-Mended: the file `oci-layout` if it is missing or damaged, the list `manifests` if it is missing; entries of `index.json` that
-say nothing which another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not here or
-not what they are said to be, one name for two images, attestations of images that are gone, files that are no blobs. A layout
-in which there is nothing to mend keeps its bytes; documents in `blobs/` always do.
+Repaired: the file `oci-layout` if it is missing or damaged, the list `manifests` if it is missing; entries of `index.json`
+whose members another entry has too are dropped; temporaries of dead processes are removed. Reported, and never changed:
+blobs that are missing or damaged, one name for two images, attestations of images that are gone, files that are not blobs.
+A layout without anything to repair keeps its bytes; documents in `blobs/` always do.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import BlobFiles, LockedLayout
 from ocitool.validation.findings import Finding
 
-_COMPARED = 1_000
-"""Most entries of one manifest with one annotation that are compared pairwise; of more, only equal ones are dropped."""
+_MAX_COMPARED = 1_000
+"""Most entries of one manifest with one annotation that are compared pairwise; of more entries only equal ones are
+dropped."""
 
 
 class Normalized(NamedTuple):
-    """The result. `changes`: what was done (in a dry run, would be), a sentence each. `findings`: what was not
-    repaired; rules have the names of `validate` if both find the same. `verified`: every blob was hashed."""
+    """The result. `changes`: sentences on what was repaired (in a dry run: would be). `findings`: what was not repaired;
+    their rules are those of `validate` where it has them. `verified`: every blob was hashed."""
 
     directory: str
     dry_run: bool
@@ -43,7 +44,7 @@ class Normalized(NamedTuple):
 
 
 def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool = False) -> Normalized:
-    """Repairs the layout's index. `verify`: hash every blob too."""
+    """Repairs a layout and reports what is wrong in it. `verify`: hash every blob too."""
     with LockedLayout(directory, task, read_only=dry_run) as store:
         changes = [f"removed {store.swept} temporaries of dead processes"] if store.swept else []
         with store.index() as source:
@@ -53,7 +54,7 @@ def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool
                 changes.append("replaced the damaged oci-layout" if there else "added oci-layout")
                 if not dry_run:
                     store.add_layout_file()
-            fields, done = _mended(source.index)
+            fields, done = _repaired(source.index)
             changes += done
             if done and not dry_run:
                 store.replace_index(serialised(fields, limits.STORE))
@@ -62,7 +63,7 @@ def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool
         return Normalized(directory, dry_run, verify, tuple(changes), tuple(findings), tuple(task.notices))
 
 
-def _mended(index: Index) -> tuple[Mapping[str, Any], list[str]]:
+def _repaired(index: Index) -> tuple[Mapping[str, Any], list[str]]:
     """Returns the repaired index, and a sentence for each change."""
     done: list[str] = []
     fields: dict[str, Any] = dict(index.fields)
@@ -76,18 +77,18 @@ def _mended(index: Index) -> tuple[Mapping[str, Any], list[str]]:
     for entry in fields["manifests"]:
         if isinstance(entry, dict) and isinstance(entry.get("digest"), str):
             groups.setdefault(entry["digest"], []).append(entry)
-    spare = {id(entry) for group in groups.values() for entry in _spare(group)}
+    redundant = {id(entry) for group in groups.values() for entry in _redundant(group)}
     for entry in fields["manifests"]:
-        if id(entry) in spare:
+        if id(entry) in redundant:
             name = next(iter(_names_of(entry)), "without a name")
             done.append(f"index.json: dropped an entry of {entry['digest']} that another one covers ({name})")
-    fields["manifests"] = [entry for entry in fields["manifests"] if id(entry) not in spare]
+    fields["manifests"] = [entry for entry in fields["manifests"] if id(entry) not in redundant]
     return fields, done
 
 
-def _spare(group: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yields the entries of one manifest that state nothing beyond another entry; of equal ones the first is not
-    yielded."""
+def _redundant(group: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yields the entries of one manifest whose members and annotations another entry has too; of equal ones all but the
+    first."""
     if len(group) == 1:
         return
     distinct: dict[str, Mapping[str, Any]] = {}
@@ -95,29 +96,29 @@ def _spare(group: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         if distinct.setdefault(json.dumps(entry, sort_keys=True), entry) is not entry:
             yield entry
     stays = {id(entry): entry for entry in distinct.values()}
-    # What says all that an entry says has its rarest annotation too: of thousands of names that is one entry.
+    # An entry that covers another one has its rarest annotation too: of thousands of names that is one entry.
     by_annotation: dict[str, dict[int, Mapping[str, Any]]] = {}
     for entry in distinct.values():
         for text in _annotations(entry):
             by_annotation.setdefault(text, {})[id(entry)] = entry
-    # The last first: of two that say the same in other words (no annotations, an empty list of them) the first stays.
+    # The last first: of two that cover each other (without annotations, with an empty object of them) the first one stays.
     for entry in reversed(distinct.values()):
         texts = _annotations(entry)
         among = min((by_annotation[text] for text in texts), key=len, default=stays)
-        if len(among) <= _COMPARED and any(_says(other, entry) for other in among.values() if other is not entry):
+        if len(among) <= _MAX_COMPARED and any(_covers(other, entry) for other in among.values() if other is not entry):
             for holder in (stays, *(by_annotation[text] for text in texts)):
                 holder.pop(id(entry), None)
             yield entry
 
 
 def _annotations(entry: Mapping[str, Any]) -> list[str]:
-    """The annotations of an entry, each as a text."""
+    """Returns the annotations of an entry, each as a string."""
     found = entry.get("annotations")
     return [json.dumps(item, sort_keys=True) for item in found.items()] if isinstance(found, dict) else []
 
 
-def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an entry states all that another does: every member and every annotation."""
+def _covers(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Returns whether an entry has every member and every annotation of another one."""
     members = ((one.get(key, ...), value) for key, value in other.items() if key != "annotations")
     if any(mine != value or type(mine) is not type(value) for mine, value in members):
         return False
@@ -128,18 +129,20 @@ def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _names_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names that the annotations of an entry give it."""
     annotations = string_members(entry.get("annotations"))
     return tuple(dict.fromkeys(annotations[key] for key in (REF_NAME, CONTAINERD_NAME) if annotations.get(key)))
 
 
 def _invalid(fields: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yields findings for entries that are not valid descriptors."""
     for one in Index(b"", fields, "index.json").invalid:
         hint = f"layout rm drops it by @{one.position}"
         yield Finding("document", "error", f"index.json, entry @{one.position}", f"{one.what}; {hint}")
 
 
 def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yields findings for names of several images: readers differ in which one they take."""
+    """Yields findings for names that several images have: readers take different ones."""
     named: dict[str, list[Descriptor]] = {}
     for one in Index(b"", fields, "index.json").manifests:
         for name in () if one.is_attestation else _names_of(one.fields):
@@ -149,7 +152,7 @@ def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:
         platforms: dict[object, set[Digest]] = {}
         for one in entries:
             platforms.setdefault(one.platform and normalized(one.platform), set()).add(one.digest)
-        # A bare tag is not the name where every entry has a full one of its own.
+        # A bare tag may be shared if every entry has a full name of its own.
         if len(full) < 2 and any(len(digests) > 1 for digests in platforms.values()):
             listed = ", ".join(dict.fromkeys(str(one.digest) for one in entries))
             yield Finding("duplicate-tag", "error", "index.json", f"{name} names {listed}")
@@ -157,15 +160,16 @@ def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _attestations(fields: Mapping[str, Any]) -> Iterator[Finding]:
     entries = Index(b"", fields, "index.json").manifests
-    here = {str(one.digest) for one in entries}
+    listed = {str(one.digest) for one in entries}
     for one in entries:
         subject = one.annotations.get(ATTESTATION_SUBJECT)
-        if subject is not None and subject not in here:
-            message = f"speaks of {subject}, which is not listed"
+        if subject is not None and subject not in listed:
+            message = f"refers to {subject}, which is not listed"
             yield Finding("dangling-attestation", "warning", f"manifest {one.digest}", message)
 
 
 def _blobs(store: LockedLayout, source: Layout, files: BlobFiles, task: Task, verify: bool) -> Iterator[Finding]:
+    """Yields findings for missing and damaged blobs, and for files that are not blobs."""
     stated: dict[Digest, set[int]] = {}
     documents: list[Finding] = []
     for one in _descriptors(source, documents):
@@ -182,13 +186,14 @@ def _blobs(store: LockedLayout, source: Layout, files: BlobFiles, task: Task, ve
         elif not file.size and file.digest != Digest.of(b"", file.digest.algorithm):
             yield Finding("size", "error", f"blob {file.digest}", "an empty file")
         elif damaged:
-            yield Finding("digest", "error", f"blob {file.digest}", "content is not what its digest says")
+            yield Finding("digest", "error", f"blob {file.digest}", "the content does not match the digest")
     for path in files.other_paths:
-        yield Finding("unknown-file", "warning", path, "it is no blob; it is left alone")
+        yield Finding("unknown-file", "warning", path, "it is not a blob; it is left alone")
 
 
 def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor]:
-    """Yields every descriptor that the index leads to."""
+    """Yields every descriptor that can be reached from the index; appends findings for missing and damaged documents to
+    `problems`."""
     assert source.index is not None
     try:
         for entry, depth in select.all_children(source, source.index):
@@ -213,7 +218,8 @@ def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor
 
 
 def _missing(manifest: Descriptor, one: Descriptor, *, partial: bool = False) -> Finding:
-    """`partial`: a manifest that an index lists, which is ordinary where one platform was fetched."""
+    """Returns the finding for a missing blob. `partial`: an index lists it as a manifest, which is normal if one platform
+    was fetched."""
     message = f"the blob {one.digest} is not here"
     if partial:
         return Finding("missing-platform", "warning", f"manifest {manifest.digest}", message)

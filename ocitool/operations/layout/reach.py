@@ -1,10 +1,10 @@
-"""What a layout's index leads to: every blob that must stay.
+"""Finds every blob of a layout that can be reached from its index, and so must stay.
 
-Kept is what any descriptor names, wherever it stands: an index in an index, an artifact's `subject` and `blobs`, members of
-documents of unknown type. A referrer that no index lists stays with the image it speaks of. What a document names that is
-damaged, cannot be parsed or, being an entry of `index.json`, is not here cannot be known, so each of these is an error. A
-manifest further down that is not here is ordinary (an index of which one platform was fetched): it is reported, and protects
-nothing. The file of a layer is opened for its first bytes only.
+A blob stays if any descriptor names it, wherever the descriptor is: in a nested index, in `subject` or `blobs` of an
+artifact, in a document of unknown type. A referrer that no index lists stays with its subject. If a document is damaged or
+cannot be parsed, or an entry of `index.json` is missing, the blobs that it names cannot be known, which is an error. A
+missing manifest further down is normal (an index of which one platform was fetched): it is reported. Of the file of a layer
+only the first bytes are read.
 """
 
 from __future__ import annotations
@@ -30,33 +30,34 @@ from ocitool.transports.layout_store import StoredFile, blob_files
 
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
 _DIGEST = byte_pattern(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")
-_SAVED = byte_pattern(rb"(?<![0-9a-f])(?:(sha256|sha512)[:/])?([0-9a-f]{128}|[0-9a-f]{64})(?![0-9a-f])")
+_DIGEST_IN_PATH = byte_pattern(rb"(?<![0-9a-f])(?:(sha256|sha512)[:/])?([0-9a-f]{128}|[0-9a-f]{64})(?![0-9a-f])")
 _LISTS = {"manifests": "digest", "layers": "digest", "blobs": "digest", "fsLayers": "blobSum"}
-"""Lists in manifests and indexes, and the member by which each of their entries names a blob."""
+"""Lists in manifests and indexes, and the member of their entries that has the digest."""
 _FREED_NOTHING = "nothing was freed, since what it names cannot be known"
 
 
 class Reached(NamedTuple):
-    """What must stay. `digests`: of all blobs, also missing ones. `absent`: descriptors of missing manifests and
-    indexes that an index in `blobs/`, or a document of another type, lists; subjects are not included."""
+    """What must stay. `digests`: the digests of all blobs that were reached, also of missing ones. `absent`: descriptors of
+    missing manifests and indexes that an index in `blobs/`, or a document of another type, lists; subjects are not
+    included."""
 
     digests: frozenset[Digest]
     absent: tuple[Mapping[str, Any], ...]
 
 
 def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
-    """Returns what the layout's `index.json`, and a `manifest.json` beside it, lead to.
+    """Returns the blobs that can be reached from `index.json` of the layout, and from its `manifest.json` if it has one.
 
     Raises `NotFoundError` if an entry of `index.json` is missing, and `FormatError`, `IntegrityError`, `LimitError` or
     `TransportError` for a document that cannot be trusted.
     """
     assert source.index is not None
     marked = _Marked(source, task)
-    saved = _saved(source)
-    for digest, fields in _entries(source.index.fields, source.where, optional=saved is not None):
+    docker_manifest = _docker_manifest(source)
+    for digest, fields in _entries(source.index.fields, source.where, optional=docker_manifest is not None):
         marked.root(digest, fields)
     marked.document(source.index.fields)
-    for algorithm, encoded in _SAVED.findall(saved or b""):
+    for algorithm, encoded in _DIGEST_IN_PATH.findall(docker_manifest or b""):
         name = algorithm.decode() or ("sha512" if len(encoded) == 128 else "sha256")
         marked.add(Digest(name, encoded.decode()), {})
     marked.run()
@@ -64,8 +65,9 @@ def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
     return Reached(frozenset(marked.seen), tuple(marked.absent.values()))
 
 
-def beside(directory: str, gone: Collection[Digest], task: Task) -> frozenset[Digest]:
-    """What a layout keeps once these entries of its index are dropped; all that it has if `layout gc` would free nothing."""
+def kept_without(directory: str, gone: Collection[Digest], task: Task) -> frozenset[Digest]:
+    """Returns the blobs that a layout keeps after these entries of its index were dropped; all of them if `layout gc` would
+    refuse to free any."""
     files = blob_files(directory).blobs
     source = Layout(directory)
     assert source.index is not None
@@ -79,14 +81,14 @@ def beside(directory: str, gone: Collection[Digest], task: Task) -> frozenset[Di
 
 
 def absent_entries(source: Layout) -> tuple[Digest, ...]:
-    """Returns the entries of `index.json` whose blob is missing, each once. None is read."""
+    """Returns the entries of `index.json` whose blob is missing, each once. No blob is read."""
     assert source.index is not None
     listed = source.index.manifests
     return tuple(dict.fromkeys(one.digest for one in listed if _blob(source, one.digest, one.fields) is None))
 
 
-def _saved(source: Layout) -> bytes | None:
-    """Returns the `manifest.json` of an extracted `docker save` archive, whose index may be empty."""
+def _docker_manifest(source: Layout) -> bytes | None:
+    """Returns `manifest.json` if the layout is an extracted `docker save` archive, whose index may be empty."""
     raw = source.document("manifest.json")
     if raw is not None:
         try:
@@ -98,7 +100,8 @@ def _saved(source: Layout) -> bytes | None:
 
 
 def _entries(fields: Mapping[str, Any], where: str, *, optional: bool) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
-    """The entries of `index.json`. Raises `FormatError` if one has no digest, or if there is no list and it is not optional."""
+    """Yields the entries of `index.json`. Raises `FormatError` if one has no digest, or if the list is missing and not
+    `optional`."""
     entries = fields.get("manifests")
     if entries is None and optional:
         return
@@ -116,11 +119,12 @@ def _entries(fields: Mapping[str, Any], where: str, *, optional: bool) -> Iterat
 
 
 def _blob(source: Layout, digest: Digest, fields: Mapping[str, Any]) -> Blob | None:
+    """Returns the stored blob, or the one embedded in a descriptor; None if there is neither."""
     return stored_blob(source.where, digest) or _embedded(fields, digest)
 
 
 def _referrers(marked: _Marked, files: Iterable[StoredFile]) -> None:
-    """Marks the referrers of everything marked, and their referrers, until there are no more."""
+    """Marks stored documents whose subject is marked, and their referrers, until there are no more."""
     waiting: dict[Digest, list[Digest]] = {}
     for file in files:
         if file.digest not in marked.seen and (subject := _subject(file)) is not None:
@@ -147,11 +151,11 @@ def _subject(file: StoredFile) -> Digest | None:
 
 
 class _Marked:
-    """The blobs that must stay, found so far."""
+    """The blobs that are known to be needed so far, and those that are still to be read for what they name."""
 
     def __init__(self, source: Layout, task: Task) -> None:
         self.seen: dict[Digest, bool] = {}
-        """Whether it was read as what an index lists must be: whole, and verified."""
+        """Marked digests. The value: it was read as strictly as an index requires of what it lists, whole and verified."""
         self.absent: dict[Digest, Mapping[str, Any]] = {}
         self._source = source
         self._task = task
@@ -168,12 +172,15 @@ class _Marked:
             )  # fmt: skip
 
     def document(self, value: Any) -> None:
+        """Queues everything that a parsed document names."""
         self._waiting += _named(value)
 
     def add(self, digest: Digest, fields: Mapping[str, Any]) -> None:
+        """Queues a blob."""
         self._waiting.append(_Named(digest, fields, ""))
 
     def run(self) -> None:
+        """Marks everything in the queue and what it leads to. Raises errors for documents as `reached` does."""
         while self._waiting:
             self._task.check()
             digest, fields, member = self._waiting.pop()
@@ -181,27 +188,29 @@ class _Marked:
             if self.seen.get(digest, False) or (digest in self.seen and not strict and not listed):
                 continue
             blob = _blob(self._source, digest, fields)
-            # A subject that is elsewhere leaves its referrer to be read again, if an index lists it too.
+            # A missing blob is not done: an index may list it too, which then reports it as absent.
             self.seen[digest] = listed or (strict and blob is not None)
             if blob is not None:
-                self._look(blob, digest, strict, listed)
+                self._read(blob, digest, strict, listed)
             elif listed or (strict and member != "subject"):
                 self.absent[digest] = fields
 
-    def _look(self, blob: Blob, digest: Digest, strict: bool, listed: bool) -> None:
+    def _read(self, blob: Blob, digest: Digest, strict: bool, listed: bool) -> None:
+        """Queues what a blob names if it is a document. `strict`: it must be one, by its media type. `listed`: an index
+        lists it."""
         where = f"{self._source.where}: blob {digest}"
         try:
             raw = _json_like(blob, strict=strict)
             if raw is None:
                 if listed and digest.checkable and blob.size <= limits.DOCUMENT_SIZE:
-                    # A damaged document may begin with anything: only its digest says that it names nothing.
+                    # A damaged document may begin with anything: only the digest shows that this one is not a document.
                     for _ in verified(blob.chunks(), digest, blob.size):
                         self._task.check()
                 return
             try:
                 value = parse(raw, where)
                 if strict:
-                    _all_named(value)
+                    _check_lists(value)
                 self.document(value)
             except (FormatError, LimitError):
                 if strict:
@@ -213,7 +222,7 @@ class _Marked:
 
 
 class _Named(NamedTuple):
-    """`member`: the member of the document in which it is named."""
+    """A blob that a document names, with the descriptor's fields. `member`: the member of the document that names it."""
 
     digest: Digest
     fields: Mapping[str, Any]
@@ -221,12 +230,13 @@ class _Named(NamedTuple):
 
 
 def _strict(fields: Mapping[str, Any]) -> bool:
+    """Returns whether the media type is that of a manifest or index."""
     media_type = fields.get("mediaType")
     return isinstance(media_type, str) and media_type in _STRICT
 
 
-def _all_named(document: Any) -> None:
-    """Raises `FormatError` for an entry of a manifest or index that must name a blob and states no digest."""
+def _check_lists(document: Any) -> None:
+    """Raises `FormatError` for an entry of a manifest or index that must name a blob and has no valid digest."""
     if not isinstance(document, dict):
         return
     for member, key in _LISTS.items():
@@ -239,7 +249,7 @@ def _all_named(document: Any) -> None:
 
 
 def _named(value: Any, member: str = "") -> Iterator[_Named]:
-    """Yields every object with a digest in a document, at any depth. Docker's schema 1 calls it `blobSum`."""
+    """Yields every object with a digest (in Docker's schema 1: `blobSum`) in a document, at any depth."""
     if isinstance(value, dict):
         for key in ("digest", "blobSum"):
             if isinstance(value.get(key), str):
@@ -253,7 +263,7 @@ def _named(value: Any, member: str = "") -> Iterator[_Named]:
 
 
 def _json_like(blob: Blob, *, strict: bool = False) -> bytes | None:
-    """Returns the verified bytes of what may be a document; None for anything else."""
+    """Returns the verified bytes of a blob that may be a JSON document, by its size and first bytes; None for any other."""
     if blob.size > limits.DOCUMENT_SIZE:
         if strict:
             raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}")

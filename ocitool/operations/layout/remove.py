@@ -1,4 +1,4 @@
-"""`layout rm`: removes names from a layout's index. Their blobs stay until `layout gc`."""
+"""`layout rm`: removes entries from the index of a layout. Their blobs stay until `layout gc`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ocitool.transports.layout_store import LockedLayout, StoredFile
 
 
 class RemovedEntry(NamedTuple):
-    """A removed entry of `index.json`; `digest` is None for one that states none. `referrer`: it was removed with the
+    """A removed entry of `index.json`. `digest`: None if the entry has no valid one. `referrer`: it was removed with the
     image that it refers to."""
 
     digest: Digest | None
@@ -29,9 +29,8 @@ class RemovedEntry(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """The result. `referrers`: entries that stay although they refer to something removed. `freeable`: bytes that
-    `layout gc` will free beyond what it would have freed before; None if it would refuse, because a document is damaged
-    or an entry missing."""
+    """The result. `referrers`: entries that stay although they refer to a removed one. `freeable`: bytes that `layout gc`
+    frees in addition after this; None if it would refuse, because a document is damaged or an entry is missing."""
 
     directory: str
     dry_run: bool
@@ -42,9 +41,11 @@ class Removed(NamedTuple):
 
 
 def remove(directory: str, names: Sequence[str], task: Task, *, referrers: bool = False, dry_run: bool = False) -> Removed:
-    """Drops every entry that one of the names picks: a tag, a full name, `@N`, or `@sha256:...` for all its tags.
+    """Removes every entry that one of the names picks: a tag, a full name, `@N`, or `@sha256:...` for all entries of a
+    digest.
 
-    All or none: `NotFoundError` where one names nothing. `referrers`: what speaks of a dropped image goes as well.
+    `referrers`: removes entries that refer to a removed image as well. Raises `NotFoundError` if a name picks nothing; then
+    nothing is removed.
     """
     with LockedLayout(directory, task, read_only=dry_run) as store, store.index() as source:
         index = source.index
@@ -53,27 +54,27 @@ def remove(directory: str, names: Sequence[str], task: Task, *, referrers: bool 
         dropped = _picked(source, index, names)
         entries = [RemovedEntry(one.digest, select.tags_of(source, one), False) for one in dropped]
         after = _without(source, index, dropped)
-        spoken: tuple[ReferrerReport, ...] = ()
+        staying: tuple[ReferrerReport, ...] = ()
         while True:
             assert after.index is not None
-            here = {one.digest for one in after.index.manifests}
-            left = tuple(_left(source, after, dropped))
-            spoken = tuple(one for one in left if one.digest in here)
-            if not (referrers and spoken):
+            listed = {one.digest for one in after.index.manifests}
+            staying = tuple(one for one in _orphaned(source, after, dropped) if one.digest in listed)
+            if not (referrers and staying):
                 break
-            going = {one.digest for one in spoken}
-            more = [one for one in after.index.manifests if one.digest in going]
+            digests = {one.digest for one in staying}
+            more = [one for one in after.index.manifests if one.digest in digests]
             entries += [RemovedEntry(one.digest, select.tags_of(source, one), True) for one in more]
             dropped = [*dropped, *more]
             after = _without(source, index, dropped)
         if not dry_run:
             store.replace_index(after.index.raw)
         freeable = _freeable(source, after, files, task)
-    return Removed(directory, dry_run, tuple(entries), spoken, freeable, tuple(task.notices))
+    return Removed(directory, dry_run, tuple(entries), staying, freeable, tuple(task.notices))
 
 
 def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descriptor | InvalidDescriptor]:
-    """Returns the top entries that the names mean, each once. An invalid entry has no name but its position."""
+    """Returns the entries of the index that the names pick, each once. An invalid entry can only be picked by its
+    position."""
     picked: dict[int, Descriptor | InvalidDescriptor] = {}
     positions = {id(one.fields): n for n, one in enumerate(index.entries) if isinstance(one, Descriptor)}
     same: dict[Digest, list[int]] = {}
@@ -94,15 +95,13 @@ def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descript
             else:
                 here = [positions[id(one.fields)] for one in found]
         if not here:
-            raise NotFoundError(
-                f"{name} is part of an index, and has no entry of its own", source.where, hint="drop the index that holds it"
-            )
+            raise NotFoundError(f"{name} is only listed in a nested index", source.where, hint="drop the index that lists it")
         picked.update((n, index.entries[n]) for n in here)
     return [picked[n] for n in sorted(picked)]
 
 
 def _without(source: Layout, index: Index, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Layout:
-    """Returns the layout without these entries; nothing is written."""
+    """Returns the layout as it will be without these entries; writes nothing."""
     gone = {id(one.fields) if isinstance(one, Descriptor) else one.position for one in dropped}
     kept: list[Any] = [
         one.fields if isinstance(one, Descriptor) else one.value for one in index.entries
@@ -114,21 +113,22 @@ def _without(source: Layout, index: Index, dropped: Iterable[Descriptor | Invali
     return after
 
 
-def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Iterable[ReferrerReport]:
-    """Returns referrers of manifests that no name leads to any more."""
+def _orphaned(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Iterable[ReferrerReport]:
+    """Returns the referrers of manifests that cannot be reached from the index any more."""
     assert after.index is not None
     document = Index(b"", {"manifests": [top.fields for top in dropped]}, source.where)  # without those that cannot be read
     gone = {entry.descriptor.digest for entry, _ in select.all_children(source, document)}
-    # A referrer is no reason to count its subject as being here still.
+    # A subject counts as gone even if a referrer still names it.
     gone -= {entry.descriptor.digest for entry, _ in select.all_children(after, after.index)}
     return indexes.referrers(after, gone)
 
 
 def _freeable(before: Layout, after: Layout, files: Sequence[StoredFile], task: Task) -> int | None:
+    """Returns the bytes that `layout gc` frees because of the removal; None, with a notice, if it would refuse."""
     try:
         needed = reached(after, files, task).digests
     except OcitoolError as error:
-        task.notice("unknown", f"how much gc would free cannot be told: {error}")
+        task.notice("unknown", f"how much gc would free is not known: {error}")
         return None
     try:
         freed = reached(before, files, task).digests - needed

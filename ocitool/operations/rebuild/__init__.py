@@ -1,8 +1,11 @@
-"""`rebuild`: an image made of the layers of an older one wherever they are equal. Builds nothing.
+"""`rebuild`: writes an image with the layers of an older one in place of those that equal them. Nothing is built.
 
-Plan `reuse` takes the old layer for each one that is the same tar or lists equal entries; plan `delta` takes all old layers and
-one more, that turns the old file system into the new one. What comes out is compared with what was wanted, tree by tree,
-before anything is written.
+Plan `reuse` takes the old layer for each layer that is the same tar or has equal entries; plan `delta` takes all old layers
+and one more, which turns the old file system into the new one. The merged file system of the result is compared with that
+of the image before anything is written.
+
+`layer_match` finds equal layers, `bytecode` decides which compiled Python files count as equal, `reuse_check` checks the
+result.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ocitool import masking
+from ocitool import limits, masking
 from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.disk.scan_directory import first_paths
@@ -22,7 +25,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
 from ocitool.layers.entry import shown_path
 from ocitool.layers.scan import index_layer
-from ocitool.operations.rebuild.bytecode import accepted, settled, stale
+from ocitool.operations.rebuild.bytecode import stale, with_accepted_pyc, with_equal_pyc
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
 from ocitool.operations.rebuild.reuse_check import LeftoverFile, ignored_differences, refused, removed_since, same, shipped
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
@@ -37,14 +40,15 @@ from ocitool.trees.changeset import Changeset, Ignored, changeset
 
 Plan = Literal["auto", "as-is", "reuse", "delta"]
 CREATED_BY = "ocitool rebuild --plan delta"
-_TRIES = 32
-"""Layers that are tried one by one where all together do not give what is wanted: each costs a look at the whole tree."""
+_MAX_TRIES = 32
+"""Most equal layers that are tried one by one if all of them together do not give the wanted file system: each try compares
+whole trees."""
 _CHAIN = 3
-"""Deltas in a row from which on they are better squashed."""
+"""Consecutive deltas from which on a notice suggests to squash them."""
 
 
 class RebuildOptions(NamedTuple):
-    """against: references of the old images. times: whether mtimes count. ignore: globs of paths that may differ."""
+    """against: references of the old images. times: modification times count. ignore: globs of paths that may differ."""
 
     against: tuple[str, ...]
     plan: Plan = "auto"
@@ -54,25 +58,27 @@ class RebuildOptions(NamedTuple):
 
 
 def rebuild(
-    reference: str, question: RebuildOptions, reading: Session, writing: WriteOptions, *, platform: str | None = None,
+    reference: str, options: RebuildOptions, session: Session, write_options: WriteOptions, *, platform: str | None = None,
     all_platforms: bool = False,
 ) -> WriteResult:  # fmt: skip
-    """The image, or with `all_platforms` every image of an index, out of the layers of `question.against`."""
-    if not question.against:
+    """Writes the image, or with `all_platforms` every image of an index, with layers of the images in
+    `question.against`."""
+    if not options.against:
         raise UsageError("nothing to take layers from", hint="--against REF names an older build of the image")
-    opened = reading.open(reference, "layers")
-    with ImageWriter(writing, reading, platform=platform) as writer:
-        rebuilder = _Rebuilder(question, reading, writer)
+    opened = session.open(reference, "layers")
+    with ImageWriter(write_options, session, platform=platform) as writer:
+        rebuilder = _Rebuilder(options, session, writer)
 
-        def summary(done: Sequence[tuple[OutputImage, tuple[RebuiltImage, _Have]]]) -> tuple[RebuildReport, int]:
-            rebuilder.settle()
-            return RebuildReport(tuple(told.with_cost(have.owed(output.layers)) for output, (told, have) in done)), 0
+        def summary(done: Sequence[tuple[OutputImage, tuple[RebuiltImage, _OldLayers]]]) -> tuple[RebuildReport, int]:
+            rebuilder.check_globs()
+            return RebuildReport(tuple(one.with_cost(old.missing(output.layers)) for output, (one, old) in done)), 0
 
         return rewrite("rebuild", opened, rebuilder.rebuilt, writer, summary, platform=platform, all_platforms=all_platforms)
 
 
 class PlanCost(NamedTuple):
-    """What one who has the old images needs for a plan, in bytes of layers; None for a plan that is not possible."""
+    """The bytes of layers that a host with the old images must fetch for a plan; `transfer` is None if the plan is not
+    possible."""
 
     plan: str
     transfer: int | None
@@ -80,7 +86,8 @@ class PlanCost(NamedTuple):
 
 
 class MatchedLayer(NamedTuple):
-    """How a layer matches one of an old image, and which: the name of the image, and the number of its layer."""
+    """How a layer matches one of an old image: the kind of match, the reference of the image, and the number of its
+    layer."""
 
     how: str
     image: str | None
@@ -88,7 +95,8 @@ class MatchedLayer(NamedTuple):
 
 
 class DeltaReport(NamedTuple):
-    """The old image below the delta, how many `deltas` in a row that makes, and the files that are passed on hidden."""
+    """The old image below the delta, the number of consecutive `deltas` with this one, and the hidden files that the result
+    ships."""
 
     against: str
     deltas: int
@@ -96,8 +104,8 @@ class DeltaReport(NamedTuple):
 
 
 class RebuiltImage(NamedTuple):
-    """What became of one image. The result differs from it in `ignored` paths and in .pyc files: `equal_pyc` fit the times of
-    their sources, `stale_pyc` do not."""
+    """The report on one image. The result differs from the image in the paths `ignored` and in .pyc files, of which
+    `equal_pyc` fit the times of their sources, and `stale_pyc` do not."""
 
     reference: str
     platform: str
@@ -111,101 +119,107 @@ class RebuiltImage(NamedTuple):
     delta: DeltaReport | None
 
     def with_cost(self, transfer: int) -> RebuiltImage:
-        """Returns it with what the plan that was taken came to."""
+        """Returns the report with the real transfer of the plan that was taken."""
         plans = tuple(one._replace(transfer=transfer) if one.plan == self.plan else one for one in self.plans)
         return self._replace(plans=plans)
 
 
 class RebuildReport(NamedTuple):
+    """The reports on all images."""
+
     rebuilt: tuple[RebuiltImage, ...]
 
 
 class _Rebuilder:
-    def __init__(self, question: RebuildOptions, reading: Session, writer: ImageWriter) -> None:
-        self._question = question
-        self._task: Task = reading.task
-        self._writer = writer
-        self._indexer = reading.indexer()
-        self._ignored: Ignored | None = matcher(question.ignore) if question.ignore else None
-        self._left = list(question.ignore)
-        """Globs that matched nothing yet."""
-        self._opened = [(one, reading.open(one, "layers")) for one in question.against]
+    """Rebuilds the images of one command, one after another."""
 
-    def rebuilt(self, draft: ImageDraft) -> tuple[ImageDraft, tuple[RebuiltImage, _Have]]:
+    def __init__(self, options: RebuildOptions, session: Session, writer: ImageWriter) -> None:
+        self._options = options
+        self._task: Task = session.task
+        self._writer = writer
+        self._indexer = session.indexer()
+        self._ignored: Ignored | None = matcher(options.ignore) if options.ignore else None
+        self._left = list(options.ignore)
+        """Globs that have matched nothing so far."""
+        self._opened = [(one, session.open(one, "layers")) for one in options.against]
+
+    def rebuilt(self, draft: ImageDraft) -> tuple[ImageDraft, tuple[RebuiltImage, _OldLayers]]:
+        """Returns the draft with the layers of the chosen plan, the report on it, and the layers of the old images."""
         image = draft.image
         names, images = self._olds(image)
         new, *stacked = indexed_images([image, *images], self._indexer)
         for stack in (new, *stacked):
             for index in stack.indexes:
                 self._left = unmatched(self._left, index.paths)
-        olds = [self._beside(new, old) for old in stacked]
-        have = _Have(stacked)
-        as_is = have.marked(draft)
-        matches = self._verified(new, olds, match(new, olds, times=self._question.times))
+        olds = [self._comparable(new, old) for old in stacked]
+        old_layers = _OldLayers(stacked)
+        as_is = old_layers.marked(draft)
+        matches = self._verified(new, olds, match(new, olds, times=self._options.times))
         reuse = self._reuse(as_is, new, matches)
         best = self._best(olds, names)
-        plan = self._question.plan
+        plan = self._options.plan
         if plan == "auto":
-            plan = "reuse" if have.owed(reuse.layers) < have.owed(as_is.layers) else "as-is"
+            plan = "reuse" if old_layers.missing(reuse.layers) < old_layers.missing(as_is.layers) else "as-is"
         draft, made, delta = as_is, new, None
         if plan == "reuse":
             draft, made = reuse, _chosen(new, matches)
         elif plan == "delta":
             if best is None:
-                raise LimitError(f"a delta on {drafts.MAX_LAYERS} layers is more than Docker takes", names[0])
+                raise LimitError(f"a delta on {limits.MAX_LAYERS} layers is more than Docker accepts", names[0])
             draft, made, delta = self._delta(as_is, new, best)
         changes = self._writer.layers.converts(image, changed=True), self._writer.layers.converts(image, changed=False)
-        guessed = {"reuse": changes[0], "as-is": changes[1], "delta": True, plan: False}
+        estimated = {"reuse": changes[0], "as-is": changes[1], "delta": True, plan: False}
         costs = {
-            "as-is": have.owed(as_is.layers), "reuse": have.owed(reuse.layers),
+            "as-is": old_layers.missing(as_is.layers), "reuse": old_layers.missing(reuse.layers),
             "delta": _estimate(best.changes, new) if best else None,
         }  # fmt: skip
-        plans = tuple(PlanCost(name, cost, cost is not None and guessed[name]) for name, cost in costs.items())
+        plans = tuple(PlanCost(name, cost, cost is not None and estimated[name]) for name, cost in costs.items())
         ignored, equal, stale = self._differences(made, new, olds)
-        told = RebuiltImage(
+        report = RebuiltImage(
             image.where, masking.stated(image.platform), tuple(names), plan, plans,
             _matched(matches, dict(zip(map(id, stacked), names, strict=True))), ignored, equal, stale, delta,
         )  # fmt: skip
-        return draft, (told, have)
+        return draft, (report, old_layers)
 
-    def settle(self) -> None:
-        """`UsageError` for globs that match nothing in any of the images."""
-        what, allowed = "path of NEW or OLD", self._question.allow_no_match
+    def check_globs(self) -> None:
+        """Raises `UsageError` for globs that match nothing in any of the images."""
+        what, allowed = "path of NEW or OLD", self._options.allow_no_match
         refuse_unmatched(self._left, "--ignore-path", what, self._task, allowed=allowed)
 
-    def _beside(self, new: IndexedImage, old: IndexedImage) -> OldImage:
-        """What counts as equal between the two. Nothing may be the old image's that was taken out of the new one since."""
+    def _comparable(self, new: IndexedImage, old: IndexedImage) -> OldImage:
+        """Returns the old image with what counts as equal in it. If `edit --rm` removed files from the new image since, no
+        path is ignored, so that none of them comes back."""
         ignored = self._ignored
         if ignored is not None and removed_since(old.image, new.image):
-            text = f"{new.image.where}: files were taken out of it since {old.image.where}: nothing is ignored between them"
+            text = f"{new.image.where}: files were taken out of it since {old.image.where}: no path is ignored between them"
             self._task.notice("removed", text)
             ignored = None
-        return OldImage(old, new if self._question.times else settled(new, old), ignored)
+        return OldImage(old, new if self._options.times else with_equal_pyc(new, old), ignored)
 
     def _differences(
         self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]
     ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[bytes, ...]]:
-        """In what the result is not the new image, for the report and as notices: ignored paths, .pyc files that are equal, and
-        stale ones."""
-        ignored = ignored_differences(made.tree, new.tree, times=self._question.times, ignored=self._ignored)
+        """Returns in what the result differs from the new image: ignored paths, .pyc files that count as equal, and stale
+        .pyc files. Adds notices."""
+        ignored = ignored_differences(made.tree, new.tree, times=self._options.times, ignored=self._ignored)
         late = stale(made, new)
-        old = sorted({*accepted(made, new, [one.new for one in olds])[1]} - {*late})
+        old = sorted({*with_accepted_pyc(made, new, [one.new for one in olds])[1]} - {*late})
         what = (
             f"{_count(len(ignored), 'ignored path')} not as in it",
             f"{_count(len(old), '.pyc file')} other than in it only by the time of the source, which they fit",
             f"{_count(len(late), '.pyc file')} with another time than the source has now",
         )
-        self._name("ignored", what[0], new.image, ignored)
-        self._name("pyc", what[1], new.image, old)
-        self._name("stale-pyc", what[2], new.image, late)
+        self._notice_paths("ignored", what[0], new.image, ignored)
+        self._notice_paths("pyc", what[1], new.image, old)
+        self._notice_paths("stale-pyc", what[2], new.image, late)
         return tuple(ignored), tuple(old), tuple(late)
 
     def _olds(self, image: Image) -> tuple[list[str], list[Image]]:
-        """The old images of this one's platform; that some of several lack it is no matter."""
+        """Returns the old images of the platform of this one. Raises `NotFoundError` if none of them has it."""
         names, images = [], []
         missing: NotFoundError | None = None
         for name, opened in self._opened:
-            select.targets(opened)  # raises where nothing of that name is there
+            select.targets(opened)  # raises if the reference names nothing
             try:
                 images.append(self._writer.blobs.completed(select.single(opened, None, like=image.platform)))
                 names.append(name)
@@ -218,13 +232,13 @@ class _Rebuilder:
     # Reuse
 
     def _verified(self, new: IndexedImage, olds: Sequence[OldImage], matches: list[LayerMatch]) -> list[LayerMatch]:
-        """The matches as far as they give the file system that is wanted: where layers depend on what was ignored in lower
-        ones, all together may not."""
+        """Returns as many of the matches as together give the wanted file system. All of them may not if a layer depends on
+        a path that was ignored in a lower one."""
         if self._is_right(new, olds, matches):
             return matches
         found = [one if one.how != "equal" else LayerMatch("changed") for one in matches]
         equal = [number for number, one in enumerate(matches) if one.how == "equal"]
-        for number in equal[:_TRIES]:
+        for number in equal[:_MAX_TRIES]:
             tried = [*found[:number], matches[number], *found[number + 1 :]]
             found = tried if self._is_right(new, olds, tried) else found
         return found
@@ -233,9 +247,9 @@ class _Rebuilder:
         return all(one.how != "equal" for one in matches) or self._is_wanted(_chosen(new, matches), new, olds)
 
     def _is_wanted(self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]) -> bool:
-        """Whether what was made is the file system of the new image, but for what counts as equal."""
-        wanted, _ = accepted(made, new, [one.new for one in olds])
-        return same(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
+        """Returns whether what was made is the file system of the new image, apart from what counts as equal."""
+        wanted, _ = with_accepted_pyc(made, new, [one.new for one in olds])
+        return same(made.tree, wanted.tree, times=self._options.times, ignored=self._ignored)
 
     def _reuse(self, draft: ImageDraft, new: IndexedImage, matches: Sequence[LayerMatch]) -> ImageDraft:
         for number, found in enumerate(matches):
@@ -251,29 +265,30 @@ class _Rebuilder:
     # Delta
 
     def _best(self, olds: Sequence[OldImage], names: Sequence[str]) -> _Delta | None:
-        """The smallest delta; None where no old image can have one."""
+        """Returns the smallest delta; None if none of the old images can have one."""
         found = []
         for name, old in zip(names, olds, strict=True):
             try:
-                changes = changeset(old.stack.tree, old.new.tree, times=self._question.times, ignored=old.ignored)
+                changes = changeset(old.stack.tree, old.new.tree, times=self._options.times, ignored=old.ignored)
             except UnsafeError:
-                if self._question.plan == "delta":
+                if self._options.plan == "delta":
                     raise
                 continue
-            if len(old.stack.layers) < drafts.MAX_LAYERS or not changes:
+            if len(old.stack.layers) < limits.MAX_LAYERS or not changes:
                 found.append(_Delta(name, old, changes))
         return min(found, key=lambda one: _estimate(one.changes, one.old.new), default=None)
 
     def _delta(self, draft: ImageDraft, new: IndexedImage, delta: _Delta) -> tuple[ImageDraft, IndexedImage, DeltaReport]:
-        """All layers of the old image, and one more."""
+        """Returns the draft with all layers of the old image and one more, and the report. Raises `UsageError` if the old
+        layers have files that were taken out of the new image."""
         image, old = draft.image, delta.old.stack
         hidden = shipped(old, new)
         secret = refused(hidden, old.image, new.image)
         if secret:
             count, first = _count(len(secret), "file"), shown_path(secret[0].path)
             raise UsageError(
-                f"files were taken out of {image.where}, or it does not say whether: a delta would pass on {count} that it no "
-                f"longer has, first {first}", delta.name, hint="--plan reuse leaves them behind",
+                f"files were taken out of {image.where}, or its history does not tell whether: a delta would ship {count} that "
+                f"it no longer has, the first is {first}", delta.name, hint="--plan reuse does not ship them",
             )  # fmt: skip
         made = [self._output_layer(image, layer, old, layer) for layer in old.layers]
         stack = old
@@ -288,8 +303,8 @@ class _Rebuilder:
         if not self._is_wanted(stack, new, [delta.old]):
             raise RuntimeError("the delta does not give the file system that was wanted")
         draft = drafts.layered(draft, made, _history(old, image, bool(delta.changes)))
-        told = [one for one in hidden if self._ignored is None or not self._ignored(one.path)]
-        return draft, stack, self._hidden(delta, told, image)
+        listed = [one for one in hidden if self._ignored is None or not self._ignored(one.path)]
+        return draft, stack, self._delta_report(delta, listed, image)
 
     def _layer(self, image: Image, new: IndexedImage, changes: Changeset) -> OutputLayer:
         try:
@@ -299,11 +314,11 @@ class _Rebuilder:
         except OcitoolError as error:
             raise error.at(image.where) from None
 
-    def _hidden(self, delta: _Delta, found: Sequence[LeftoverFile], image: Image) -> DeltaReport:
-        """What a delta ships although nobody sees it, and whether there are many of them by now."""
+    def _delta_report(self, delta: _Delta, found: Sequence[LeftoverFile], image: Image) -> DeltaReport:
+        """Returns the report on a delta; adds notices of hidden files that it ships, and of too many consecutive deltas."""
         size = sum(one.size for one in found)
-        what = f"{_count(len(found), 'file')} ({size} bytes) of {delta.name} passed on that it does not have"
-        self._name("hidden", what, image, [one.path for one in found])
+        what = f"{_count(len(found), 'file')} ({size} bytes) of {delta.name} shipped that it does not have"
+        self._notice_paths("hidden", what, image, [one.path for one in found])
         layers = delta.old.stack.layers
         below = 0  # deltas right below this one
         while below < len(layers) and layers[-1 - below].created_by == CREATED_BY:
@@ -314,22 +329,22 @@ class _Rebuilder:
             self._task.notice("chain", f"{image.where}: {text}")
         return DeltaReport(delta.name, deltas, tuple(found))
 
-    def _name(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> None:
-        """A notice that there are any of these paths."""
+    def _notice_paths(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> None:
+        """Adds a notice on these paths, if there are any."""
         if paths:
             self._task.notice(code, f"{image.where}: {what}: {first_paths(paths)}")
 
 
 class _Delta(NamedTuple):
-    """An old image, and what one more layer says on it."""
+    """An old image, and the changes of one more layer on it."""
 
     name: str
     old: OldImage
     changes: Changeset
 
 
-class _Have:
-    """What somebody has who has the old images: blobs by digest, and layers of archives that name none by diff_id."""
+class _OldLayers:
+    """The layers that a host with the old images has: by digest, and by diff_id for layers of archives without digests."""
 
     def __init__(self, olds: Sequence[IndexedImage]) -> None:
         self._digests: set[Digest] = set()
@@ -342,13 +357,13 @@ class _Have:
                     self._diff_ids.add(index.diff_id)
 
     def marked(self, draft: ImageDraft) -> ImageDraft:
-        """With the layers that are there told as such: they stay whatever is asked for the others."""
+        """Returns the draft with these layers marked as `reused`, so that they are never converted."""
         return draft._replace(
             layers=tuple(layer._replace(origin="reused") if layer.digest in self._digests else layer for layer in draft.layers)
         )
 
-    def owed(self, layers: Sequence[OutputLayer]) -> int:
-        """Bytes of layers beyond that, each once."""
+    def missing(self, layers: Sequence[OutputLayer]) -> int:
+        """Returns the bytes of those layers that the host does not have, each counted once."""
         missing = {
             layer.digest: layer.size
             for layer in layers
@@ -367,7 +382,7 @@ def _matched(matches: Sequence[LayerMatch], names: Mapping[int, str]) -> tuple[M
 
 
 def _chosen(new: IndexedImage, matches: Sequence[LayerMatch]) -> IndexedImage:
-    """The new image with the old layers that were chosen."""
+    """Returns the new image with the matching old layers in place of its own."""
     layers, indexes = [], []
     for number, found in enumerate(matches):
         if found.old is not None and found.layer is not None:
@@ -380,7 +395,7 @@ def _chosen(new: IndexedImage, matches: Sequence[LayerMatch]) -> IndexedImage:
 
 
 def _estimate(changes: Changeset, new: IndexedImage) -> int:
-    """What a delta may weigh: headers, and contents compressed as well as their layers are."""
+    """Estimates the stored size of a delta: headers, and contents compressed by the ratio of their layers."""
     size = 150.0 * len(changes)
     for layer, index, names in zip(new.layers, new.indexes, changes.files, strict=True):
         share = layer.size / index.size if index.size else 1.0
@@ -389,7 +404,8 @@ def _estimate(changes: Changeset, new: IndexedImage) -> int:
 
 
 def _history(old: IndexedImage, image: Image, layer: bool) -> list[dict[str, Any]]:
-    """The old image's entries, one for the delta, and the new image's as such that made no layer."""
+    """Returns the history: that of the old image, an entry for the delta, and that of the new image as entries without
+    layers."""
     mine = drafts.aligned_history(image.config.fields, len(image.layers)) or []
     when = made_at(image.config.created)
     created = {"created": when} if when else {}
@@ -402,6 +418,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _level(codec: str) -> int | None:
-    """A delta is made to be sent: this takes off a tenth of what the default leaves, for twice the time of a small layer."""
+    """Returns the compression level of a delta, which is made to be sent: a tenth smaller than by default, in twice the
+    time."""
     writer = codecs.WRITERS.get(codec)
     return writer.dense if writer is not None else None

@@ -1,7 +1,8 @@
-"""Python's compiled files, which embed the time of their source: where times do not count, neither does that.
+"""Compares compiled Python files, which embed the time of their source: if times do not count, the embedded time does not
+either.
 
-Source: PEP 552 (bytes 4 to 8 are flags, 0 for a file that is checked by time; 8 to 12 are then its source's mtime in seconds)
-and PEP 3147 (where the source stands).
+Sources: PEP 552 (bytes 4 to 8 are flags, 0 for a file that is checked by time; then bytes 8 to 12 are the mtime of its
+source in seconds) and PEP 3147 (the path of the source).
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _SUFFIX, _CACHE = b".pyc", b"__pycache__"
 _HEADER, _LARGEST = 16, 8 << 20
 
 
-def settled(new: IndexedImage, old: IndexedImage) -> IndexedImage:
-    """The new image's stack, in which a .pyc has the old one's content where it differs in nothing but the embedded time of its
-    source, and that source in nothing but its time: the old pair is as good as the new one."""
+def with_equal_pyc(new: IndexedImage, old: IndexedImage) -> IndexedImage:
+    """Returns the new image with the contents of the old one for each .pyc file that differs only in the embedded time of
+    its source, if the sources differ only in their times: the old pair of files is as good as the new one."""
     pairs = dict(_pairs(new.tree, old.tree))
     mine = _compiled(new, {path: ref for path, (ref, _) in pairs.items()})
     theirs = _compiled(old, {path: ref for path, (_, ref) in pairs.items()})
@@ -37,8 +38,11 @@ def settled(new: IndexedImage, old: IndexedImage) -> IndexedImage:
     return _with(new, known)
 
 
-def accepted(made: IndexedImage, wanted: IndexedImage, news: Sequence[IndexedImage]) -> tuple[IndexedImage, tuple[bytes, ...]]:
-    """What is wanted, with the .pyc files that `settled` allowed as they are in what was made; and the paths of those."""
+def with_accepted_pyc(
+    made: IndexedImage, wanted: IndexedImage, news: Sequence[IndexedImage]
+) -> tuple[IndexedImage, tuple[bytes, ...]]:
+    """Returns the wanted image with those .pyc contents of the made one that `with_equal_pyc` accepted (`news`), and their
+    paths."""
     known: dict[int, list[tuple[int, bytes]]] = {}
     paths = []
     for path, node in wanted.tree.walk():
@@ -64,7 +68,8 @@ def _with(stack: IndexedImage, known: Mapping[int, list[tuple[int, bytes]]]) -> 
 
 
 def _pairs(new: Tree, old: Tree) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """The .pyc files of both trees that may be such: of equal size and attributes, and with such a source."""
+    """Yields the .pyc files that may differ in the embedded time only: of equal size and attributes, with equal sources but
+    for times."""
     for path, node in new.walk():
         if not path.endswith(_SUFFIX) or isinstance(node, Directory):
             continue
@@ -89,8 +94,8 @@ def _same_source(new: Tree, old: Tree, path: bytes) -> bool:
 
 
 def stale(made: IndexedImage, wanted: IndexedImage) -> tuple[bytes, ...]:
-    """The .pyc files of what was made that embed another time than their source has there: Python will not use them. Only what
-    is not as it was wanted is looked at."""
+    """Returns the .pyc files of the made image that embed another time than their source has, so that Python will not use
+    them. Only files that differ from the wanted image are read."""
     doubtful = {}
     for path, node in made.tree.walk():
         if not path.endswith(_SUFFIX) or isinstance(node, Directory):
@@ -109,14 +114,16 @@ def stale(made: IndexedImage, wanted: IndexedImage) -> tuple[bytes, ...]:
 
 
 class _Compiled(NamedTuple):
-    """`embedded`: the time, None for a file that is not checked by time; `rest`: a digest of all but that."""
+    """A .pyc file. `embedded`: the time of the source, None if the file is not checked by time. `rest`: a digest of all
+    other bytes."""
 
     embedded: int | None
     rest: bytes
 
 
 def _compiled(stack: IndexedImage, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
-    """What the .pyc files at these paths hold. A layer is read once for all of its files."""
+    """Reads the .pyc files at these paths. A layer is read once for all of its files. Raises `IntegrityError` if it
+    changed."""
     found = {}
     places = list(refs.items())
     for position, content in contents([(stack.layers[Tree.layer(ref)], stack.tree.entry(ref)) for _, ref in places]):
@@ -131,7 +138,7 @@ def _compiled(stack: IndexedImage, refs: dict[bytes, int]) -> dict[bytes, _Compi
 
 
 def source_of(path: bytes) -> bytes:
-    """Where the source of a .pyc is looked for: beside it, or beside the `__pycache__` that it is in."""
+    """Returns the path of the source of a .pyc file: in the same directory, or in the parent of `__pycache__`."""
     directory, _, name = path.rpartition(b"/")
     module = name.partition(b".")[0] + b".py"
     parent, _, last = directory.rpartition(b"/")
@@ -141,7 +148,7 @@ def source_of(path: bytes) -> bytes:
 
 
 def _seconds(tree: Tree, path: bytes) -> int | None:
-    """A file's mtime as a .pyc embeds it."""
+    """Returns the mtime of a file in the form in which a .pyc embeds it; None if there is no file."""
     node = node_at(tree, path)
     if node is None or isinstance(node, Directory):
         return None

@@ -1,7 +1,7 @@
-"""Which layers of an image another one has: the very blob, the same tar, or equal entries.
+"""Finds the layers of an image that an old image has too: the same blob, the same tar, or equal entries.
 
-Equal: the same paths, types, modes, owners, links, xattrs, devices and contents; times count where they are asked for, and
-ignored paths never do.
+Entries are equal if paths, types, modes, owners, links, xattrs, devices and contents are the same. Times count only with
+`times`; ignored paths never do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ How = Literal["same", "equal", "changed"]
 
 
 class LayerMatch(NamedTuple):
-    """What of the old images a layer is: the `same` tar to the bit, `equal` in its entries, or `changed`: nothing of them."""
+    """The match of a layer: `same`: an old layer is the same tar; `equal`: an old layer has equal entries; `changed`: none
+    of both."""
 
     how: How
     old: IndexedImage | None = None
@@ -28,7 +29,8 @@ class LayerMatch(NamedTuple):
 
 
 class OldImage(NamedTuple):
-    """An old image, the new one as it counts beside it (see `bytecode.settled`), and the paths that may differ from it."""
+    """An old image (`stack`), the new image for the comparison with it (see `bytecode.with_equal_pyc`), and the paths that
+    may differ."""
 
     stack: IndexedImage
     new: IndexedImage
@@ -36,14 +38,14 @@ class OldImage(NamedTuple):
 
 
 def match(new: IndexedImage, olds: Sequence[OldImage], *, times: bool) -> list[LayerMatch]:
-    """For each layer of the new image, lowest first. The same blob goes before the same tar, that before equal entries, a
-    layer in the same place before others."""
+    """Returns the match of each layer of the new image, the lowest first. The same blob is preferred to the same tar, that
+    to equal entries, and a layer at the same position to others."""
     tars: dict[Digest | None, list[tuple[IndexedImage, Layer]]] = {}
     for old in olds:
         for layer, index in zip(old.stack.layers, old.stack.indexes, strict=True):
             tars.setdefault(index.diff_id, []).append((old.stack, layer))
-    alike = [_Alike(old, times) for old in olds]
-    return [_same(new, number, tars) or _equal(number, alike) for number in range(len(new.layers))]
+    equal = [_EqualLayers(old, times) for old in olds]
+    return [_same(new, number, tars) or _equal(number, equal) for number in range(len(new.layers))]
 
 
 def _same(
@@ -57,7 +59,7 @@ def _same(
     return LayerMatch("same", old, other)
 
 
-def _equal(number: int, olds: Sequence[_Alike]) -> LayerMatch:
+def _equal(number: int, olds: Sequence[_EqualLayers]) -> LayerMatch:
     for old in olds:
         layer = old.find(number)
         if layer is not None:
@@ -65,9 +67,9 @@ def _equal(number: int, olds: Sequence[_Alike]) -> LayerMatch:
     return LayerMatch("changed")
 
 
-class _Alike:
-    """Which layers of an old image list the entries of one of the new image. Each pair of indexes is compared once, however
-    often images list them."""
+class _EqualLayers:
+    """Finds layers of an old image with the entries of a layer of the new image. Each pair of indexes is compared once,
+    even if the images list them several times."""
 
     def __init__(self, old: OldImage, times: bool) -> None:
         self.old = old
@@ -81,15 +83,16 @@ class _Alike:
                 self._layers.setdefault(shape, {}).setdefault(id(index), layer)
 
     def find(self, number: int) -> Layer | None:
+        """Returns a layer of the old image that equals the layer `number` of the new one, or None."""
         there, index = self.old.stack.layers, self.old.new.indexes[number]
         shape = self._shape(index)
         if shape is None:
             return None
         here = there[number : number + 1]
-        found = (layer for layer in (*here, *self._layers.get(shape, {}).values()) if self._is(layer.number, index))
+        found = (layer for layer in (*here, *self._layers.get(shape, {}).values()) if self._is_equal(layer.number, index))
         return next(found, None)
 
-    def _is(self, number: int, index: LayerIndex) -> bool:
+    def _is_equal(self, number: int, index: LayerIndex) -> bool:
         other, ignored = self.old.stack.indexes[number], self.old.ignored
         pair = id(other), id(index)
         if pair not in self._answers:
@@ -105,8 +108,8 @@ class _Alike:
 
 
 def _shape(index: LayerIndex, ignored: Ignored | None) -> int | None:
-    """Paths, kinds, contents and links in any order as one number: layers of equal entries have equal shapes, and few others
-    do. None for a layer that lists a path twice: what it does depends on the order."""
+    """Returns a hash of paths, kinds, contents and links in any order: layers with equal entries have equal hashes, few
+    others do. Returns None for a layer that lists a path twice, since its effect depends on the order."""
     view = memoryview(index.contents)
     listed = {
         (path, kind, link, bytes(view[32 * row : 32 * row + 32]))

@@ -1,4 +1,5 @@
-"""Whether an image that was made of another one's layers is the file system that was wanted, and in what it is not."""
+"""Checks an image that was made of the layers of another one: whether it has the wanted file system, and what it ships in
+addition."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ from ocitool.trees.tree import Directory, Tree, node_at
 
 
 def same(made: Tree, wanted: Tree, *, times: bool, ignored: Ignored | None) -> bool:
+    """Returns whether two file systems are equal, apart from ignored paths, and from times unless `times`."""
     return not changeset(made, wanted, times=times, ignored=ignored)
 
 
 def ignored_differences(made: Tree, wanted: Tree, *, times: bool, ignored: Ignored | None) -> tuple[bytes, ...]:
-    """The paths that were not to be compared and do differ, sorted."""
+    """Returns the ignored paths that differ, sorted."""
     if ignored is None:
         return ()
     found = changeset(made, wanted, times=times)
@@ -29,11 +31,11 @@ def ignored_differences(made: Tree, wanted: Tree, *, times: bool, ignored: Ignor
         if entry.kind == Kind.OPAQUE:
             gone = node_at(made, entry.path)
             paths.update(entry.path + b"/" + name for name in (gone.children if isinstance(gone, Directory) else ()))
-    return tuple(sorted(path for path in paths if ignored(path) and not _parent(made, wanted, path, times)))
+    return tuple(sorted(path for path in paths if ignored(path) and not _is_parent_only(made, wanted, path, times)))
 
 
-def _parent(made: Tree, wanted: Tree, path: bytes, times: bool) -> bool:
-    """Whether a directory is said only because of what is in it."""
+def _is_parent_only(made: Tree, wanted: Tree, path: bytes, times: bool) -> bool:
+    """Returns whether a path is an equal directory, which the changeset has only as the parent of a difference."""
     a, b = node_at(made, path), node_at(wanted, path)
     if not isinstance(a, Directory) or not isinstance(b, Directory):
         return False
@@ -41,17 +43,18 @@ def _parent(made: Tree, wanted: Tree, path: bytes, times: bool) -> bool:
 
 
 class LeftoverFile(NamedTuple):
-    """A file that an image's layers hold and another image does not have: hidden, and passed on all the same."""
+    """A file in the layers of an old image that the new image does not have: it would be hidden, but shipped."""
 
     path: bytes
     size: int
     layer: int
     kind: str
-    """`removed`: the other image has nothing of that name; `overwritten`: it has something else there."""
+    """`removed`: the new image has nothing at the path; `overwritten`: it has something else there."""
 
 
 def shipped(old: IndexedImage, new: IndexedImage) -> list[LeftoverFile]:
-    """Files of the old layers, hidden there or not, that no layer of the new image holds at their path; largest first."""
+    """Returns the files of the old layers, hidden there or not, that no layer of the new image has at their path; largest
+    first."""
     known = {index.diff_id for index in new.indexes}
     held = {
         (index.paths[row], index.sizes[row], index.content(row)) for index in new.indexes for row in index.rows_of(Kind.FILE)
@@ -70,13 +73,13 @@ def shipped(old: IndexedImage, new: IndexedImage) -> list[LeftoverFile]:
 
 
 def removed_since(old: Image, new: Image) -> bool:
-    """Whether the new image's history tells of an `edit --rm` that the old one's does not."""
+    """Returns whether the history of the new image has an `edit --rm` that the history of the old one does not have."""
     return bool(_removals(new) - _removals(old))
 
 
 def refused(files: Sequence[LeftoverFile], old: Image, new: Image) -> Sequence[LeftoverFile]:
-    """Those of the `shipped` files that a delta on the old image must not pass on: all, where files were taken out of the new
-    one since, or where it does not say whether they were; else those at paths that were ever taken out."""
+    """Returns those of the `shipped` files that a delta on the old image must not ship: all of them if `edit --rm` removed
+    files from the new image since, or if its history does not tell; else those at paths that were ever removed."""
     stated = drafts.aligned_history(new.config.fields, len(new.layers)) is not None
     unstated = not stated or any(entry.comment == drafts.UNSTATED for entry in new.config.history)
     if unstated or removed_since(old, new):
@@ -86,6 +89,7 @@ def refused(files: Sequence[LeftoverFile], old: Image, new: Image) -> Sequence[L
 
 
 def _upwards(path: bytes) -> Iterator[bytes]:
+    """Yields a path and its parents."""
     while path:
         yield path
         path = path.rpartition(b"/")[0]

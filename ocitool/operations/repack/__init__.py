@@ -1,7 +1,9 @@
-"""`repack`: an edited unpacked image, put together again. Layers in which nothing changed keep their very blobs.
+"""`repack`: writes an unpacked image with the changes that were made on disk. Layers in which nothing changed keep their
+blobs.
 
-What changed is found by `images.edited`, where it goes is decided by `images.plan`, and every plan is judged against what was
-found before a byte is written. An image in which nothing changed is delivered as it was, to the digest.
+`disk.disk_changes` finds the changes, `trees.plan` decides which layers they go to, and verifies the plan before a byte is
+written. An image without any change is written with the digest that it had. `unpacked` reads the directory, and finds the
+blobs of the image.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ CREATED_BY = "ocitool repack"
 
 
 class RepackOptions(NamedTuple):
-    """source: where blobs are taken from that the destination lacks, before the recorded reference. keep_base: an image whose
-    layers stay. checksum, dir_times: see `images.edited.changes`."""
+    """source: a reference from which blobs are taken that the destination lacks, before the recorded reference. keep_base:
+    an image whose layers are not changed. checksum, dir_times: see `disk_changes.edited_paths`."""
 
     source: str | None = None
     mode: Mode = "rewrite"
@@ -47,23 +49,24 @@ class RepackOptions(NamedTuple):
     dir_times: bool = False
 
 
-def repack(directory: str, question: RepackOptions, reading: Session, writing: WriteOptions) -> WriteResult:
-    """The unpacked image in `directory`, with what was edited there. Raises `NotFoundError` where its layers are nowhere."""
-    if question.mode == "append" and question.keep_base is not None:
-        raise UsageError("--keep-base is for --mode rewrite: to append keeps every layer")
+def repack(directory: str, options: RepackOptions, session: Session, write_options: WriteOptions) -> WriteResult:
+    """Writes the unpacked image in `directory` with the changes there. Raises `NotFoundError` if its layers are not
+    found."""
+    if options.mode == "append" and options.keep_base is not None:
+        raise UsageError("--keep-base is for --mode rewrite: --mode append keeps every layer")
     found = open_unpacked(directory)
-    writing.target.refuse_inside(found.rootfs)
-    references = [one for one in (question.source, found.reference) if one is not None]
-    with ImageWriter(writing, reading) as writer:
-        blobs = UnpackedBlobs(found, references, writer, reading)
+    write_options.target.refuse_inside(found.rootfs)
+    references = [one for one in (options.source, found.reference) if one is not None]
+    with ImageWriter(write_options, session) as writer:
+        blobs = UnpackedBlobs(found, references, writer, session)
         image = blobs.image()
-        work = _Work(image, blobs, question, reading, writer)
-        return rewrite_one("repack", blobs, image, work.repacked, writer, lambda done: (done[0][1], 0))
+        repacker = _Repacker(image, blobs, options, session, writer)
+        return rewrite_one("repack", blobs, image, repacker.repacked, writer, lambda done: (done[0][1], 0))
 
 
 class RepackReport(NamedTuple):
-    """`changed`, `removed`: paths. `layers` layers of `size` bytes were made, `unpacked` bytes of tars; appended, the changes
-    would take `appended` bytes unpacked."""
+    """The report. `changed`, `removed`: numbers of paths. `layers`: number of layers that were made, with `size` stored
+    bytes, `unpacked` bytes of tars. `appended`: unpacked bytes that `--mode append` would make."""
 
     mode: Mode
     changed: int
@@ -74,35 +77,36 @@ class RepackReport(NamedTuple):
     appended: int
 
 
-class _Work:
-    """One image being put together again."""
+class _Repacker:
+    """Repacks one image."""
 
     def __init__(
-        self, image: Image, blobs: UnpackedBlobs, question: RepackOptions, reading: Session, writer: ImageWriter
+        self, image: Image, blobs: UnpackedBlobs, options: RepackOptions, session: Session, writer: ImageWriter
     ) -> None:
         self._image = image
         self._blobs = blobs
         self._rootfs = blobs.unpacked.rootfs
-        self._question = question
-        self._reading = reading
-        self._task: Task = reading.task
+        self._options = options
+        self._session = session
+        self._task: Task = session.task
         self._writer = writer
-        self._layers = _Layers(image, reading)
+        self._layers = _Layers(image, session)
 
     def repacked(self, draft: ImageDraft) -> tuple[ImageDraft, RepackReport]:
-        question, image = self._question, draft.image
+        """Returns the draft with the changes on disk, and the report."""
+        options, image = self._options, draft.image
         keep = 0
-        if question.keep_base is not None:
-            base = select.single(self._reading.open(question.keep_base, "layers"), None, like=image.platform)
+        if options.keep_base is not None:
+            base = select.single(self._session.open(options.keep_base, "layers"), None, like=image.platform)
             keep = base_layers(image, base, self._task)
         changes = self._changes()
         plan, made, other = Plan({}), 0, 0
         if changes:
-            self._blobs.look_around()
+            self._blobs.find_index()
             tree = self._layers.tree
             changes = _clamped(changes, tree)
             aside = append(tree, changes)
-            plan = aside if question.mode == "append" else rewrite(tree, changes, keep_base=keep)
+            plan = aside if options.mode == "append" else rewrite(tree, changes, keep_base=keep)
             with HeldDirectories(self._blobs.unpacked.root.descriptor) as below:
                 contents = self._contents(below, changes)
                 other = _tar_size(contents(entry)[0] for entry in aside.added or ())
@@ -111,33 +115,35 @@ class _Work:
         if plan.added is not None:
             sizes.append(draft.layers[-1].size)
         return draft, RepackReport(
-            question.mode, sum(change.entry is not None for change in changes),
+            options.mode, sum(change.entry is not None for change in changes),
             sum(change.entry is None for change in changes), len(sizes), sum(sizes), made, other,
         )  # fmt: skip
 
     def _changes(self) -> list[Change]:
+        """Returns the changes on disk since the image was unpacked."""
         header, rows = snapshot.read(self._blobs.unpacked.snapshot)
         try:
             return list(
                 disk_changes.edited_paths(
                     header, rows, self._blobs.unpacked.root.descriptor, self._task, content_of=self._layers.content_of,
-                    stored_entry_of=self._layers.form_of, checksum=self._question.checksum, dir_times=self._question.dir_times,
+                    stored_entry_of=self._layers.stored_entry, checksum=self._options.checksum,
+                    dir_times=self._options.dir_times,
                 )
             )  # fmt: skip
         except OcitoolError as error:
             raise error.at(self._rootfs) from None
 
     def _contents(self, below: HeldDirectories, changes: Iterable[Change]) -> Contents:
-        """What is stored of the files that are written: those whose bytes did not change are as sparse as the image has them,
-        others as they are on disk."""
+        """Returns a function that opens the contents of files to write. A file whose bytes did not change is as sparse as
+        in its layer, any other as on disk."""
         same = {change.path for change in changes if not change.content}
 
         def content(entry: Entry) -> tuple[Entry, Iterable[bytes]]:
             if entry.kind != Kind.FILE:
                 return entry, ()
-            stands = self._layers.form_of(entry.path) if entry.path in same else None
-            if stands is not None and stands.segments is not None:
-                entry = entry._replace(segments=stands.segments, stored=stands.stored)
+            stored = self._layers.stored_entry(entry.path) if entry.path in same else None
+            if stored is not None and stored.segments is not None:
+                entry = entry._replace(segments=stored.segments, stored=stored.stored)
             else:
                 entry = with_holes(below, entry.path, entry)
             return entry, open_file(below, entry.path, entry)
@@ -145,7 +151,7 @@ class _Work:
         return content
 
     def _made(self, draft: ImageDraft, plan: Plan, content: Contents) -> tuple[ImageDraft, int]:
-        """The draft with the planned layers, and how many bytes their tars have."""
+        """Returns the draft with the planned layers, and the number of bytes of their tars."""
         image, writer, size = self._image, self._writer, 0
 
         def counted(tar: Iterable[bytes]) -> Iterator[bytes]:
@@ -159,7 +165,7 @@ class _Work:
             layer, index = image.layers[number], self._layers.indexes[number]
             where = f"{image.where}: layer {number}"
             if layer.blob is None:
-                raise NotFoundError("the layer is not here, and would have to be made again", where)
+                raise NotFoundError("the layer is missing, and has to be made again", where)
             tar = rewrite_layer(layer.blob, index, edit, content, self._task, diff_id=layer.diff_id)
             try:
                 made = writer.layers.made(counted(tar), writer.layers.codec(layer), image, "rewritten")
@@ -175,17 +181,17 @@ class _Work:
 
 
 class _Layers:
-    """The indexes of an image's layers, read when they are asked for: an unchanged image never asks."""
+    """The indexes of the layers of an image. They are read when they are needed: for an unchanged image they are not."""
 
-    def __init__(self, image: Image, reading: Session) -> None:
+    def __init__(self, image: Image, session: Session) -> None:
         self._image = image
-        self._reading = reading
+        self._session = session
         self._read: tuple[Indexer, list[LayerIndex]] | None = None
         self._tree: Tree | None = None
 
     def _all(self) -> tuple[Indexer, list[LayerIndex]]:
         if self._read is None:
-            indexer = self._reading.indexer()
+            indexer = self._session.indexer()
             self._read = indexer, indexer.indexes(self._image)
         return self._read
 
@@ -199,13 +205,13 @@ class _Layers:
             self._tree = Tree(self.indexes)
         return self._tree
 
-    def form_of(self, path: bytes) -> Entry | None:
-        """A file's entry as its layer stores it."""
+    def stored_entry(self, path: bytes) -> Entry | None:
+        """Returns the entry of a file as its layer has it; None for anything but a file."""
         ref = self._file(path)
         return None if ref is None else self.tree.entry(ref)
 
     def content_of(self, path: bytes, entry: Entry) -> bytes | None:
-        """The hash of a file's content as the image has it. A layer is read once for all its files."""
+        """Returns the hash of the content of a file in the image. A layer is read once for all its files."""
         ref = self._file(path)
         if ref is None:
             return None
@@ -218,7 +224,7 @@ class _Layers:
         return index.content(row)
 
     def _file(self, path: bytes) -> int | None:
-        """The ref of the file at a path, None for anything else."""
+        """Returns the ref of the file at a path, None for anything but a file."""
         node = node_at(self.tree, path)
         if node is None or isinstance(node, Directory):
             return None
@@ -227,7 +233,7 @@ class _Layers:
 
 
 def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:
-    """With no time that was set since later than `SOURCE_DATE_EPOCH`; times that the image had stay."""
+    """Returns the changes with times of at most `SOURCE_DATE_EPOCH`; times that the image had before stay."""
     found = []
     for change in changes:
         entry = change.entry
@@ -240,5 +246,5 @@ def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:
 
 
 def _tar_size(entries: Iterable[Entry]) -> int:
-    """Bytes of a tar of these entries."""
+    """Returns the number of bytes of a tar of these entries."""
     return len(tarwriter.END) + sum(map(tarwriter.member_size, entries))

@@ -1,2 +1,2 @@
-"""`unpack`: an image's files on disk. `editable` makes a root file system (also as a runtime bundle: `bundle`), `store`
-one directory for each layer, `flat` one tar."""
+"""`unpack`: writes the files of an image to disk. `editable` makes a root file system, also as a runtime bundle (`bundle`),
+`store` a directory for each layer, `flat` one tar."""

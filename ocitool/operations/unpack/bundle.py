@@ -1,8 +1,8 @@
-"""The `config.json` of a runtime bundle: how an OCI runtime is to start what was unpacked.
+"""Makes the `config.json` of a runtime bundle, by which an OCI runtime starts the unpacked image.
 
-Sources: image-spec conversion.md for what an image's configuration becomes; runtime-spec 1.0.2 config.md and config-linux.md
-for the document; the mounts, capabilities and paths beside it are those that Docker and `runc spec` give by default. What the
-image does not say: without Entrypoint and Cmd the process is `sh`, without PATH and HOME the environment has the usual ones.
+Sources: image-spec conversion.md for the fields that come from the configuration; runtime-spec 1.0.2 config.md and
+config-linux.md for the document. Mounts, capabilities and masked paths are the defaults of Docker and `runc spec`. Without
+Entrypoint and Cmd the process is `sh`; without PATH and HOME the environment has the usual values.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _MASKED = [
 ]  # fmt: skip
 _READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 _SYSTEM = ("/proc", "/dev", "/sys")
-_OBEYED = (
+_RUNTIME_ANNOTATIONS = (
     "run.oci.", "module.wasm.", "org.systemd.property.", "org.criu.", "dev.gvisor.", "io.katacontainers.",
 )  # fmt: skip
-"""Beginnings of annotations by which runtimes (crun, runc, runsc, Kata Containers) are told what to do on the machine itself:
-files to write, properties of systemd units, programs to start."""
+"""Prefixes of annotations that make runtimes (crun, runc, runsc, Kata Containers) act on the host: write files, set
+properties of systemd units, start programs."""
 ACCOUNTS = 4 * limits.MiB
-"""Most bytes that are read of /etc/passwd and of /etc/group."""
+"""Most bytes of /etc/passwd and of /etc/group; a larger file raises `LimitError`."""
 _GROUPS = 65_536
-"""Supplementary groups that Linux takes (NGROUPS_MAX)."""
+"""Most supplementary groups that Linux accepts (NGROUPS_MAX)."""
 _NO_ID = (1 << 32) - 1
 
 
@@ -55,14 +55,14 @@ def runtime_config(
     gid_map: Sequence[IdRange] = (),
     rootfs: Root | None = None,
 ) -> bytes:
-    """The document. `rootfs`: the unpacked file system, where names of users and groups are looked up.
+    """Returns the document. `rootfs`: the unpacked file system, in which names of users and groups are looked up.
 
-    `NotFoundError` for a user or group that is not there, `FormatError` for a name that is none.
+    Raises `NotFoundError` for a user or group that does not exist, `FormatError` for an invalid value in the configuration.
     """
     settings = config.settings
     user = _user(string(settings.get("User")) or "", rootfs)
     if rootless:
-        # Whoever has one id of his own has it in the container under the id that the image asks for.
+        # The user's only id becomes the id in the container that the image asks for.
         uid_map = uid_map or (IdRange(user.uid, os.geteuid(), 1),)
         gid_map = gid_map or (IdRange(user.gid, os.getegid(), 1),)
     mapped = bool(uid_map or gid_map)
@@ -89,31 +89,32 @@ def runtime_config(
 
 def _process(settings: dict[str, Any], user: User, rootless: bool) -> dict[str, Any]:
     env = _texts(settings.get("Env"))
-    given = {item.partition("=")[0] for item in env}
-    if "PATH" not in given:
+    names = {item.partition("=")[0] for item in env}
+    if "PATH" not in names:
         env.append(_PATH)
-    if "HOME" not in given:
+    if "HOME" not in names:
         env.append(f"HOME={user.home}")
     groups = {} if rootless or not user.groups else {"additionalGids": user.groups}
-    held = _CAPABILITIES if user.uid == 0 else []  # another user starts without any, and may gain these alone
+    capabilities = _CAPABILITIES if user.uid == 0 else []  # another user starts without any, and can gain only these
     return {
         "terminal": False,
         "user": {"uid": user.uid, "gid": user.gid, **groups},
         "args": [*_texts(settings.get("Entrypoint")), *_texts(settings.get("Cmd"))] or ["sh"],
         "env": env,
         "cwd": _absolute(string(settings.get("WorkingDir")) or "/"),
-        "capabilities": {"bounding": _CAPABILITIES, "effective": held, "permitted": held},
+        "capabilities": {"bounding": _CAPABILITIES, "effective": capabilities, "permitted": capabilities},
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,
     }
 
 
 def _texts(value: object) -> list[str]:
+    """Returns the strings of a list. Raises `FormatError` for one with a zero byte, which no process can get."""
     if not isinstance(value, list):
         return []
     texts = [item for item in value if isinstance(item, str)]
     if any("\0" in item for item in texts):
-        raise FormatError("an argument or variable of the configuration has a zero byte in it")
+        raise FormatError("an argument or variable of the configuration has a zero byte")
     return texts
 
 
@@ -122,7 +123,7 @@ def _absolute(path: str) -> str:
 
 
 def _annotations(config: Config) -> dict[str, str]:
-    """Returns the annotations (conversion.md, "Annotation Fields"): a label overrides a derived value. Labels that
+    """Returns the annotations (conversion.md, "Annotation Fields"). A label overrides a derived value; labels that
     runtimes act on are left out."""
     fields, settings = config.fields, config.settings
     features = fields.get("os.features")
@@ -138,15 +139,16 @@ def _annotations(config: Config) -> dict[str, str]:
         "exposedPorts": ",".join(config.keys("ExposedPorts")),
     }
     made = {_OCI + name: value for name, value in derived.items() if value}
-    left_out = obeyed(config)
+    left_out = runtime_labels(config)
     return made | {
         name: value for name, value in string_members(settings.get("Labels")).items() if name and name not in left_out
     }
 
 
-def obeyed(config: Config) -> list[str]:
-    """Returns the labels of an image that a runtime would act on as annotations; these are for its operator to set."""
-    return [name for name in string_members(config.settings.get("Labels")) if name.startswith(_OBEYED)]
+def runtime_labels(config: Config) -> list[str]:
+    """Returns the labels of an image that would make a runtime act on the host if they became annotations. The bundle does
+    not have them: only the operator may set such annotations."""
+    return [name for name in string_members(config.settings.get("Labels")) if name.startswith(_RUNTIME_ANNOTATIONS)]
 
 
 def _volumes(config: Config) -> Iterator[dict[str, Any]]:
@@ -171,7 +173,7 @@ def _system_mounts(rootless: bool, gid_map: Sequence[IdRange]) -> Iterator[dict[
     yield _mount("/dev/pts", "devpts", "devpts", *terminals, *(["gid=5"] if tty else []))
     yield _mount("/dev/shm", "tmpfs", "shm", *safe, "mode=1777", "size=65536k")
     yield _mount("/dev/mqueue", "mqueue", "mqueue", *safe)
-    if rootless:  # without a network namespace of its own a container may not mount a sysfs
+    if rootless:  # a container without its own network namespace may not mount sysfs
         yield _mount("/sys", "none", "/sys", "rbind", *safe, "ro")
     else:
         yield _mount("/sys", "sysfs", "sysfs", *safe, "ro")
@@ -193,6 +195,8 @@ def _mappings(ranges: Sequence[IdRange]) -> list[dict[str, int]]:
 
 
 class User(NamedTuple):
+    """The user that the process runs as."""
+
     uid: int
     gid: int
     groups: list[int]
@@ -206,15 +210,15 @@ def _user(text: str, rootfs: Root | None) -> User:
     name = name or "0"
     uid = _number(name)
     gid, home, login = 0, "/", name
-    people = _accounts(rootfs, b"etc/passwd", 7)
-    found = next((row for row in people if name == row[0] or (uid is not None and uid == _number(row[2]))), None)
+    accounts = _accounts(rootfs, b"etc/passwd", 7)
+    found = next((row for row in accounts if name == row[0] or (uid is not None and uid == _number(row[2]))), None)
     if found is None and uid is None:
         raise NotFoundError(f"the image's user {name[:100]!r} is not in its /etc/passwd", hint="edit --user sets another")
     if found is not None:
         login, home = found[0], found[5] if found[5].startswith("/") else "/"
         uid, gid = _number(found[2]), _number(found[3]) or 0
         if uid is None:
-            raise FormatError(f"/etc/passwd gives the user {name[:100]!r} no number")
+            raise FormatError(f"/etc/passwd has no valid number for the user {name[:100]!r}")
     assert uid is not None
     groups: set[int] = set()
     if colon and group:
@@ -236,11 +240,12 @@ def _user(text: str, rootfs: Root | None) -> User:
 
 
 def _number(text: str) -> int | None:
+    """Returns a user or group id; None for any other text."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 11 and int(text) < _NO_ID else None
 
 
 def _accounts(rootfs: Root | None, path: bytes, fields: int) -> Iterator[list[str]]:
-    """Yields the rows of /etc/passwd or /etc/group with that many fields; none if the file does not exist."""
+    """Yields the rows of /etc/passwd or /etc/group that have so many fields; none if the file does not exist."""
     data = _inside(rootfs, path) if rootfs is not None else b""
     for line in data.splitlines():
         row = line.decode("utf-8", "replace").split(":")
@@ -249,7 +254,8 @@ def _accounts(rootfs: Root | None, path: bytes, fields: int) -> Iterator[list[st
 
 
 def _inside(root: Root, path: bytes) -> bytes:
-    """Returns the content of a regular file, links followed as in a changed root; empty if there is none."""
+    """Returns the content of a regular file, with links resolved inside `root` as after chroot(2); empty if there is
+    none."""
     with HeldDirectories(root) as below:
         done: list[bytes] = []
         left = path.split(b"/")[::-1]

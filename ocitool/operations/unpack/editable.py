@@ -1,13 +1,13 @@
-"""`unpack --as editable`, `rootfs` and `bundle`: the merged root file system, exactly, and what repacking needs beside it.
+"""`unpack --as editable`, `rootfs` and `bundle`: writes the merged root file system, and the files that repacking needs.
 
     DEST/rootfs/                the file system
-    DEST/image/manifest.json    the manifest's bytes, where there is one
-    DEST/image/config.json      the configuration's bytes
-    DEST/image/reference.json   where the image came from, and how it was unpacked
-    DEST/image/snapshot         what was written: see `ocitool.disk.snapshot`
-    DEST/config.json            of a bundle: how to run it
+    DEST/image/manifest.json    the bytes of the manifest, if there is one
+    DEST/image/config.json      the bytes of the configuration
+    DEST/image/reference.json   the reference of the image, and how it was unpacked
+    DEST/image/snapshot         the state of the files: see `ocitool.disk.snapshot`
+    DEST/config.json            for a bundle: the configuration of the runtime
 
-All of it is made beside DEST and renamed at the end, so DEST is whole or absent.
+Everything is made in a staging directory beside DEST and renamed at the end, so that DEST is whole or absent.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ocitool.trees.tree import Tree
 Form = Literal["editable", "rootfs", "bundle"]
 SCHEMA = "ocitool/unpacked"
 VERSION = 1
-_NAMED = 5
+_MAX_LABELS = 5
 
 
 class UnpackResult(NamedTuple):
-    """The result. `mode`: of the destination. `entries`: number of paths, without the root. `read`: stored bytes of
-    layers; `written`: bytes of contents."""
+    """The result. `mode`: the mode of the destination. `entries`: number of paths, without the root. `read`: stored bytes
+    of layers that were read; `written`: bytes of contents."""
 
     reference: str
     form: Form
@@ -51,30 +51,31 @@ class UnpackResult(NamedTuple):
 
 
 def unpack(
-    reference: str, dest: str, reading: Session, *, form: Form = "editable", platform: str | None = None, owners: Ownership,
+    reference: str, dest: str, session: Session, *, form: Form = "editable", platform: str | None = None, owners: Ownership,
     mode: int | None = None,
 ) -> UnpackResult:  # fmt: skip
-    """The image in `dest`, which must be absent or an empty directory. It gets `mode`, else it is closed to other users, unless
-    it is the file system's root itself. Every layer is verified; whatever goes wrong, nothing is left.
+    """Unpacks the image into `dest`, which must be absent or an empty directory. `dest` gets `mode`; by default it is
+    closed to other users, unless it is the root of the file system itself. Every layer is verified; if anything fails,
+    nothing is left.
 
-    Raises `DestinationError` before anything is read if the destination will not do."""
-    task = reading.task
+    Raises `DestinationError` before anything is read if the destination cannot be used."""
+    task = session.task
     with StagingDirectory(dest) as work:
-        image = reading.image(reference, platform)
+        image = session.image(reference, platform)
         check_layers(image)
         with Rootfs(work.descriptor, owners, task) as rootfs:
             tree, read = stage_image(image, rootfs, task)
             entries = rootfs.place_tree(tree)
             written = rootfs.bytes_written
-            _tell(rootfs, form, task)
+            _notice_rootless(rootfs, form, task)
         access = DirectoryMode(mode) if mode is not None else None if form == "rootfs" else private_mode(owners)
         if mode is None and access is not None and access.group is not None and any(index.devices for index in tree.indexes):
             access = DirectoryMode(0o700)
-            task.notice("devices", "closed to the container's root too, who could use the image's devices; --mode opens it")
+            task.notice("devices", "closed to the container's root too, which could use the image's devices; --mode opens it")
         if form == "rootfs":
             mode = work.publish(b"rootfs", access)
-            if mode & 0o001 and (given := _given(tree, owners)):
-                what = f"mode {mode:04o}: other users can use the image's {given}; --mode 0700 closes the directory"
+            if mode & 0o001 and (privileged := _privileged_files(tree, owners)):
+                what = f"mode {mode:04o}: other users can use the image's {privileged}; --mode 0700 closes the directory"
                 task.notice("setuid", what)
         else:
             root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
@@ -88,19 +89,20 @@ def unpack(
     return UnpackResult(reference, form, dest, image, owners, mode, entries, read, written, tuple(task.notices))
 
 
-def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
+def _notice_rootless(rootfs: Rootfs, form: Form, task: Task) -> None:
+    """Adds notices of what could not be set on disk: owners, id maps, and what `rootfs` recorded."""
     if rootfs.owners.rootless:
         kept = "are recorded beside them"
         if form == "rootfs":
-            kept = "stand in user.rootlesscontainers" if rootfs.owners.owner_xattr else "are lost"
+            kept = "are recorded in user.rootlesscontainers" if rootfs.owners.owner_xattr else "are lost"
         task.notice("rootless", f"rootless: all files are your own; the image's owners {kept}")
         if form != "bundle" and (rootfs.owners.uid_map or rootfs.owners.gid_map):
-            task.notice("id-maps", "rootless: the id maps are recorded and shift nothing")
+            task.notice("id-maps", "rootless: the id maps are recorded, but change no owner")
     rootfs.notice_unset()
 
 
-def _given(tree: Tree, owners: Ownership) -> str:
-    """Returns a sentence on files of the layers that give rights to their users; empty if there are none."""
+def _privileged_files(tree: Tree, owners: Ownership) -> str:
+    """Returns the kinds of files in the layers that give their users more rights; empty if there are none."""
     found: dict[str, None] = {}
     for index in tree.indexes:
         if any(mode & 0o6000 and kind == Kind.FILE for mode, kind in zip(index.modes, index.kinds, strict=True)):
@@ -113,7 +115,7 @@ def _given(tree: Tree, owners: Ownership) -> str:
 
 
 def _describe(work: StagingDirectory, root: int, reference: str, image: Image, tree: Tree, owners: Ownership) -> None:
-    """The folder `image`; `root` is the file system's directory."""
+    """Writes the folder `image`. `root`: descriptor of the directory of the file system."""
     work.mkdir("image")
     if image.manifest is not None:
         work.write("image/manifest.json", image.manifest.raw)
@@ -180,12 +182,13 @@ def absolute(reference: str) -> str | None:
 
 
 def _runtime_config(image: Image, owners: Ownership, root: int, task: Task) -> bytes:
-    from ocitool.operations.unpack.bundle import obeyed, runtime_config
+    """Returns the `config.json` of a bundle; adds a notice of labels that do not become annotations."""
+    from ocitool.operations.unpack.bundle import runtime_config, runtime_labels
 
-    if left_out := obeyed(image.config):
-        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
-        labels = ", ".join(left_out[:_NAMED]) + more
-        task.notice("annotations", f"labels that a runtime would obey are no annotations of the bundle: {labels}")
+    if left_out := runtime_labels(image.config):
+        more = f" and {len(left_out) - _MAX_LABELS} more" if len(left_out) > _MAX_LABELS else ""
+        labels = ", ".join(left_out[:_MAX_LABELS]) + more
+        task.notice("annotations", f"labels that would make a runtime act on the host are left out of the bundle: {labels}")
     try:
         return runtime_config(
             image.config, rootless=owners.rootless, uid_map=owners.uid_map, gid_map=owners.gid_map, rootfs=root

@@ -1,8 +1,8 @@
-"""`unpack --as tar`: the merged file system as one flat tar.
+"""`unpack --as tar`: writes the merged file system as one tar.
 
-Directories come first (see `images.layertar`): a reader that sets their times and modes at its end restores all. GNU tar
-does so with --delay-directory-restore, else files made later change the times of directories.
-Memory: indexes and tree, and about 100 bytes a visible file.
+Directories come first (see `trees.changeset_tar`). A reader that sets their times and modes at its end restores all of
+them: GNU tar does so with --delay-directory-restore; otherwise files that are made later change the times of directories.
+Memory: the indexes and the tree, and about 100 bytes for each visible file.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class FlatResult(NamedTuple):
     notices: tuple[Notice, ...]
 
 
-def unpack(reference: str, dest: str, reading: Session, *, platform: str | None = None, force: bool = False) -> FlatResult:
-    """The tar into a file, whole or not at all, or for `-` to standard output.
+def unpack(reference: str, dest: str, session: Session, *, platform: str | None = None, force: bool = False) -> FlatResult:
+    """Writes the tar to a file, which appears whole or not at all, or for `-` to standard output.
 
-    An existing file is a `DestinationError` unless `force` replaces it. On standard output a layer that turns out not
-    to be what it states ends the tar without its end-of-archive blocks, and the command with an `IntegrityError`.
+    Raises `DestinationError` for an existing file unless `force` replaces it. If a layer does not match its digest, raises
+    `IntegrityError`; standard output then has a tar without its end-of-archive blocks.
     """
-    task = reading.task
+    task = session.task
     if dest == "-" and sys.stdout.isatty():
-        raise UsageError("a tar is not written to a terminal", hint="redirect the output, or name a file")
+        raise UsageError("the output is a terminal, to which no tar is written", hint="redirect it, or name a file")
     if dest != "-" and os.path.isdir(dest):
-        raise DestinationError("a directory, where a tar is to be written", dest)
+        raise DestinationError("the destination is a directory, a tar needs a file", dest)
     place = new_file(dest, force=force) if dest != "-" else None
-    image = reading.image(reference, platform)
+    image = session.image(reference, platform)
     check_layers(image)
-    tree = Tree(reading.indexer().indexes(image))
+    tree = Tree(session.indexer().indexes(image))
     changes = changeset(None, tree)
     size = 0
     task.expect(expected(layer.blob for layer in image.layers), anew=True)

@@ -1,13 +1,13 @@
-"""`unpack --as layers`: a store of layers in overlayfs form, each once for all images unpacked there.
+"""`unpack --as layers`: writes layers in overlayfs form to a store, in which each layer is once for all images.
 
-    DEST/store.json              how files are owned here: the same for all layers
-    DEST/sha256/HEX/             a layer, by diff_id where it is self-contained, else by chain id
-    DEST/l/N -> ../sha256/HEX    short names, because the options of a mount must fit one page
-    DEST/images/HEX.json         an image: its layers, and the options that stack them
-    DEST/images/HEX/             what a mount of it writes to: upper, work, and the mount point merged
+    DEST/store.json              how owners are set: the same for all layers
+    DEST/sha256/HEX/             a layer: by diff_id if it is self-contained, else by chain ID
+    DEST/l/N -> ../sha256/HEX    short names, because mount options must fit one page
+    DEST/images/HEX.json         an image: its layers, and the options of its mount
+    DEST/images/HEX/             the directories of its mount: upper, work, and the mount point merged
 
-A layer's directory appears by a rename and is never changed afterwards, so one that exists is complete, and of two runs that
-make the same one the second drops its own. What a run was making when it died, the next run removes.
+The directory of a layer appears by a rename and is never changed afterwards: if it exists, it is complete, and of two
+processes that make the same one the second discards its own. What a process that died was making, the next one removes.
 """
 
 from __future__ import annotations
@@ -34,14 +34,7 @@ from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer
 from ocitool.disk.rootfs import Ownership, Rootfs, private_mode
 from ocitool.disk.staging import check_layers
 from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory, remove_acls, set_access
-from ocitool.errors import (
-    DestinationError,
-    FormatError,
-    LimitError,
-    NotFoundError,
-    OcitoolError,
-    UsageError,
-)
+from ocitool.errors import DestinationError, FormatError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, Xattrs
@@ -60,8 +53,8 @@ _VALUE = 255
 
 
 class StoredLayer(NamedTuple):
-    """A layer in the store; `directory` and `link` are relative to it. `fresh`: this run made it. Layers that no mount
-    needs (a lower occurrence of the same one) have a link too."""
+    """A layer in the store; `directory` and `link` are relative to the store. `fresh`: this run made it. A layer that no
+    mount needs, since the same one occurs again above it, has a link too."""
 
     number: int
     diff_id: Digest
@@ -72,8 +65,8 @@ class StoredLayer(NamedTuple):
 
 
 class StoredImage(NamedTuple):
-    """An image in the store. `options`: of the mount, relative to the store; None for an image without layers.
-    `command`: the whole command for a shell."""
+    """An image in the store. `options`: the mount options, with paths relative to the store; None for an image without
+    layers. `command`: the whole mount command for a shell."""
 
     image: Image
     name: str
@@ -83,7 +76,8 @@ class StoredImage(NamedTuple):
 
 
 class StoreResult(NamedTuple):
-    """The result. `mode`: of the store's directory. `read`: stored bytes of layers; `written`: bytes of contents."""
+    """The result. `mode`: the mode of the store's directory. `read`: stored bytes of layers; `written`: bytes of
+    contents."""
 
     reference: str
     destination: str
@@ -96,20 +90,19 @@ class StoreResult(NamedTuple):
 
 
 def unpack(
-    reference: str, dest: str, reading: Session, *, platform: str | None = None, all_platforms: bool = False, owners: Ownership,
+    reference: str, dest: str, session: Session, *, platform: str | None = None, all_platforms: bool = False, owners: Ownership,
     mode: int | None = None,
 ) -> StoreResult:  # fmt: skip
-    """The image's layers in the store `dest`, which is made if there is none, with `mode` or closed to other users. Layers
-    that are there are not read, unless a layer above them needs their files or what they list.
+    """Writes the layers of the image to the store `dest`, which is made if it does not exist, with `mode` or closed to
+    other users. A layer that the store has is not read, unless a layer above it needs its files or its entries.
 
-    Raises `DestinationError` if `dest` is something else, or a store whose files are owned otherwise.
-    """
-    task = reading.task
+    Raises `DestinationError` if `dest` is something else, or a store with other settings of owners."""
+    task = session.task
     with _opened(dest, owners, mode, task) as store:
-        images = list(_images(reference, reading, platform, all_platforms))
+        images = list(_images(reference, session, platform, all_platforms))
         for image in images:
             check_layers(image)
-        indexer = reading.indexer()
+        indexer = session.indexer()
         read = written = 0
         stored = []
         for image in images:
@@ -117,9 +110,9 @@ def unpack(
                 StagingDirectory(os.path.join(dest, "layer"), store.at) as work,
                 Rootfs(work.descriptor, owners, task) as rootfs,
             ):
-                made = _Making(store, image, work, rootfs, indexer, task)
-                stored.append(made.run())
-                read += made.read
+                image_store = _ImageStore(store, image, work, rootfs, indexer, task)
+                stored.append(image_store.run())
+                read += image_store.read
                 written += rootfs.bytes_written
                 rootfs.notice_unset()
         mode = stat.S_IMODE(os.fstat(store.at.descriptor).st_mode)
@@ -129,8 +122,8 @@ def unpack(
     return StoreResult(reference, dest, tuple(stored), owners, mode, read, written, tuple(task.notices))
 
 
-def _images(reference: str, reading: Session, platform: str | None, all_platforms: bool) -> Iterator[Image]:
-    opened = reading.open(reference, "layers")
+def _images(reference: str, session: Session, platform: str | None, all_platforms: bool) -> Iterator[Image]:
+    opened = session.open(reference, "layers")
     if not all_platforms:
         yield select.single(opened, platform)
         return
@@ -145,7 +138,7 @@ def _images(reference: str, reading: Session, platform: str | None, all_platform
             if entry.present:
                 yield select.resolve(opened.source, entry, entry.tags)
             else:
-                reading.task.notice("missing", f"the manifest for {have} is not here")
+                session.task.notice("missing", f"the manifest for {have} is not here")
 
 
 # The store
@@ -153,10 +146,9 @@ def _images(reference: str, reading: Session, platform: str | None, all_platform
 
 @contextmanager
 def _opened(dest: str, owners: Ownership, mode: int | None, task: Task) -> Iterator[_Store]:
-    """Opens the store, with a lock against its removal. A store that this run began is removed if it has no layer at
-    the end."""
+    """Provides the open store, with a lock against its removal. A new store without any layer is removed after an error."""
     if dest == "-":
-        raise UsageError("a store of layers is a directory", hint="name one, new or made by unpack --as layers")
+        raise UsageError("a store of layers cannot go to standard output", hint="name a new directory or a store")
     try:
         store = _Store(dest, task)
     except OSError as error:
@@ -172,11 +164,9 @@ def _opened(dest: str, owners: Ownership, mode: int | None, task: Task) -> Itera
 
 
 class _Store:
-    """The directory of the store, made if it is missing.
-
-    All users of a store hold a shared lock; the process that begins or removes it holds it exclusively. The directory
-    is held by its descriptor, and its content is trusted, so it must belong to the user.
-    """
+    """The directory of the store, which is made if it is missing, held by its descriptor. All processes that use it hold a
+    shared lock; the one that creates or removes it an exclusive one. Its content is trusted, so it must belong to the
+    user."""
 
     def __init__(self, dest: str, task: Task) -> None:
         self.dest = dest
@@ -187,14 +177,16 @@ class _Store:
         status = os.fstat(self.at.descriptor)
         if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
             raise DestinationError(
-                "a directory of another user, or open to all: its layers would be believed", dest, hint="name a new directory"
+                "the store belongs to another user, or all users may write to it", dest, hint="name a new directory"
             )
 
     def close(self) -> None:
+        """Releases the lock."""
         with contextlib.suppress(OSError):
             fcntl.flock(self.at.descriptor, fcntl.LOCK_UN)
 
     def begin(self, owners: Ownership, mode: int | None) -> None:
+        """Writes the files of a new store, or checks the settings of an existing one. Raises `DestinationError`."""
         settings = {
             "schema": SCHEMA, "version": VERSION, "rootless": owners.rootless, "ownerXattr": owners.owner_xattr,
             "uidMap": [list(one) for one in owners.uid_map], "gidMap": [list(one) for one in owners.gid_map],
@@ -205,7 +197,7 @@ class _Store:
                 if self.at.stat("store.json") is None:
                     if any(".ocitool-" not in name for name in self.at.names()):
                         raise DestinationError(
-                            "exists, and is no store of layers", self.dest, hint="name a new directory, or an empty one"
+                            "the directory is not a store of layers", self.dest, hint="name a new or empty directory"
                         )
                     remove_acls(self.at.descriptor)
                     set_access(self.at.descriptor, private_mode(owners) if mode is None else DirectoryMode(mode))
@@ -223,8 +215,8 @@ class _Store:
             found = None
         if found != settings:
             raise DestinationError(
-                "a store whose files are owned otherwise, or of another version", self.dest,
-                hint="--rootless and the id maps must be those that it was begun with",
+                "the store has other settings of owners, or another version", self.dest,
+                hint="--rootless and the id maps must be those with which it was made",
             )  # fmt: skip
 
     def give_up(self) -> None:
@@ -237,7 +229,8 @@ class _Store:
             os.rmdir(self._name, dir_fd=self._parent.descriptor)
 
     def folder(self, name: str) -> OpenDirectory:
-        """A directory of the store, made if it is missing; `DestinationError` for one that others can put layers into."""
+        """Opens a directory of the store, which is made if it is missing. Raises `DestinationError` if other users can
+        write to it."""
         try:
             found = self.at.make_below(name, 0o755)
             status = os.fstat(found.descriptor)
@@ -245,13 +238,13 @@ class _Store:
             raise _unusable(error, self.at.name(name)) from None
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise DestinationError(
-                "a directory of another user, or that others may write to: its layers would be believed", self.at.name(name),
+                "the directory belongs to another user, or other users may write to it", self.at.name(name),
                 hint="name a new store",
             )  # fmt: skip
         return found
 
     def has(self, name: str) -> bool:
-        """Whether a directory of the store has this name in it."""
+        """Returns whether the store has a directory of this name (`sha256/HEX`, `images/HEX`)."""
         folder, name = name.split("/", 1)
         try:
             found = self.folder(folder).stat(name)
@@ -260,7 +253,7 @@ class _Store:
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def keep(self, work: StagingDirectory, made: bytes, name: str) -> bool:
-        """Moves a finished directory to its final place; returns False if there is one already."""
+        """Moves a finished directory to its final name. Returns False if the store has it already."""
         above, last = name.split("/", 1)
         folder = self.folder(above)
         try:
@@ -272,7 +265,7 @@ class _Store:
         return True
 
     def links(self, names: Sequence[str]) -> dict[str, str]:
-        """Returns the short name of each of these directories, made if there is none."""
+        """Returns the short name of each of these directories; makes those that are missing."""
         try:
             folder = self.folder("l")
             self._task.flock(folder.descriptor, self.dest, exclusive=True)
@@ -292,8 +285,8 @@ class _Store:
 # One image
 
 
-class _Making:
-    """One image into the store. `read`: stored bytes that were read for it."""
+class _ImageStore:
+    """Writes one image to the store. `read`: stored bytes of layers that were read."""
 
     def __init__(
         self, store: _Store, image: Image, work: StagingDirectory, rootfs: Rootfs, indexer: Indexer, task: Task
@@ -310,10 +303,11 @@ class _Making:
         """For each layer the number of its first occurrence: it is read once, and its files are staged there."""
 
     def run(self) -> StoredImage:
+        """Writes the missing layers and the record of the image. Raises what reading layers raises."""
         image = self.image
         diff_ids = [layer.diff_id for layer in image.layers if layer.diff_id is not None]
         if len(diff_ids) < len(image.layers):
-            raise FormatError("a diff_id that is none", image.where)
+            raise FormatError("invalid diff_id", image.where)
         chains = overlay.chain_ids(diff_ids)
         there = {n for n in range(len(diff_ids)) if any(map(self.store.has, overlay.possible_names(diff_ids[n], chains[n])))}
         self.task.expect(expected(layer.blob for layer in image.layers if layer.number not in there))
@@ -327,7 +321,7 @@ class _Making:
         indexes = [found[number] for number in self._first]
         made = overlay.overlay_layers(indexes, diff_ids)
         wanted = list({form.name: form for form in reversed(made) if not self.store.has(form.name)}.values())
-        self._borrow(wanted, indexes)
+        self._stage_shared(wanted, indexes)
         fresh = set()
         for form in wanted:
             self.task.check()
@@ -342,7 +336,7 @@ class _Making:
         return self._record(layers, [links[name] for name in overlay.stack_names(made)], Tree(indexes))
 
     def _index(self, layer: Layer, there: bool) -> LayerIndex:
-        """Returns the layer's verified index; if its directory is missing, its files are staged in the same pass."""
+        """Returns the verified index of a layer. If its directory is missing, its files are staged in the same pass."""
         image, number = self.image, layer.number
         if there:
             return self.indexer.computed_indexes([(image, layer)])[0]
@@ -362,11 +356,12 @@ class _Making:
         self._staged.add(number)
         return index
 
-    def _borrow(self, wanted: Sequence[OverlayLayer], indexes: Sequence[LayerIndex]) -> None:
-        """Stages what these forms show and nobody staged: files of lower layers that a hard link names, and those of a layer
-        whose directory is there in its other form, or that occurs again. A layer is read for it once more at most.
+    def _stage_shared(self, wanted: Sequence[OverlayLayer], indexes: Sequence[LayerIndex]) -> None:
+        """Stages the files that these directories need and that are not staged yet: targets of hard links in lower layers,
+        and files of a layer that the store has under its other name, or that occurs again. A layer is read once more at
+        most.
 
-        Raises `LimitError` if copies of files that are staged take more than `limits.EXPANSION`."""
+        Raises `LimitError` if copies of staged files take more than `limits.EXPANSION`."""
         copies = 0
         waiting: dict[int, dict[int, list[int]]] = {}
         for form in wanted:
@@ -382,7 +377,8 @@ class _Making:
         if copies:
             plural = "s" if copies > 1 else ""
             self.task.notice(
-                "copies", f"{copies} hard link{plural} to files of lower layers became copies: an overlay has no others"
+                "copies",
+                f"{copies} hard link{plural} to files of lower layers became copies, since overlayfs has no such links",
             )
         for number, rows in waiting.items():
             if number not in self._staged:
@@ -400,16 +396,17 @@ class _Making:
         self.read += layer.size
 
     def _copy(self, keys: Sequence[int], staged: int, entry: Entry) -> None:
-        """Stages under all of these keys a file that is staged under its own, or else under the first of them."""
+        """Copies a staged file to all of these keys. It is staged under `staged`, or, if its layer was read again, under
+        the first key."""
         source, others = (keys[0], keys[1:]) if Tree.layer(staged) not in self._staged else (staged, keys)
         for key in others:
             self.task.check()
             if self.task.count_expansion(entry.stored) > limits.EXPANSION:
-                raise LimitError(f"copies of files that layers share take more than {limits.EXPANSION} bytes", self.image.where)
+                raise LimitError(f"copies of files of lower layers take more than {limits.EXPANSION} bytes", self.image.where)
             self.rootfs.copy_staged(source, key, entry)
 
     def _build(self, form: OverlayLayer, indexes: Sequence[LayerIndex]) -> None:
-        """The form as a directory of the workplace, named by its number."""
+        """Makes the directory of a layer in the staging directory, under its number."""
         rootfs = self.rootfs
         shared = Counter(overlay.file_refs(form.root))
         mark = b"user.overlay.opaque" if rootfs.owners.rootless else b"trusted.overlay.opaque"
@@ -431,14 +428,16 @@ class _Making:
                 over, _ = path.pop()
                 entry = overlay.entry_of(indexes, over.ref)
                 if not path and rootfs.owners.rootless:
-                    entry = entry._replace(mode=entry.mode | 0o700)  # or it could not be moved to its place
+                    entry = entry._replace(mode=entry.mode | 0o700)  # otherwise it could not be renamed
                 extra: Xattrs = ((mark, b"y"),) if over.opaque else ()
                 rootfs.leave(entry, extra)
 
     def _record(self, layers: tuple[StoredLayer, ...], stack: Sequence[str], tree: Tree) -> StoredImage:
+        """Writes the record of the image and the directories of its mount. `stack`: the short names of its layers, the top
+        one first."""
         image = self.image
         name = image.config.digest.encoded[:64]
-        self._make_places(f"images/{name}", tree)
+        self._make_mount_directories(f"images/{name}", tree)
         options, command = self._mount(f"images/{name}", stack)
         record: dict[str, Any] = {
             "schema": IMAGE_SCHEMA, "version": VERSION, "imageId": image.image_id,
@@ -453,7 +452,7 @@ class _Making:
         return StoredImage(image, name, layers, options, command)
 
     def _mount(self, place: str, stack: Sequence[str]) -> tuple[str | None, str | None]:
-        """The options of the mount that stacks these layers, and all of the command; None where there are no layers."""
+        """Returns the mount options for these layers, and the whole command; None, None if there are no layers."""
         if not stack:
             self.task.notice("empty", "an image without layers: there is nothing to mount")
             return None, None
@@ -462,15 +461,15 @@ class _Making:
         if self.rootfs.owners.rootless:
             options += ",userxattr"
         if len(options) >= overlay.MOUNT_OPTIONS_SIZE:
-            self.task.notice("options", f"{len(stack)} layers: the options of the mount are longer than the kernel takes")
+            self.task.notice("options", f"{len(stack)} layers: the mount options are longer than the kernel accepts")
         where = shlex.quote(os.path.abspath(self.store.dest))
-        # Since 2.39 util-linux asks the kernel in another way, which takes 255 bytes of a value (its issue 2287).
+        # Since 2.39 util-linux uses another system call, which accepts only 255 bytes for a value (its issue 2287).
         old = "LIBMOUNT_FORCE_MOUNT2=always " if len(lower) > _VALUE else ""
         return options, f"cd {where} && {old}mount -t overlay overlay -o {options} {place}/merged"
 
-    def _make_places(self, name: str, tree: Tree) -> None:
-        """The directories that a mount needs, if they are not there: what stands in them is the user's. The merged root has
-        the attributes of the upper directory's."""
+    def _make_mount_directories(self, name: str, tree: Tree) -> None:
+        """Makes the directories that a mount needs. If they exist, they are not touched: their content is the user's. The
+        upper directory gets the attributes of the image's root, which the mount shows."""
         place = os.path.join(self.store.dest, name)
         try:
             with StagingDirectory(place, self.store.folder("images")) as work:
@@ -482,12 +481,13 @@ class _Making:
                     work.mkdir(made)
                 work.publish()
         except DestinationError:
-            if not self.store.has(f"{name}/upper"):  # else they existed, or another process made them first
+            if not self.store.has(f"{name}/upper"):  # if it has, they existed, or another process made them first
                 raise
 
 
 def _key(ref: int, form: OverlayLayer) -> int:
-    """The name of a staged file: what a form takes from a lower layer is a copy of its own."""
+    """Returns the key of a staged file: the copy of a file of a lower layer has a separate key for each layer that needs
+    it."""
     return ref if overlay.layer_of(ref) == form.number else ref | (form.number + 1) << 2 * _SHIFT
 
 

@@ -1,4 +1,4 @@
-"""Results as the JSON reports that scripts rely on; `schemas/report-*.json` say what each holds.
+"""Makes the JSON reports that scripts rely on; `schemas/report-*.json` describe them.
 
-One module a command, so that none pays for the others.
+There is one module for each command, so that a command does not import what only the others need.
 """

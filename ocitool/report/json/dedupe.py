@@ -1,4 +1,4 @@
-"""`dedupe` as JSON: piece by piece, because of ten thousand images it is long."""
+"""The JSON report of `dedupe`, made line by line, since it is long for ten thousand images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ocitool.report.json.fields import clean, created_by, dumped, notice_list, p
 
 
 def dedupe_json(result: Deduped) -> Iterator[str]:
-    """Lines of one JSON object: a field a line, and of a list an item a line."""
+    """Yields the lines of one JSON object: one line for each field, and for each item of a list."""
     parts = list(_parts(result))
     yield "{"
     for number, (name, value) in enumerate(parts):

@@ -1,4 +1,4 @@
-"""The report of `diff`."""
+"""The JSON report of `diff`."""
 
 from __future__ import annotations
 

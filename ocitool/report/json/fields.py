@@ -1,6 +1,7 @@
-"""The fields that several reports share.
+"""JSON fields that several reports share.
 
-Paths begin with `/`. One that is not UTF-8 has U+FFFD in it, and its bytes stand beside it in base64.
+Paths begin with `/`. If a path is not UTF-8, U+FFFD replaces its invalid bytes, and a second field has all its bytes in
+base64.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ocitool.task import Notice
 
 TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo", "whiteout", "opaque", "file", "file")
-"""By `Kind`."""
+"""The value of `type`, by `Kind`."""
 
 
 def json_text(report: dict[str, Any]) -> str:
@@ -28,7 +29,7 @@ def json_text(report: dict[str, Any]) -> str:
 
 
 def dumped(value: Any, indent: int | None = None) -> str:
-    """JSON in ASCII. DEL is the one control character that JSON lets stand."""
+    """Returns JSON in ASCII. DEL is the one control character that JSON does not escape, so this does."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
@@ -69,7 +70,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def rfc3339(nanoseconds: int) -> str | None:
-    """RFC 3339 with what fraction there is; None for years that it cannot write."""
+    """Returns a time as RFC 3339 with a fraction if it has one, or None if the year does not have four digits."""
     from datetime import UTC, datetime, timedelta
 
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
@@ -82,12 +83,13 @@ def rfc3339(nanoseconds: int) -> str | None:
 
 
 NAMES = 100
-"""Names of one file that are listed with each of them: all would be as many as their square."""
+"""Hard links of a file that are listed with each of its names. With all of them a report would grow with the square of
+their number."""
 
 
 @lru_cache(64)
 def _shown_names(names: tuple[bytes, ...]) -> list[str]:
-    """One list for all names of a file."""
+    """Returns the names of a file; cached, so that all its names share one list."""
     return [path_fields(name)["path"] for name in names]
 
 
@@ -99,7 +101,7 @@ def link_fields(names: Sequence[bytes]) -> dict[str, Any]:
 
 
 INSTRUCTION = 4096
-"""Characters of an instruction that stand with every file that it made; `inspect` has all of it."""
+"""Characters of an instruction that are repeated with every file it made; `inspect` has all of it."""
 
 
 def layer_fields(layer: Layer | None) -> dict[str, Any] | None:
@@ -113,13 +115,13 @@ def layer_fields(layer: Layer | None) -> dict[str, Any] | None:
 
 
 def created_by(instruction: str | None) -> str | None:
-    """An instruction without secrets."""
+    """Returns an instruction with secrets masked."""
     found: str | None = clean(masking.instruction(instruction)) if instruction is not None else None
     return found
 
 
 def platform_fields(platform: Platform) -> dict[str, Any]:
-    """`osVersion` and `osFeatures` only where they are stated."""
+    """Returns the fields of a platform; `osVersion` and `osFeatures` only if it states them."""
     fields: dict[str, Any] = {
         "os": stated(platform.os), "architecture": stated(platform.architecture), "variant": stated(platform.variant),
     }  # fmt: skip
@@ -131,7 +133,7 @@ def platform_fields(platform: Platform) -> dict[str, Any]:
 
 
 def stated(text: str | None) -> str | None:
-    """What a document states of itself in free words, without secrets."""
+    """Returns free text of a document, such as a media type, with secrets masked."""
     found: str | None = clean(masking.text(text)) if text is not None else None
     return found
 
@@ -141,7 +143,7 @@ def notice_list(notices: Iterable[Notice]) -> list[dict[str, str]]:
 
 
 def clean(value: Any) -> Any:
-    """The value without lone surrogates, which no UTF-8 text can hold: they come from file names and JSON escapes."""
+    """Returns the value without lone surrogates, which UTF-8 cannot encode; they come from file names and JSON escapes."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The report of `inspect`."""
+"""The JSON report of `inspect`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _waste(waste: Waste, image: Image) -> dict[str, Any]:
 
     from ocitool.report.json.copies import copies_fields  # only with --files
 
-    guilty = sorted({wasted.by for wasted in waste.hidden})
+    hiding = sorted({wasted.by for wasted in waste.hidden})
     return {
         "bytes": waste.total()[1],
         "overwritten": cost("overwritten"),
@@ -117,7 +117,7 @@ def _waste(waste: Waste, image: Image) -> dict[str, Any]:
                 "deleted": waste.total("deleted", number)[1],
                 "copiedUp": waste.total("copied-up", number)[1],
             }
-            for number in guilty
+            for number in hiding
         ],
         "largest": [{**path_fields(item.path), "size": item.size, "layer": item.layer} for item in waste.largest],
         "deletedButShipped": [

@@ -1,4 +1,4 @@
-"""The reports of `layout rm`, `gc`, `link` and `normalize`: one report, told apart by `action`."""
+"""The JSON reports of `layout rm`, `gc`, `link` and `normalize`, which the field `action` tells apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of `ls`, a line an entry."""
+"""The JSON report of `ls`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ocitool.report.json.fields import TYPES, attributes, clean, dumped, layer_f
 
 
 def ls_json(result: Listing) -> Iterator[str]:
-    """In lines, one an entry: a listing may hold millions."""
+    """Yields the report line by line, one for each entry: a listing may hold millions."""
     head = {
         "report": "ls",
         "version": 1,

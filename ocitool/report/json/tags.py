@@ -1,4 +1,4 @@
-"""The reports of `tags` and `catalog`."""
+"""The JSON reports of `tags` and `catalog`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of `unpack`."""
+"""The JSON reports of `unpack`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of `validate`."""
+"""The JSON report of `validate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of every command that writes images."""
+"""The JSON report of every command that writes images."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _edited(report: EditReport) -> dict[str, Any]:
 _DETAILS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "edit": _edited, "repack": _repacked, "squash": _squashed, "rebuild": _rebuilt, "rebase": _rebased,
 }  # fmt: skip
-"""By command."""
+"""What a command adds to the report, by the name of the command."""
 
 
 def _root(root: OutputImage) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Markdown to be pasted into a review: at most `LIMIT` characters, and nothing of an image outside of a code span or fence.
+"""Renders reports as Markdown for a review comment: at most `LIMIT` characters, with text of an image only in code spans
+and fences.
 
-A page is made of whole blocks. What does not fit is left out and counted, so that no fence, table row or `<details>` is
-ever cut. Summaries of `<details>` hold our own words and numbers only.
+A page consists of whole blocks. What does not fit is left out and counted, so that no fence, table row or `<details>` is
+ever cut. Summaries of `<details>` hold ocitool's own text and numbers only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`dedupe` in Markdown: the same tables, within the budget of a comment."""
+"""Renders `dedupe` as Markdown: the tables of the text report, within the size of a review comment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ocitool.dedupe import Deduped
 from ocitool.report.dedupe_view import AdviceRow, ContentsView, DedupeView, RepeatedRow, Sum, Table, dedupe_view
 from ocitool.report.escape import cell, code, human
 from ocitool.report.markdown.page import END, LIMIT, Page, say_notices, table_row
-from ocitool.report.markdown.words import said, titled
+from ocitool.report.markdown.spans import rendered, titled
 from ocitool.report.phrases import count_of
 from ocitool.report.text.dedupe import bar
 
@@ -25,20 +25,23 @@ def dedupe_markdown(result: Deduped) -> str:
     _images(page, view)
     _table(
         page, view.shared, "shared layers", 10_000, "| saved | size | images | layer | instruction | in |",
-        (table_row(one.saved, one.size, one.images, said((one.layer,), cell), said(one.made_by, cell), said(one.users, cell))
-         for one in view.shared.rows),
+        (table_row(
+            one.saved, one.size, one.images, rendered((one.layer,), cell), rendered(one.made_by, cell),
+            rendered(one.users, cell),
+        ) for one in view.shared.rows),
     )  # fmt: skip
     _table(
         page, view.bases, "bases", 8_000, "| base | layers | size | images | in |",
-        (table_row(said(one.name, cell), one.layers, one.size, one.images, said(one.users, cell)) for one in view.bases.rows),
+        (table_row(rendered(one.name, cell), one.layers, one.size, one.images, rendered(one.users, cell))
+         for one in view.bases.rows),
     )  # fmt: skip
     _table(
         page, view.equal, "layers", 8_000, "| stored | codecs | images | diff_id |",
-        (table_row(one.sizes, one.codecs, one.images, said((one.diff_id,), cell)) for one in view.equal.rows),
+        (table_row(one.sizes, one.codecs, one.images, rendered((one.diff_id,), cell)) for one in view.equal.rows),
     )  # fmt: skip
     if view.contents is not None:
         _contents(page, view.contents)
-    problems = ([f"- {said((one,))}"] for one in view.problems.rows)
+    problems = ([f"- {rendered((one,))}"] for one in view.problems.rows)
     head = ["", titled(view.problems.title), ""]
     page.section(head, problems, view.problems.total, "problems", cap=10_000, hint=_HINT)
     say_notices(page, [one for one in result.notices if one.code != "unreadable"])
@@ -51,7 +54,7 @@ def _sums(sums: Sequence[Sum]) -> list[str]:
 
 
 _LEFT = frozenset(("image", "layer", "instruction", "in", "base", "stored", "codecs", "diff_id", "places"))
-"""Columns of text; all others are numbers."""
+"""Columns that are aligned left; all others hold numbers."""
 
 
 def _heads(head: str) -> list[str]:
@@ -67,22 +70,24 @@ def _table(page: Page, table: Table[Any], what: str, cap: int, head: str, rows: 
 def _advice(page: Page, table: Table[AdviceRow]) -> None:
     if not table.total:
         page.say("", titled(table.title))
-    page.section(["", titled(table.title)], map(_piece, table.rows), table.total, "pieces of advice", cap=15_000, hint=_HINT)
+    page.section(
+        ["", titled(table.title)], map(_advice_block, table.rows), table.total, "pieces of advice", cap=15_000, hint=_HINT
+    )
 
 
-def _piece(one: AdviceRow) -> list[str]:
-    command, note = one.kept(_COMMAND)
-    saves = f"{one.number}. {one.about}**{one.saves}**, {one.kind}: {said((one.text,))}{one.remarks}"
-    return ["", saves, "", f"   {said((command,))}{note}"]
+def _advice_block(one: AdviceRow) -> list[str]:
+    command, note = one.shortened_command(_COMMAND)
+    saves = f"{one.number}. {one.about}**{one.saves}**, {one.kind}: {rendered((one.text,))}{one.remarks}"
+    return ["", saves, "", f"   {rendered((command,))}{note}"]
 
 
 def _images(page: Page, view: DedupeView) -> None:
-    disk = " on disk |" if view.lies else ""
+    disk = " on disk |" if view.scattered else ""
     rows = (
-        table_row(said(one.name, cell), one.own, one.shared, *([one.held] if one.held is not None else []), one.frees)
+        table_row(rendered(one.name, cell), one.own, one.shared, *([one.held] if one.held is not None else []), one.frees)
         for one in view.largest.rows
     )
-    more = ", own and shared as in one layout" if view.lies else ""
+    more = ", own and shared as in one layout" if view.scattered else ""
     _table(page, view.largest, "images", 10_000, f"| image | own | shared |{disk} deleting frees |", rows, more)
 
 
@@ -94,5 +99,5 @@ def _contents(page: Page, view: ContentsView) -> None:
 
 
 def _repeated(one: RepeatedRow) -> list[str]:
-    places = ", ".join(f"{said((layer,), cell)} {said((place,), cell)}" for layer, place in one.places)
+    places = ", ".join(f"{rendered((layer,), cell)} {rendered((place,), cell)}" for layer, place in one.places)
     return [table_row(one.saves, one.size, one.times, places)]

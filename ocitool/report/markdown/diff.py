@@ -1,4 +1,4 @@
-"""`diff` in Markdown: a review comment."""
+"""Renders `diff` as Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ocitool.report.diff_view import (
 from ocitool.report.escape import cell, fence
 from ocitool.report.files_view import FileRow, FilesView, largest
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
-from ocitool.report.markdown.words import both, said
+from ocitool.report.markdown.spans import before_and_after, rendered
 from ocitool.report.notable import NotableRow
 from ocitool.report.phrases import LazyRows, Phrase, count_of
 from ocitool.report.sides import CHANGED
@@ -28,12 +28,13 @@ _HINT = " (`ocitool diff --format json` has all)"
 
 
 def diff_markdown(result: Diff | IndexDiff, *, stat: bool = False) -> str:
-    """A review comment. `stat`: totals, what to look at, and layers; no lists of files or settings."""
+    """Returns a review comment. `stat`: only totals, notable changes and layers, without the lists of files and
+    settings."""
     page = Page(LIMIT)
     page.say("<!-- ocitool diff -->")
     if isinstance(result, Diff):
         view = diff_view(result, grown=True)
-        page.say(f"### {_title(view.verdict)}", "", f"{said(view.before)} -> {said(view.after)}", "", view.totals)
+        page.say(f"### {_title(view.verdict)}", "", f"{rendered(view.before)} -> {rendered(view.after)}", "", view.totals)
         _diff(page, view, result, stat)
     else:
         _index(page, result, stat)
@@ -42,13 +43,13 @@ def diff_markdown(result: Diff | IndexDiff, *, stat: bool = False) -> str:
 
 
 def _title(verdict: Phrase) -> str:
-    text = said(verdict)
+    text = rendered(verdict)
     return text[:1].upper() + text[1:]
 
 
 def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     if view.not_compared:
-        page.say("", said(view.not_compared))
+        page.say("", rendered(view.not_compared))
     _notable(page, view.notable)
     _failures(page, view.failures)
     _layers(page, view.layers)
@@ -71,23 +72,23 @@ def _notable(page: Page, notable: Sequence[NotableRow]) -> None:
 
 def _notable_line(row: NotableRow) -> str:
     if row.more:
-        return f"- **{row.rule}**: {said(row.text)}"
-    parts = [f"- **{row.rule}**", said(row.place), said(row.text)]
+        return f"- **{row.rule}**: {rendered(row.text)}"
+    parts = [f"- **{row.rule}**", rendered(row.place), rendered(row.text)]
     if row.layer is not None:
-        parts += [f"· layer {row.layer}", said(row.made_by)]
+        parts += [f"· layer {row.layer}", rendered(row.made_by)]
     return " ".join(filter(None, parts))
 
 
 def _failures(page: Page, failures: LazyRows[FailureRow]) -> None:
-    rows = ([f"- {': '.join(map(said, filter(None, failure)))}"] for failure in failures)
+    rows = ([f"- {': '.join(map(rendered, filter(None, failure)))}"] for failure in failures)
     page.section(["", "**Rules that are met (`--fail-on`)**", ""], rows, len(failures), "rules", cap=3_000)
 
 
 def _layers(page: Page, layers: LazyRows[LayerRow]) -> None:
     rows = (
         [table_row(
-            row.number, said(row.made_by, cell), row.status, row.stored + (f" (was {row.was})" if row.was else ""), row.by_kind,
-            row.grown, said(row.why, cell),
+            row.number, rendered(row.made_by, cell), row.status, row.stored + (f" (was {row.was})" if row.was else ""),
+            row.by_kind, row.grown, rendered(row.why, cell),
         )]
         for row in layers
     )  # fmt: skip
@@ -97,7 +98,7 @@ def _layers(page: Page, layers: LazyRows[LayerRow]) -> None:
 
 
 def _largest(page: Page, files: LazyRows[FileRow]) -> None:
-    rows = ([table_row(row.grown, said((row.path,), cell), row.kind, _layer(row))] for row in files)
+    rows = ([table_row(row.grown, rendered((row.path,), cell), row.kind, _layer(row))] for row in files)
     head = ["", "**Largest changes**", "", "| size | path | change | layer |", "| ---: | --- | --- | ---: |"]
     page.section(head, rows, len(files), "large changes", cap=8_000, hint=_HINT)
 
@@ -109,32 +110,35 @@ def _layer(row: FileRow) -> str:
 def _config(page: Page, view: ConfigView) -> None:
     if not view.rows:
         if view.folded:
-            page.say("", *(f"- {said(one)}" for one in view.folded))
+            page.say("", *(f"- {rendered(one)}" for one in view.folded))
         return
     head = ["", f"<details><summary>{count_of(view.total, 'configuration change')}</summary>", "", *_folded(view.folded)]
     head += ["| change | where | before | after |", "| --- | --- | --- | --- |"]
 
     def rows() -> Iterator[list[str]]:
         for row in view.rows:
-            before, after = both(row.before, row.after)
+            before, after = before_and_after(row.before, row.after)
             changed = f" {CHANGED}" if row.hidden_change else ""
-            yield [table_row(row.kind, said(row.where, cell), before, after + changed)]
+            yield [table_row(row.kind, rendered(row.where, cell), before, after + changed)]
 
     page.section(head, rows(), len(view.rows), "configuration changes", tail=END, cap=16_000, hint=_HINT)
 
 
 def _folded(folded: Sequence[Phrase]) -> list[str]:
-    return [*(f"- {said(one)}" for one in folded), ""] if folded else []
+    return [*(f"- {rendered(one)}" for one in folded), ""] if folded else []
 
 
 def _files(page: Page, view: FilesView) -> None:
     if not view.rows:
-        lines = ([f"- {said(one)}"] for one in view.folded)
+        lines = ([f"- {rendered(one)}"] for one in view.folded)
         page.section([""], lines, len(view.folded), "layers", hint=_HINT)
         return
     head = ["", f"<details><summary>{count_of(view.total, 'changed file')}</summary>", "", *_folded(view.folded)]
     head += ["| change | path | what | size | layer |", "| --- | --- | --- | ---: | ---: |"]
-    rows = ([table_row(row.kind, said((row.path,), cell), said(row.what, cell), row.grown, _layer(row))] for row in view.rows)
+    rows = (
+        [table_row(row.kind, rendered((row.path,), cell), rendered(row.what, cell), row.grown, _layer(row))]
+        for row in view.rows
+    )
     page.section(head, rows, len(view.rows), "changes", tail=END, hint=_HINT)
 
 
@@ -145,34 +149,34 @@ def _patches(page: Page, patches: LazyRows[PatchView]) -> None:
 
 
 def _patch(patch: PatchView) -> list[str]:
-    name = said((patch.path,))
+    name = rendered((patch.path,))
     if patch.withheld:
         return [f"{name}: {patch.withheld}", ""]
-    lines, rest = patch.kept(_PATCH_LINES, _PATCH_LINE)
+    lines, rest = patch.shortened(_PATCH_LINES, _PATCH_LINE)
     return [name, "", *fence("\n".join(lines) + "\n", "diff"), "", *([f"… {rest}", ""] if rest else [])]
 
 
 def _index(page: Page, result: IndexDiff, stat: bool) -> None:
     view = index_view(result)
-    page.say(f"### {_title(view.verdict)}", "", f"{said(view.before)} -> {said(view.after)}")
+    page.say(f"### {_title(view.verdict)}", "", f"{rendered(view.before)} -> {rendered(view.after)}")
     entries = list(view.platforms)
-    rows = ([table_row(said((entry.platform,), cell), said(entry.state, cell))] for entry in entries)
+    rows = ([table_row(rendered((entry.platform,), cell), rendered(entry.state, cell))] for entry in entries)
     head = ["", "| platform | result |", "| --- | --- |"]
     page.section(head, rows, len(entries), "platforms", cap=12_000, hint=_HINT)
     _failures(page, view.failures)
     if not stat:
         _config(page, view.config)
-    _share(page, [entry for entry in entries if entry.notable or entry.differs], stat)
+    _platforms(page, [entry for entry in entries if entry.notable or entry.differs], stat)
 
 
-def _share(page: Page, entries: Sequence[PlatformView], stat: bool) -> None:
-    """Each platform gets an equal part of what the ones before it left."""
+def _platforms(page: Page, entries: Sequence[PlatformView], stat: bool) -> None:
+    """Adds a section for each platform, which gets an equal part of the space that the ones before it left."""
     for position, entry in enumerate(entries):
         part = Page(page.part(len(entries) - position))
         if part.left < SMALLEST:
             page.say(*cut(len(entries) - position, "more platforms", _HINT))
             return
-        part.say("", f"#### {said((entry.platform,))}", "", f"**{_title(entry.state)}**")
+        part.say("", f"#### {rendered((entry.platform,))}", "", f"**{_title(entry.state)}**")
         _notable(part, entry.notable)
         if entry.diff is not None:
             view = diff_view(entry.diff._replace(failures=()), grown=True)

@@ -1,4 +1,4 @@
-"""`inspect` in Markdown: what an image is, a section for each platform."""
+"""Renders `inspect` as Markdown, with a section for each platform."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ocitool.operations.inspect import Inspection
 from ocitool.report.escape import cell
 from ocitool.report.inspect_view import ImageView, InspectView, NamedValue, inspect_view
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
-from ocitool.report.markdown.words import said, titled
+from ocitool.report.markdown.spans import rendered, titled
 from ocitool.report.phrases import LazyRows, Quote, count_of, joined
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _HINT = " (`ocitool inspect --format json` has all)"
 def inspect_markdown(result: Inspection) -> str:
     view = inspect_view(result)
     page = Page(LIMIT)
-    page.say("<!-- ocitool inspect -->", f"### Image {said((view.reference,))}")
+    page.say("<!-- ocitool inspect -->", f"### Image {rendered((view.reference,))}")
     if view.head is not None:
         _index(page, view)
     for position, image in enumerate(view.images):
@@ -32,7 +32,7 @@ def inspect_markdown(result: Inspection) -> str:
             break
         _image(part, image, titled=len(view.images) > 1)
         page.say(*part.lines)
-    problems = ([f"- {said((one,))}"] for one in view.problems)
+    problems = ([f"- {rendered((one,))}"] for one in view.problems)
     page.section(["", titled(view.problems_title), ""], problems, len(view.problems), "problems", cap=8_000, hint=_HINT)
     say_notices(page, result.notices)
     return str(page)
@@ -42,35 +42,35 @@ def _index(page: Page, view: InspectView) -> None:
     assert view.head is not None
     rows = (
         [table_row(
-            said(one.what, cell), cell(one.digest), one.size, one.state,
-            some(one.tags, _TAGS) or said(one.media_type, cell),
+            rendered(one.what, cell), cell(one.digest), one.size, one.state,
+            some(one.tags, _TAGS) or rendered(one.media_type, cell),
         )]
         for one in view.entries
     )  # fmt: skip
-    head = ["", titled(view.head.title), "", f"{said((view.head.media_type,))} `{view.head.digest}`", "",
+    head = ["", titled(view.head.title), "", f"{rendered((view.head.media_type,))} `{view.head.digest}`", "",
             "| platform | digest | manifest | | tags |", "| --- | --- | ---: | --- | --- |"]  # fmt: skip
     page.section(head, rows, len(view.entries), "manifests", cap=12_000, hint=_HINT)
 
 
 def some(names: tuple[Quote, ...], most: int) -> str:
-    """The first of some names, in a cell, and how many more there are."""
+    """Returns the first `most` names as text of a cell, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return said(joined(((one,) for one in names[:most]), ", "), cell) + more
+    return rendered(joined(((one,) for one in names[:most]), ", "), cell) + more
 
 
 def _image(page: Page, image: ImageView, *, titled: bool) -> None:
     if titled:
-        page.say("", f"#### {said(image.what)}" + (f" {said(image.tags[:1])}" if image.tags else ""))
-    page.say("", f"{said(image.what)} ({image.transport})")
-    facts = [[table_row(name, said(fact, cell))] for name, fact in image.facts]
+        page.say("", f"#### {rendered(image.what)}" + (f" {rendered(image.tags[:1])}" if image.tags else ""))
+    page.say("", f"{rendered(image.what)} ({image.transport})")
+    facts = [[table_row(name, rendered(fact, cell))] for name, fact in image.facts]
     if image.tags:
         facts.append([table_row("tags", some(image.tags, _TAGS))])
     page.section(["", "| | |", "| --- | --- |"], facts, len(facts), "facts", hint=_HINT)
     counted = any(one.files is not None for one in image.layers)
     rows = (
         [table_row(
-            one.number, one.size, one.unpacked, *([one.files or ""] if counted else []), one.codec, said(one.digest, cell),
-            said(one.made_by, cell),
+            one.number, one.size, one.unpacked, *([one.files or ""] if counted else []), one.codec, rendered(one.digest, cell),
+            rendered(one.made_by, cell),
         )]
         for one in image.layers
     )  # fmt: skip
@@ -86,7 +86,7 @@ def _image(page: Page, image: ImageView, *, titled: bool) -> None:
 
 
 def _settings(page: Page, image: ImageView) -> None:
-    rows = [[table_row(name, said((value,), cell))] for name, value in image.settings]
+    rows = [[table_row(name, rendered((value,), cell))] for name, value in image.settings]
     rows += [[table_row(name, some(keys, _KEYS))] for name, keys in image.keys]
     head = ["", "**Configuration**", "", "| | |", "| --- | --- |"]
     page.section(head, rows, len(rows), "settings", cap=12_000, hint=_HINT)
@@ -95,11 +95,11 @@ def _settings(page: Page, image: ImageView) -> None:
 
 
 def _setting(one: NamedValue) -> str:
-    return table_row(said((one.name,), cell) if one.name is not None else "—", said((one.value,), cell))
+    return table_row(rendered((one.name,), cell) if one.name is not None else "—", rendered((one.value,), cell))
 
 
 def _folded(page: Page, summary: str, heads: list[str], rows: Iterable[str], total: int, what: str, cap: int = 8_000) -> None:
-    """A table that folds."""
+    """Adds a table in a `<details>` block."""
     head = ["", f"<details><summary>{summary}</summary>", "", table_row(*heads), table_row(*(_rule(one) for one in heads))]
     page.section(head, ([row] for row in rows), total, what, tail=END, cap=cap, hint=_HINT)
 
@@ -110,15 +110,15 @@ def _rule(head: str) -> str:
 
 def _waste(page: Page, waste: WasteView) -> None:
     page.say("", titled(waste.title))
-    rows = ([table_row(str(one.layer), one.deeds, said(one.made_by, cell))] for one in waste.layers)
+    rows = ([table_row(str(one.layer), one.deeds, rendered(one.made_by, cell))] for one in waste.layers)
     head = ["", "| layer | hides | instruction |", "| ---: | --- | --- |"]
     page.section(head, rows, len(waste.layers), "layers", cap=8_000, hint=_HINT)
     paths: LazyRows[str] = LazyRows(
-        list(waste.paths), lambda one: table_row(one.size, one.kind, one.copies, said((one.path,), cell))
+        list(waste.paths), lambda one: table_row(one.size, one.kind, one.copies, rendered((one.path,), cell))
     )
     summary = f"{count_of(len(paths), 'path')} with the most hidden bytes"
     _folded(page, summary, ["size", "how", "copies", "path"], paths, len(paths), "paths")
-    largest = (table_row(one.size, str(one.layer), said((one.path,), cell)) for one in waste.largest)
+    largest = (table_row(one.size, str(one.layer), rendered((one.path,), cell)) for one in waste.largest)
     summary = count_of(len(waste.largest), "largest file")
     _folded(page, summary, ["size", "layer", "path"], largest, len(waste.largest), "files")
     if waste.copies is not None:

@@ -1,10 +1,10 @@
-"""A page within a budget of characters, made of whole blocks, and the tables and notices on it."""
+"""A page of limited length that consists of whole blocks, and the tables and notices on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ocitool.report.markdown.words import said
+from ocitool.report.markdown.spans import rendered
 from ocitool.report.phrases import Quote
 from ocitool.task import Notice
 
@@ -12,17 +12,18 @@ LIMIT = 60_000
 """Characters of a report. GitHub refuses comments above 65,536."""
 
 _RESERVE = 1_500
-"""Characters of a page kept for saying what was left out, about 150 a section."""
+"""Characters of a page reserved for the notes on what was left out, about 150 for each section."""
 
 SMALLEST = 4_000
-"""Characters that a platform's or image's own page takes at least."""
+"""Characters that the part for one platform or image gets at least; if fewer are left, the part is left out."""
 
 END = ("", "</details>")
-"""What closes a section that folds."""
+"""The lines that close a `<details>` section."""
 
 
 class Page:
-    """Lines within a budget. A section comes whole, or shorter with a word about the rest, or not at all and says so."""
+    """Lines of limited total length. A section is added whole, or shortened with a note on the rest, or replaced by such a
+    note."""
 
     def __init__(self, limit: int) -> None:
         self.lines: list[str] = []
@@ -33,10 +34,11 @@ class Page:
 
     @property
     def room(self) -> int:
+        """Characters that sections may still use."""
         return self.left - _RESERVE
 
     def say(self, *lines: str) -> bool:
-        """All of them or none; may use the reserve."""
+        """Adds all of the lines or none, also from the reserve. Returns whether they fitted."""
         cost = _cost(lines)
         if cost > self.left:
             return False
@@ -48,8 +50,8 @@ class Page:
         self, head: Sequence[str], rows: Iterable[Sequence[str]], total: int, what: str, *, tail: Sequence[str] = (),
         cap: int = LIMIT, hint: str = "",
     ) -> None:  # fmt: skip
-        """`rows`: blocks of lines, taken one by one as long as they fit; `total`: how many there are; `cap`: characters
-        that the section may take."""
+        """Adds a section. `rows`: blocks of lines, which are taken one by one as long as they fit; `total`: their number;
+        `what`: what they are, for the note on the rest; `cap`: characters that the section may use."""
         if not total:
             return
         room = min(self.room, cap) - _cost(head) - _cost(tail) - _cost(cut(total, what, hint))
@@ -69,7 +71,7 @@ class Page:
         self.say(*head, *body, *rest, *tail)
 
     def part(self, left: int) -> int:
-        """Characters for one of `left` pages within this one: an equal part of what the ones before it left."""
+        """Returns the characters for the next of `left` parts of this page: an equal part of the space that is left."""
         return min(self.room, max(SMALLEST, self.room // left))
 
 
@@ -78,11 +80,12 @@ def _cost(lines: Iterable[str]) -> int:
 
 
 def cut(count: int, what: str, hint: str) -> list[str]:
+    """Returns the note that some rows are not shown."""
     return ["", f"… {count:,} {what} not shown{hint}"]
 
 
 def say_notices(page: Page, notices: Sequence[Notice]) -> None:
-    rows = ([f"- {said((Quote(notice.text, 'message'),))}"] for notice in notices)
+    rows = ([f"- {rendered((Quote(notice.text, 'message'),))}"] for notice in notices)
     page.section(["", "**Notices**", ""], rows, len(notices), "notices", cap=5_000)
 
 

@@ -1,4 +1,5 @@
-"""Results as text for a person: lines, without a wrap in anything that is copied. One module a command.
+"""Renders reports as lines of text, one module for each command. Lines are never wrapped, so that names and commands can be
+copied.
 
-Everything that comes from an image goes through `escape.shown`. Colour is the caller's wish (`Paint`).
+Everything that comes from an image goes through `escape.shown`. The caller decides about colours (`Paint`).
 """

@@ -1,4 +1,4 @@
-"""`dedupe` as text: the sum of it first, with bars that show shares; then what could be saved."""
+"""Renders `dedupe` as text: the sums first, with bars, then tables, then what could be saved."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from ocitool.dedupe import Deduped
 from ocitool.report.dedupe_view import AdviceRow, ContentsView, DedupeView, ImageRow, Sum, Table, dedupe_view
 from ocitool.report.escape import human
-from ocitool.report.text.parts import Paint, columns, said
+from ocitool.report.text.parts import Paint, columns, rendered
 
 _WIDTH = 24
 _INSTRUCTION = 60
 _COMMAND = 1_000
-"""Characters of a command. A longer one, of many images, is too long to copy from a terminal."""
+"""Characters of a command that are shown. A longer one, which names many images, is too long to copy from a terminal."""
 
 
 def dedupe_text(result: Deduped, paint: Paint) -> Iterator[str]:
@@ -23,17 +23,18 @@ def dedupe_text(result: Deduped, paint: Paint) -> Iterator[str]:
     yield from _images(view, paint)
     yield from _table(
         view.shared, paint, ["saved", "size", "images", "layer", "instruction", ""],
-        ([one.saved, one.size, one.images, said((one.layer,)), said(one.made_by, _INSTRUCTION), said(one.users)]
+        ([one.saved, one.size, one.images, rendered((one.layer,)), rendered(one.made_by, _INSTRUCTION), rendered(one.users)]
          for one in view.shared.rows), right=(0, 1, 2),
     )  # fmt: skip
     yield from _table(
         view.bases, paint, ["base", "", "size", "images", ""],
-        (["  " * one.depth + said(one.name), one.layers, one.size, one.images, said(one.users)] for one in view.bases.rows),
+        (["  " * one.depth + rendered(one.name), one.layers, one.size, one.images, rendered(one.users)]
+         for one in view.bases.rows),
         right=(2, 3),
     )  # fmt: skip
     yield from _table(
         view.equal, paint, ["stored", "codecs", "images", "diff_id"],
-        ([one.sizes, one.codecs, one.images, said((one.diff_id,))] for one in view.equal.rows), right=(2,),
+        ([one.sizes, one.codecs, one.images, rendered((one.diff_id,))] for one in view.equal.rows), right=(2,),
     )  # fmt: skip
     if view.contents is not None:
         yield from _contents(view.contents, paint)
@@ -41,11 +42,11 @@ def dedupe_text(result: Deduped, paint: Paint) -> Iterator[str]:
     if view.problems.total:
         yield ""
         yield paint.bold(view.problems.title)
-        yield from (f"  {said((one,))}" for one in view.problems.rows)
+        yield from (f"  {rendered((one,))}" for one in view.problems.rows)
 
 
 def bar(part: int, whole: int, width: int = _WIDTH) -> str:
-    """A bar of which a part is full, in eighths of a character."""
+    """Returns a bar of `width` characters filled to `part / whole`, in steps of an eighth of a character."""
     eighths = round(8 * width * part / whole) if whole else 0
     full, rest = divmod(eighths, 8)
     return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width, "·")
@@ -72,18 +73,18 @@ def _table(
 
 
 def _images(view: DedupeView, paint: Paint) -> Iterator[str]:
-    where, there = (" in one layout; what holds them on disk", " there") if view.lies else ("", "")
+    where, there = (" in one layout; what holds them on disk", " there") if view.scattered else ("", "")
     legend = f": █ bytes of their own, ░ shared with others{where}; what deleting one frees{there}"
-    head = ["", "own", "shared", *(["on disk"] if view.lies else []), "frees", ""]
+    head = ["", "own", "shared", *(["on disk"] if view.scattered else []), "frees", ""]
     rows = (
-        [_own_bar(one), one.own, one.shared, *([one.held] if one.held is not None else []), one.frees, said(one.name)]
+        [_own_bar(one), one.own, one.shared, *([one.held] if one.held is not None else []), one.frees, rendered(one.name)]
         for one in view.largest.rows
     )
     yield from _table(view.largest, paint, head, rows, range(1, len(head) - 1), legend)
 
 
 def _own_bar(row: ImageRow) -> str:
-    """What is an image's own, then what it shares."""
+    """Returns a bar of an image's own bytes, then of those it shares."""
     own = round(_WIDTH * row.share.own / row.largest) if row.largest else 0
     both = round(_WIDTH * row.share.size / row.largest) if row.largest else 0
     return "█" * own + "░" * (both - own) + "·" * (_WIDTH - both)
@@ -95,14 +96,14 @@ def _contents(view: ContentsView, paint: Paint) -> Iterator[str]:
     yield from _sums(view.sums)
     for one in view.top:
         yield f"  {one.saves}: {one.size}, {one.times} times"
-        yield from (f"    {said((layer,))}  {said((place,))}" for layer, place in one.places)
+        yield from (f"    {rendered((layer,))}  {rendered((place,))}" for layer, place in one.places)
 
 
 def _advice(table: Table[AdviceRow], paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.bold(table.title)
     for one in table.rows:
-        command, note = one.kept(_COMMAND)
-        yield f"  {one.number}. {one.about}{one.saves}  {one.kind}: {said((one.text,))}{one.remarks}"
-        yield f"    {said((command,))}{note}"
+        command, note = one.shortened_command(_COMMAND)
+        yield f"  {one.number}. {one.about}{one.saves}  {one.kind}: {rendered((one.text,))}{one.remarks}"
+        yield f"    {rendered((command,))}{note}"
     yield from _rest(table)

@@ -1,4 +1,4 @@
-"""`diff` as text."""
+"""Renders `diff` as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ocitool.report.files_view import FilesView
 from ocitool.report.notable import NotableRow
 from ocitool.report.phrases import count_of
 from ocitool.report.sides import CHANGED
-from ocitool.report.text.parts import Paint, both, columns, said
+from ocitool.report.text.parts import Paint, before_and_after, columns, rendered
 
 _FILES = 200
 _INSTRUCTION = 60
@@ -31,33 +31,33 @@ def diff_text(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> 
         yield from _diff(diff_view(result), paint, stat)
         return
     view = index_view(result)
-    yield paint.bold(f"{said(view.before)} -> {said(view.after)}")
-    yield "  " + said(view.verdict)
+    yield paint.bold(f"{rendered(view.before)} -> {rendered(view.after)}")
+    yield "  " + rendered(view.verdict)
     yield from _failures(view.failures, paint)
     yield from _config(view.config, paint)
     for entry in view.platforms:
         yield ""
         state = ("on both sides",) if entry.diff is not None else entry.state
-        yield paint.bold(f"{said((entry.platform,))}: {said(state)}")
+        yield paint.bold(f"{rendered((entry.platform,))}: {rendered(state)}")
         yield from _notable(entry.notable, paint)
         if entry.diff is not None:
             yield from _diff(diff_view(entry.diff._replace(failures=())), paint, stat)
 
 
 def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
-    yield paint.bold(f"{said(view.before)} -> {said(view.after)}")
-    yield "  " + said(view.verdict)
+    yield paint.bold(f"{rendered(view.before)} -> {rendered(view.after)}")
+    yield "  " + rendered(view.verdict)
     yield "  " + view.totals
     if view.not_compared:
-        yield paint("  " + said(view.not_compared), "33")
+        yield paint("  " + rendered(view.not_compared), "33")
     yield from _failures(view.failures, paint)
     yield from _notable(view.notable, paint)
     yield ""
     yield paint.bold("layers")
     table = []
     for row in view.layers:
-        why = f"({said(row.why)})" if row.why else ""
-        table.append([row.number, row.status, row.stored, row.changes, said(row.made_by, _INSTRUCTION), why])
+        why = f"({rendered(row.why)})" if row.why else ""
+        table.append([row.number, row.status, row.stored, row.changes, rendered(row.made_by, _INSTRUCTION), why])
     yield from columns(table, right=(0, 2))
     if stat:
         return
@@ -75,7 +75,7 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
 
 def _failures(failures: Iterable[FailureRow], paint: Paint) -> Iterator[str]:
     for failure in failures:
-        yield paint(f"  --fail-on {': '.join(map(said, filter(None, failure)))}", "31")
+        yield paint(f"  --fail-on {': '.join(map(rendered, filter(None, failure)))}", "31")
 
 
 def _notable(notable: Sequence[NotableRow], paint: Paint) -> Iterator[str]:
@@ -84,10 +84,10 @@ def _notable(notable: Sequence[NotableRow], paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.bold("notable")
     yield from columns([
-        [row.rule, said(row.place), f"layer {row.layer}" if row.layer is not None else "", said(row.text)]
+        [row.rule, rendered(row.place), f"layer {row.layer}" if row.layer is not None else "", rendered(row.text)]
         for row in notable if not row.more
     ])  # fmt: skip
-    yield from (f"  {row.rule}: {said(row.text)}" for row in notable if row.more)
+    yield from (f"  {row.rule}: {rendered(row.text)}" for row in notable if row.more)
 
 
 def _config(view: ConfigView, paint: Paint) -> Iterator[str]:
@@ -98,8 +98,8 @@ def _config(view: ConfigView, paint: Paint) -> Iterator[str]:
     for row in view.rows:
         mark = _MARKS[row.kind]
         changed = f" {CHANGED}" if row.hidden_change else ""
-        yield f"  {paint(mark, _COLOURS[mark])} {said(row.where)}: {both(row.before, row.after)}{changed}"
-    yield from ("  " + said(one) for one in view.folded)
+        yield f"  {paint(mark, _COLOURS[mark])} {rendered(row.where)}: {before_and_after(row.before, row.after)}{changed}"
+    yield from ("  " + rendered(one) for one in view.folded)
 
 
 def _files(view: FilesView, paint: Paint) -> Iterator[str]:
@@ -112,17 +112,17 @@ def _files(view: FilesView, paint: Paint) -> Iterator[str]:
     for row in view.rows.first(_FILES):
         marks.append(_MARKS[row.kind])
         layer = f"layer {row.layer}" if row.layer is not None else "layer gone"
-        table.append([marks[-1], said((row.path,)), layer, said(row.what)])
+        table.append([marks[-1], rendered((row.path,)), layer, rendered(row.what)])
     for mark, line in zip(marks, columns(table), strict=True):
         yield line.replace(mark, paint(mark, _COLOURS[mark]), 1)
     if len(view.rows) > _FILES:
         yield f"  and {count_of(len(view.rows) - _FILES, 'more change')}: --format json lists all"
-    yield from ("  " + said(one) for one in view.folded)
+    yield from ("  " + rendered(one) for one in view.folded)
 
 
 def _patch(patch: PatchView, paint: Paint) -> Iterator[str]:
     if patch.withheld:
-        yield f"{said((patch.path,))}: {patch.withheld}"
+        yield f"{rendered((patch.path,))}: {patch.withheld}"
         return
     for line in patch.lines:
         colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])

@@ -1,4 +1,4 @@
-"""`layout rm`, `gc`, `link` and `normalize` as text: what happened, and one closing line."""
+"""Renders `layout rm`, `gc`, `link` and `normalize` as text: what was done, and a summary in the last line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ls` as text."""
+"""Renders `ls` as text."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _long(item: File) -> str:
 
 
 def mode_text(mode: int) -> str:
-    """rwxr-xr-x, with s and t."""
+    """Returns the permission bits as `ls -l` prints them: `rwxr-xr-x`, with `s` and `t`."""
     text = "".join(letter if mode & bit else "-" for letter, bit in
                    zip("rwxrwxrwx", (256, 128, 64, 32, 16, 8, 4, 2, 1), strict=True))  # fmt: skip
     for bit, at, letter in ((0o4000, 2, "s"), (0o2000, 5, "s"), (0o1000, 8, "t")):

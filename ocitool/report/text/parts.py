@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ocitool.report.escape import apart, clip, shown
+from ocitool.report.escape import clip, clip_difference, shown
 from ocitool.report.phrases import Phrase, Quote
 
 INSTRUCTION = 100
@@ -12,7 +12,7 @@ INSTRUCTION = 100
 
 
 class Paint:
-    """ANSI colours, or none."""
+    """Adds ANSI colours to text if `on`, else returns it as it is."""
 
     def __init__(self, on: bool) -> None:
         self._on = on
@@ -25,7 +25,7 @@ class Paint:
 
 
 def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: str = "  ") -> Iterator[str]:
-    """Rows with their columns aligned; the last column is never padded."""
+    """Yields the rows with their columns aligned. `right`: the columns that are aligned right."""
     if not rows:
         return
     to_right = set(right)
@@ -36,8 +36,8 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: st
         yield (indent + "  ".join(cells)).rstrip()
 
 
-def said(phrase: Phrase, instruction: int = INSTRUCTION) -> str:
-    """With its quotes escaped, and instructions cut at a length."""
+def rendered(phrase: Phrase, instruction: int = INSTRUCTION) -> str:
+    """Returns the phrase with its quotes escaped, and instructions cut to `instruction` characters."""
     return "".join(one if isinstance(one, str) else _quoted(one, instruction) for one in phrase)
 
 
@@ -45,12 +45,12 @@ def _quoted(quote: Quote, instruction: int = INSTRUCTION) -> str:
     return clip(shown(quote.raw), instruction) if quote.kind == "instruction" else shown(quote.raw)
 
 
-def both(before: Quote | None, after: Quote | None) -> str:
-    """The value on one side, or those on both, cut so that it can be seen that they differ."""
+def before_and_after(before: Quote | None, after: Quote | None) -> str:
+    """Returns the one value, or both with an arrow, instructions cut such that the difference stays visible."""
     if before is None or after is None:
         return "".join(_quoted(one) for one in (before, after) if one is not None)
     texts = shown(before.raw), shown(after.raw)
-    return " -> ".join(apart(*texts, INSTRUCTION) if after.kind == "instruction" else texts)
+    return " -> ".join(clip_difference(*texts, INSTRUCTION) if after.kind == "instruction" else texts)
 
 
 def shown_path(path: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The lists of `tags` and `catalog`, a line each."""
+"""Renders `tags` and `catalog` as text, one name on each line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`unpack` as text."""
+"""Renders `unpack` as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def unpack_text(result: UnpackResult) -> Iterator[str]:
     rootless = ", rootless" if result.owners.rootless else ""
     yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.written)}{rootless}, verified"
     if result.form != "rootfs":
-        yield _closed(result.mode)
+        yield _mode_remark(result.mode)
     destination = shown(shlex.quote(result.destination))
     if result.form == "editable":
         yield f"next: edit {destination}/rootfs, then: ocitool repack {destination} NEW"
@@ -27,7 +27,7 @@ def unpack_text(result: UnpackResult) -> Iterator[str]:
         yield f"next: crun run --bundle {destination} NAME"
 
 
-def _closed(mode: int) -> str:
+def _mode_remark(mode: int) -> str:
     if mode & 0o001:
         return f"mode {mode:04o}: other users can run the image's setuid files"
     return f"mode {mode:04o}: closed to other users, who could run the image's setuid files; --mode opens it"
@@ -46,4 +46,4 @@ def store_text(result: StoreResult) -> Iterator[str]:
         yield f"{name} ({stated(image.platform)}): {count_of(len(stored.layers), 'layer')}, {fresh} of them new{rootless}"
         if stored.command:
             yield shown(stored.command)
-    yield _closed(result.mode)
+    yield _mode_remark(result.mode)

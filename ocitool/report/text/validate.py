@@ -1,4 +1,4 @@
-"""`validate` as text."""
+"""Renders `validate` as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command wrote, for a person."""
+"""Renders the result of every command that writes images as text."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
 
 def written_text(result: WriteResult) -> Iterator[str]:
-    """An image a line, then what became of its bytes; last, as words to copy, what went to a registry and indexes: to go
-    on with these is to go on with all of it, where the digest of an image of an index leaves the others behind."""
+    """Yields a line for each image, then the sums, then what the command itself reports; at the end the references by
+    digest of indexes and of what went to a registry, to be copied. Of an index only its own digest is listed: with it the
+    next command gets all its images, with the digest of one of them only that one."""
     shared = {name for name, count in Counter(name for image in result.images for name in image.names).items() if count > 1}
     artifacts = [root for root in result.roots if root.kind is not None and root.subject is None]
     referrers = sum(root.subject is not None for root in result.roots)
@@ -48,14 +49,14 @@ def written_text(result: WriteResult) -> Iterator[str]:
         yield f"{count_of(len(result.problems), 'problem')}: what was not copied"
         yield from (f"  {shown(str(one.error))}" for one in result.problems)
     if result.transferred:
-        yield _crossed(result)
+        yield _transferred(result)
     elif result.lent:
         yield f"{human(result.lent)} came from what --with names"
-    tell = _DETAILS.get(result.command)
-    if tell is not None and result.details is not None:
-        yield from tell(result.details)
-    told = [root for root in result.roots if root.subject is None]
-    yield from _some([_root(root, one) for root in told for one in root.references if _is_told(root, one)], indent="")
+    details = _DETAILS.get(result.command)
+    if details is not None and result.details is not None:
+        yield from details(result.details)
+    roots = [root for root in result.roots if root.subject is None]
+    yield from _some([_root(root, one) for root in roots for one in root.references if _is_listed(root, one)], indent="")
 
 
 def _artifact(root: OutputImage) -> tuple[str, str, str]:
@@ -63,8 +64,9 @@ def _artifact(root: OutputImage) -> tuple[str, str, str]:
     return name, str(root.digest), f"artifact {shown(root.kind)}" if root.kind else "artifact"
 
 
-def _is_told(root: OutputImage, reference: str) -> bool:
-    """Whether the digest says more than the line of the image does: in a file that is the same one."""
+def _is_listed(root: OutputImage, reference: str) -> bool:
+    """Returns whether the reference by digest adds something to the line of the image: for one image in a file it does
+    not."""
     return root.platforms is not None or reference.startswith(PREFIX)
 
 
@@ -73,8 +75,8 @@ def _root(root: OutputImage, reference: str) -> tuple[str, str]:
     return shown(reference.removeprefix(PREFIX)), "" if root.platforms is None else f"index of {of or 'no image'}"
 
 
-def _crossed(result: WriteResult) -> str:
-    """What went over a network, and what sharing saved of it."""
+def _transferred(result: WriteResult) -> str:
+    """Returns what went over a network, and what was not sent since it was there already."""
     line = f"transferred {human(result.transferred)}"
     if result.skipped:
         share = 100 * result.skipped / (result.skipped + result.transferred)
@@ -85,7 +87,7 @@ def _crossed(result: WriteResult) -> str:
 
 
 def _image(image: OutputImage, shared: Set[str]) -> tuple[str, str, str]:
-    """With its platform where several images have its name."""
+    """Returns the columns of an image; its name has the platform if several images have that name (`shared`)."""
     counts: Counter[str] = Counter(layer.origin for layer in image.layers)
     made = ", ".join(f"{counts[origin]} {origin}" for origin in _ORDER if counts[origin])
     name = ", ".join(shown(name) for name in image.names) or "(no name)"
@@ -95,7 +97,7 @@ def _image(image: OutputImage, shared: Set[str]) -> tuple[str, str, str]:
 
 
 def _repacked(report: RepackReport) -> Iterator[str]:
-    """What was made again, beside what the other way would have cost."""
+    """Yields what was made again, and what `--mode append` would have written instead."""
     if not report.layers:
         yield "nothing changed"
         return
@@ -107,7 +109,7 @@ def _repacked(report: RepackReport) -> Iterator[str]:
 
 
 def _squashed(report: SquashReport) -> Iterator[str]:
-    """What squashing saved, and what it cost."""
+    """Yields what squashing saved, and which shared layers it gave up."""
     for image in report.squashed:
         of = f" ({stated(image.platform)})" if len(report.squashed) > 1 else ""
         files = f"{human(image.hidden)} of hidden and {human(image.duplicate)} of duplicate files, unpacked"
@@ -122,19 +124,19 @@ def _squashed(report: SquashReport) -> Iterator[str]:
 
 
 def _rebuilt(report: RebuildReport) -> Iterator[str]:
-    """What each plan would send, and which layers came from where."""
+    """Yields what each plan would transfer, and how the layers of the new image match those of the old ones."""
     for image in report.rebuilt:
         rows = [("plan", "to transfer", "")]
         for plan in image.plans:
             size = "?" if plan.transfer is None else human(plan.transfer)
-            said = "taken" if plan.plan == image.plan else "estimated" if plan.estimated else ""
-            rows.append((plan.plan, size, said))
+            remark = "taken" if plan.plan == image.plan else "estimated" if plan.estimated else ""
+            rows.append((plan.plan, size, remark))
         of = f", {stated(image.platform)}" if len(report.rebuilt) > 1 else ""
         yield f"for who has {', '.join(map(shown, image.against))}{of}:"
         yield from columns(rows, indent="  ")
         counts = Counter(layer.how for layer in image.layers)
-        told = (("same", "same"), ("equal", "equal but for times or ignored paths"), ("changed", "changed"))
-        yield "layers: " + ", ".join(f"{counts[how]} {text}" for how, text in told if counts[how])
+        texts = (("same", "same"), ("equal", "equal but for times or ignored paths"), ("changed", "changed"))
+        yield "layers: " + ", ".join(f"{counts[how]} {text}" for how, text in texts if counts[how])
         if image.ignored:
             yield f"not as in the new image: {count_of(len(image.ignored), 'ignored path')}"
         if image.delta is not None and (hidden := image.delta.hidden):
@@ -144,7 +146,7 @@ def _rebuilt(report: RebuildReport) -> Iterator[str]:
 
 
 def _rebased(report: RebaseReport) -> Iterator[str]:
-    """Which base it was, which it is, and what both sides changed."""
+    """Yields the old base, the new base, and what both the new base and the image changed."""
     for image in report.rebased:
         old, new = image.old_base, image.new_base
         of = f" ({stated(image.platform)})" if len(report.rebased) > 1 else ""
@@ -166,7 +168,7 @@ def _directories(count: int) -> str:
 
 
 def _some(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
-    """The first of these rows, and how many more there are."""
+    """Yields the first rows in columns, and how many more there are."""
     yield from columns(rows[:_ROWS], indent=indent)
     if len(rows) > _ROWS:
         yield f"{indent}and {len(rows) - _ROWS} more; --format json lists all"
@@ -176,7 +178,7 @@ _ROWS = 20
 
 
 def _edited(report: EditReport) -> Iterator[str]:
-    """What was redacted, by the number of the option: what it names may be the secret."""
+    """Yields what was redacted, by the number of the option, since the text that it names may itself be the secret."""
     redacted = report.redacted or ()
     for number, places in enumerate(redacted, 1):
         of = f" for --redact number {number}" if len(redacted) > 1 else ""
