@@ -134,9 +134,9 @@ def fill(host: str, repository: str, configs: int) -> None:
     def send(method: str, path: str, data: bytes = b"", kind: str = "application/octet-stream") -> str:
         wire.request(method, path, data, {"Content-Type": kind})
         with wire.getresponse() as answer:
-            told = answer.read()
+            body = answer.read()
             if answer.status not in (201, 202):
-                raise SystemExit(f"bench: {method} {path}: {answer.status} {told[:200].decode(errors='replace')}")
+                raise SystemExit(f"bench: {method} {path}: {answer.status} {body[:200].decode(errors='replace')}")
             return answer.headers["Location"].removeprefix(f"http://{host}")
 
     def blob(data: bytes) -> None:

@@ -122,7 +122,7 @@ def distinct(layouts: Iterable[Path]) -> int:
     numbers, out = os.pipe()
     os.write(out, b"".join(n.to_bytes(2, "big") for n in range(len(paths))))
     os.close(out)
-    told, tell = os.pipe()
+    received, tell = os.pipe()
     children = []
     for _ in range(CORES):
         children.append(os.fork())
@@ -134,7 +134,7 @@ def distinct(layouts: Iterable[Path]) -> int:
             finally:
                 os._exit(0)
     os.close(tell)
-    with open(told) as lines:
+    with open(received) as lines:
         results.extend(lines.read().splitlines())
     for child in children:
         os.waitpid(child, 0)

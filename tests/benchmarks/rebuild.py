@@ -62,15 +62,15 @@ class Second:
     def ours(self, name: str, *argv: str, ignored: tuple[str, ...] = (), cache: str = "cold") -> None:
         """The words NEW, OLD and TO stand for the layout of the second build, the first one and where to push."""
         stand = {"NEW": self.new, "OLD": f"{self.at}:a", "TO": f"{self.at}:b"}
-        told: list[Sent] = []
-        self.sent[name] = told
+        sent: list[Sent] = []
+        self.sent[name] = sent
 
         def after() -> str:
             try:
-                told.append(received(self.registry, self.repository, "b"))
+                sent.append(received(self.registry, self.repository, "b"))
             except (OSError, RuntimeError) as error:
                 return f"what came cannot be counted: {error}"
-            columns(self.plan, name, told[cache == "warm" :] or told, self.size)  # not of the run that fills a cache
+            columns(self.plan, name, sent[cache == "warm" :] or sent, self.size)  # not of the run that fills a cache
             return self.differs(ignored)
 
         words = [stand.get(word, word) for word in argv]
@@ -170,9 +170,9 @@ def add(plan: Any, s: Any) -> AbstractContextManager[object]:
         return stack.pop_all()
 
 
-def columns(plan: Any, name: str, told: list[Sent], size: int) -> None:
+def columns(plan: Any, name: str, sent: list[Sent], size: int) -> None:
     """The most of all runs."""
-    most = Sent(*map(max, zip(*told, strict=True)))
+    most = Sent(*map(max, zip(*sent, strict=True)))
     for heading, text in (
         ("layers sent MB", f"{most.layers / MB:.3f}"),
         ("of image", f"{100 * most.layers / size:.1f} %"),

@@ -61,7 +61,7 @@ class Appended:
     def facts(self, path: str, *fields: str) -> list[Any]:
         return [self.at[path][field] for field in fields]
 
-    def told(self, code: str) -> list[str]:
+    def notices_of(self, code: str) -> list[str]:
         return [one["text"] for one in self.report["notices"] if one["code"] == code]
 
 
@@ -79,7 +79,7 @@ def test_directories_of_the_image_keep_their_attributes(append: Callable[..., Ap
 def test_they_take_those_on_disk_if_that_is_asked_for(append: Callable[..., Appended], directory: Path) -> None:
     made = append("--layer", directory, "--dirs-from-layer")
     assert ["0700", 0, 0, {}] == made.facts("/etc", "mode", "uid", "gid", "xattrs")
-    assert ["2 directories of the image: /etc, /tmp" in text for text in made.told("directories")] == [True]
+    assert ["2 directories of the image: /etc, /tmp" in text for text in made.notices_of("directories")] == [True]
 
 
 def test_new_directories_and_files_have_the_mode_on_disk(append: Callable[..., Appended], directory: Path) -> None:
@@ -152,7 +152,7 @@ def test_what_is_for_directories_is_refused_of_tars_and_upper_directories(
 def test_files_that_are_overwritten_are_counted_and_named(append: Callable[..., Appended], directory: Path) -> None:
     for name in ("passwd", "group"):
         (directory / "etc" / name).write_bytes(b"new")
-    (text,) = append("--layer", directory).told("overwritten")
+    (text,) = append("--layer", directory).notices_of("overwritten")
     assert "overwrites 2 files of the image: /etc/group, /etc/passwd" in text
 
 
@@ -173,7 +173,7 @@ def test_a_change_of_type_is_said_by_itself(
     make: Callable[[Path], object], text: str, append: Callable[..., Appended], directory: Path
 ) -> None:
     make(directory)
-    assert [text in one for one in append("--layer", directory).told("type-changed")] == [True]
+    assert [text in one for one in append("--layer", directory).notices_of("type-changed")] == [True]
 
 
 def test_a_tar_is_kept_as_it_is_and_what_it_changes_is_said(append: Callable[..., Appended], tmp_path: Path) -> None:
@@ -181,20 +181,20 @@ def test_a_tar_is_kept_as_it_is_and_what_it_changes_is_said(append: Callable[...
     (tmp_path / "layer.tar").write_bytes(tar)
     made = append("--layer", tmp_path / "layer.tar", "--compression", "none")
     assert sha256(tar) == made.report["images"][0]["layers"][-1]["diffId"]
-    assert ["1 file of the image: /etc/passwd" in text for text in made.told("overwritten")] == [True]
-    assert ["2 directories of the image: /tmp, /etc" in text for text in made.told("directories")] == [True]
+    assert ["1 file of the image: /etc/passwd" in text for text in made.notices_of("overwritten")] == [True]
+    assert ["2 directories of the image: /tmp, /etc" in text for text in made.notices_of("directories")] == [True]
 
 
 def test_a_tar_that_gives_the_root_other_attributes_is_said(append: Callable[..., Appended], tmp_path: Path) -> None:
     """As `tar -C $(mktemp -d) -cf layer.tar .` does: an image whose root only its owner may enter."""
     (tmp_path / "layer.tar").write_bytes(layer_tar([entry("./", None, mode=0o700, uid=9), ("./file", b"")]))
-    told = append("--layer", tmp_path / "layer.tar").told("directories")
-    assert [True] == [text.endswith("1 directory of the image: /") for text in told]
+    texts = append("--layer", tmp_path / "layer.tar").notices_of("directories")
+    assert [True] == [text.endswith("1 directory of the image: /") for text in texts]
 
 
 def test_a_tar_that_lists_the_root_as_it_is_changes_nothing(append: Callable[..., Appended], tmp_path: Path) -> None:
     (tmp_path / "layer.tar").write_bytes(layer_tar([entry("./", None, mode=0o755), ("./file", b"")]))
-    assert [] == append("--layer", tmp_path / "layer.tar").told("directories")
+    assert [] == append("--layer", tmp_path / "layer.tar").notices_of("directories")
 
 
 def test_a_later_layer_finds_what_an_earlier_one_put_there(
@@ -203,12 +203,12 @@ def test_a_later_layer_finds_what_an_earlier_one_put_there(
     (tmp_path / "layer.tar").write_bytes(layer_tar([entry("srv/", None, mode=0o711, uid=9), ("srv/file", b"0")]))
     made = append("--layer", tmp_path / "layer.tar", "--layer", directory)
     assert ["0711", 9] == made.facts("/srv", "mode", "uid")
-    assert ["1 file of the image: /srv/file" in text for text in made.told("overwritten")] == [True]
+    assert ["1 file of the image: /srv/file" in text for text in made.notices_of("overwritten")] == [True]
 
 
 def test_an_upper_directory_says_directories_itself(append: Callable[..., Appended], directory: Path) -> None:
     made = append("--upperdir", directory)
-    assert (["0700"], []) == (made.facts("/etc", "mode"), made.told("overwritten"))
+    assert (["0700"], []) == (made.facts("/etc", "mode"), made.notices_of("overwritten"))
 
 
 @pytest.mark.parametrize("content", [b"", gz(b"")])
@@ -222,7 +222,7 @@ def test_an_empty_file_is_no_layer(content: bytes, ocitool: Run, layout: Path, t
 def test_a_layer_of_nothing_is_said(append: Callable[..., Appended], tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     (tmp_path / "layer.tar").write_bytes(bytes(10240))
-    assert 2 == len(append("--layer", tmp_path / "nothing", "--layer", tmp_path / "layer.tar").told("empty"))
+    assert 2 == len(append("--layer", tmp_path / "nothing", "--layer", tmp_path / "layer.tar").notices_of("empty"))
 
 
 def test_images_of_an_index_keep_each_their_own_directories(ocitool: Run, directory: Path, tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def test_a_damaged_blob_of_the_layout_is_replaced_by_the_sound_one_that_comes(
     copied(ocitool, source, f"{tmp_path}/out/")
     blob = tmp_path / "out/blobs" / rooted().manifest["layers"][0]["digest"].replace(":", "/")
     blob.write_bytes(bytes(blob.stat().st_size))
-    told = copied(ocitool, *words, source, f"{tmp_path}/out/")
-    assert ["damaged"] == [notice["code"] for notice in told["notices"] if notice["code"] != "untagged"]
+    report = copied(ocitool, *words, source, f"{tmp_path}/out/")
+    assert ["damaged"] == [notice["code"] for notice in report["notices"] if notice["code"] != "untagged"]
     assert rooted().blobs == places.blobs(tmp_path / "out")
 
 
@@ -119,12 +119,12 @@ def test_a_dry_run_writes_nothing_and_says_what_the_run_then_does(
     write_layout(base / "there", [image([ONE], tag="old:1")])
     before = everything(base)
     how: dict[str, Any] = {"cwd": base, "env": {"TMPDIR": str(spool)}}
-    told = ("copy", "--format", "json", *words, source, destination, "--report")
-    said = ocitool(*told, tmp_path / "dry.json", "--dry-run", **how)
+    command = ("copy", "--format", "json", *words, source, destination, "--report")
+    said = ocitool(*command, tmp_path / "dry.json", "--dry-run", **how)
     assert (0, b"") == (said.code, said.stdout)
     assert before == everything(base)
     assert [] == list(spool.iterdir())
-    ran = ocitool(*told, tmp_path / "run.json", **how)
+    ran = ocitool(*command, tmp_path / "run.json", **how)
     assert 0 == ran.code
     dry, run = (json.loads((tmp_path / name).read_text()) for name in ("dry.json", "run.json"))
     assert (True, False) == (dry.pop("dryRun"), run.pop("dryRun"))

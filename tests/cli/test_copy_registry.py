@@ -248,8 +248,8 @@ def layers_of(registry: ScriptedRegistry, found: Any) -> list[tuple[str, bytes]]
     """Media type and bytes of each layer of app:1, which are what the report says."""
     manifest = pushed(registry, "app", "1")
     assert registry.tags["app", "1"] == found["images"][0]["digest"]
-    told = [(layer["digest"], layer["size"]) for layer in found["images"][0]["layers"]]
-    assert [(layer["digest"], layer["size"]) for layer in manifest["layers"]] == told
+    expected = [(layer["digest"], layer["size"]) for layer in found["images"][0]["layers"]]
+    assert [(layer["digest"], layer["size"]) for layer in manifest["layers"]] == expected
     return [(layer["mediaType"], registry.blobs["app", layer["digest"]]) for layer in manifest["layers"]]
 
 

@@ -63,7 +63,7 @@ def app(name: str, **more: Any) -> Image:
     return image([BASE, MIDDLE, TOP[name]], tag=name, **more)
 
 
-def told(run: Run, *words: Any, code: int = 0, **how: Any) -> Any:
+def report_on(run: Run, *words: Any, code: int = 0, **how: Any) -> Any:
     """The JSON report of a run that ended with this code."""
     return done(lambda *all_of_them: run(*all_of_them, **how), "dedupe", *map(str, words), code=code)
 
@@ -301,7 +301,7 @@ def written(where: Path, places: Sequence[tuple[str, list[Image]]]) -> list[Path
 def test_every_sum_is_that_of_an_independent_count(ocitool: Run, tmp_path: Path, places: Any) -> None:
     paths = written(tmp_path / "places", places)
     expected = counted(one for path in paths for one in made_in(path))
-    assert expected == sums(told(ocitool, "--files", *paths))
+    assert expected == sums(report_on(ocitool, "--files", *paths))
 
 
 def real(testdata: Path) -> list[Path]:
@@ -313,40 +313,40 @@ def test_every_sum_of_all_real_images_is_that_of_an_independent_count(ocitool: R
     config = ocitool("inspect", "--raw", "config", testdata / "encodings/docker-1.tar").stdout
     paths = real(testdata)
     expected = counted(one for path in paths for one in made_in(path, config))
-    assert expected == sums(told(ocitool, "--files", *paths))
+    assert expected == sums(report_on(ocitool, "--files", *paths))
 
 
 def test_the_sums_of_each_real_image_alone_are_those_of_an_independent_count(ocitool: Run, testdata: Path) -> None:
     config = ocitool("inspect", "--raw", "config", testdata / "encodings/docker-1.tar").stdout
     for path in [testdata / "multiarch", *sorted(testdata.glob("encodings/[jmk]*.tar")), testdata / "encodings/docker-1.tar"]:
-        assert counted(made_in(path, config)) == sums(told(ocitool, "--files", path)), path
+        assert counted(made_in(path, config)) == sums(report_on(ocitool, "--files", path)), path
 
 
 def test_a_configuration_is_no_layer_though_a_layer_is_the_same_blob(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [artifact("a", content=b"{}")])
-    assert {"references": 1, "unique": 1} == told(ocitool, store)["layers"]
+    assert {"references": 1, "unique": 1} == report_on(ocitool, store)["layers"]
 
 
 def test_what_an_artifact_keeps_is_no_negative_saving(ocitool: Run, tmp_path: Path) -> None:
     made = [app("a"), artifact("sig", subject=app("a"))]
-    report = told(ocitool, write_layout(tmp_path / "s", made, index=index_of([made[1].descriptor])))
+    report = report_on(ocitool, write_layout(tmp_path / "s", made, index=index_of([made[1].descriptor])))
     assert 0 == report["bytes"]["saved"] == report["bytes"]["referenced"] - report["bytes"]["unique"]
 
 
 @pytest.mark.parametrize("other", ["docker-1.2.tar", "oci-gzip.tar", "docker-25.tar", "kaniko.tar"])
 def test_the_order_of_images_changes_no_sum(ocitool: Run, testdata: Path, other: str) -> None:
     pair = [testdata / "encodings" / name for name in ("jib.tar", other)]
-    assert told(ocitool, *pair)["bytes"] == told(ocitool, *reversed(pair))["bytes"]
+    assert report_on(ocitool, *pair)["bytes"] == report_on(ocitool, *reversed(pair))["bytes"]
 
 
 def test_files_change_no_other_sum(ocitool: Run, testdata: Path) -> None:
-    without, deep = (sums(told(ocitool, testdata, *words)) for words in ((), ("--files",)))
+    without, deep = (sums(report_on(ocitool, testdata, *words)) for words in ((), ("--files",)))
     assert {**without, "files": None} == {**deep, "files": None}
 
 
 def test_a_file_that_repeats_is_named_with_its_places(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [app("a"), app("b")])
-    found = {one["digest"]: one for one in told(ocitool, store, "--files")["files"]["top"]}[sha256(b"hello")]
+    found = {one["digest"]: one for one in report_on(ocitool, store, "--files")["files"]["top"]}[sha256(b"hello")]
     layers = {one["digest"] for made in (app("a"), app("b")) for one in made.manifest["layers"]}
     assert (5, 4, 15) == (found["size"], found["count"], found["saves"])
     assert {(layer, "/etc/motd") for layer in layers} == {(spot["layer"], spot["path"]) for spot in found["places"]}
@@ -354,13 +354,13 @@ def test_a_file_that_repeats_is_named_with_its_places(ocitool: Run, tmp_path: Pa
 
 def test_top_is_how_many_files_are_named(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [image([layer_tar([(f"{n}{m}", b"%d" % n * 9) for n in range(5) for m in "ab"])])])
-    counts = [len(told(ocitool, store, "--files", "--top", top)["files"]["top"]) for top in (0, 3, 99)]
+    counts = [len(report_on(ocitool, store, "--files", "--top", top)["files"]["top"]) for top in (0, 3, 99)]
     assert [0, 3, 5] == counts
 
 
 def test_shared_layers_are_those_of_several_images_and_what_saves_most_is_first(ocitool: Run, tmp_path: Path) -> None:
     made = [app("a"), app("b"), image([BASE], tag="c")]
-    report = told(ocitool, write_layout(tmp_path / "s", made))
+    report = report_on(ocitool, write_layout(tmp_path / "s", made))
     base, middle = made[0].manifest["layers"][:2]
     expected = {base["digest"]: (base["size"], 2 * base["size"], 3), middle["digest"]: (middle["size"], middle["size"], 2)}
     found = {one["digest"]: (one["size"], one["saved"], len(one["images"])) for one in report["sharedLayers"]}
@@ -386,7 +386,7 @@ def freed(run: Run, store: Path, digest: str) -> int:
 
 def frees_what_it_says(run: Run, store: Path) -> None:
     assert 0 == done(run, "layout", "gc", "--dry-run", str(store))["bytes"]["freed"]
-    images = told(run, store)["images"]
+    images = report_on(run, store)["images"]
     expected = {one["reference"]: freed(run, store, one["digest"]) for one in images}
     assert expected == {one["reference"]: one["marginal"] for one in images}
 
@@ -415,7 +415,7 @@ def test_marginal_is_what_deleting_frees_of_an_index_with_attestations(ocitool: 
 def test_marginal_is_what_deleting_frees_of_an_image_that_an_artifact_speaks_of(ocitool: Run, tmp_path: Path) -> None:
     sig = artifact("sig", subject=app("a"))
     store = write_layout(tmp_path / "s", [app("a"), app("b"), sig])
-    by_digest = {one["digest"]: one for one in told(ocitool, store)["images"]}
+    by_digest = {one["digest"]: one for one in report_on(ocitool, store)["images"]}
     assert (0, "artifact") == (by_digest[app("a").digest]["marginal"], by_digest[sig.digest]["kind"])
     assert freed(ocitool, store, app("a").digest) == by_digest[app("a").digest]["marginal"]
 
@@ -447,7 +447,7 @@ def test_marginal_is_what_deleting_frees_of_real_images(ocitool: Run, testdata: 
 def test_marginal_is_own_where_nothing_speaks_of_anything(ocitool: Run, tmp_path: Path, stacks: Any) -> None:
     shutil.rmtree(tmp_path / "s", ignore_errors=True)
     store = write_layout(tmp_path / "s", [image(tars, tag=f"{n}") for n, tars in enumerate(stacks)])
-    images = told(ocitool, store)["images"]
+    images = report_on(ocitool, store)["images"]
     assert [one["own"] for one in images] == [one["marginal"] for one in images]
     assert images[0]["marginal"] == freed(ocitool, store, images[0]["digest"])
 
@@ -458,7 +458,7 @@ def test_marginal_is_own_where_nothing_speaks_of_anything(ocitool: Run, tmp_path
 def counted_once(run: Run, *words: Any, **how: Any) -> Any:
     """The report of one image that stands under these words, which say so."""
     result = ended(0, run("dedupe", *words, "--format", "json", **how))
-    report = told(run, *words, **how)
+    report = report_on(run, *words, **how)
     (notice,) = (one["text"] for one in report["notices"] if one["code"] == "twice")
     assert "counted once" in notice
     assert notice in result.err
@@ -470,21 +470,21 @@ def counted_once(run: Run, *words: Any, **how: Any) -> Any:
 def test_tags_of_one_manifest_are_one_image(ocitool: Run, tmp_path: Path) -> None:
     entries = [named(app("a").descriptor, tag) for tag in ("a", "b", "c")]
     store = write_layout(tmp_path / "s", [app("a")], index=index_of(entries))
-    report = told(ocitool, store)
+    report = report_on(ocitool, store)
     assert [(f"{store}:a", [])] == [(one["reference"], one["also"]) for one in report["images"]]
     assert {"references": 3, "unique": 3} == report["layers"]
     assert [] == report["notices"]
 
 
 def test_tags_of_one_docker_image_are_one_image(ocitool: Run, testdata: Path) -> None:
-    assert 4 == len(told(ocitool, testdata / "encodings/multi.tar")["images"])
+    assert 4 == len(report_on(ocitool, testdata / "encodings/multi.tar")["images"])
 
 
 def test_platforms_of_one_tag_are_one_image(ocitool: Run, tmp_path: Path) -> None:
     made = [app("a", platform=AMD), app("b", platform=ARM, architecture="arm64")]
     entries = [{**named(one.descriptor, "x"), "platform": one.platform} for one in made]
     store = write_layout(tmp_path / "s", made, index=index_of(entries))
-    (only,) = told(ocitool, store)["images"]
+    (only,) = report_on(ocitool, store)["images"]
     assert ("index", ["linux/amd64", "linux/arm64"], 6) == (only["kind"], only["platforms"], only["layers"])
 
 
@@ -533,7 +533,7 @@ def test_a_docker_image_at_two_places_is_one(ocitool: Run, tmp_path: Path) -> No
 
 def test_many_that_are_listed_twice_are_all_counted_once(ocitool: Run, tmp_path: Path) -> None:
     made = [image([BASE], tag=f"t{n}", author=str(n)) for n in range(30)]
-    report = told(ocitool, write_layout(tmp_path / "s", made), write_oci_archive(tmp_path / "a.tar", made))
+    report = report_on(ocitool, write_layout(tmp_path / "s", made), write_oci_archive(tmp_path / "a.tar", made))
     assert (30, 30) == (len(report["images"]), sum(len(one["also"]) for one in report["images"]))
     assert "more images are listed already, and counted once" in report["notices"][-1]["text"]
 
@@ -548,8 +548,8 @@ def test_directories_are_walked_to_the_bottom(ocitool: Run, tmp_path: Path) -> N
     (top / "one/two/three").mkdir(parents=True)
     paths = [write_layout(top / "one/store", [app("a")]), write_oci_archive(top / "one/two/three/b.tar", [app("b")]),
              write_docker_archive(top / "odd name", [app("c", codec="none")])]  # fmt: skip
-    report = told(ocitool, top, "--files")
-    turned = told(ocitool, *sorted(paths, key=lambda path: path.name != "store"), "--files")
+    report = report_on(ocitool, top, "--files")
+    turned = report_on(ocitool, *sorted(paths, key=lambda path: path.name != "store"), "--files")
     assert as_one_layout(turned) == as_one_layout(report)
     assert {f"{paths[0]}:a", str(paths[1]), str(paths[2])} == {one["reference"] for one in report["images"]}
 
@@ -560,7 +560,7 @@ def test_what_is_no_image_is_passed_over_and_said(ocitool: Run, tmp_path: Path) 
     write_tar(tmp_path / "source.tar", {"main.c": b"int main"})
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "dangling.tar").symlink_to("nowhere")
-    report = told(ocitool, tmp_path)
+    report = report_on(ocitool, tmp_path)
     assert [str(tmp_path / "a.tar")] == [one["reference"] for one in report["images"]]
     (notice,) = report["notices"]
     assert ("passed-over", True) == (notice["code"], "6 files without an image" in notice["text"])
@@ -570,13 +570,13 @@ def test_what_is_no_image_is_passed_over_and_said(ocitool: Run, tmp_path: Path) 
 def test_what_is_compressed_and_no_archive_is_passed_over_too(ocitool: Run, tmp_path: Path, codec: str) -> None:
     write_oci_archive(tmp_path / "a.tar", [app("a")])
     write_files(tmp_path, {"log": COMPRESSED[codec](b"lines\n" * 500), "note": COMPRESSED[codec](b"short")})
-    assert ["passed-over"] == [notice["code"] for notice in told(ocitool, tmp_path)["notices"]]
+    assert ["passed-over"] == [notice["code"] for notice in report_on(ocitool, tmp_path)["notices"]]
 
 
 def test_garbage_that_says_it_is_an_archive_is_a_problem(ocitool: Run, tmp_path: Path) -> None:
     write_oci_archive(tmp_path / "a.tar", [app("a")])
     write_files(tmp_path, {"x.tar": b"garbage" * 300})
-    report = told(ocitool, tmp_path, code=1)
+    report = report_on(ocitool, tmp_path, code=1)
     assert [(str(tmp_path / "x.tar"), 4)] == [(one["where"], one["exitCode"]) for one in report["problems"]]
     assert [str(tmp_path / "a.tar")] == [one["reference"] for one in report["images"]]
 
@@ -590,7 +590,7 @@ def test_links_to_directories_are_not_followed(ocitool: Run, tmp_path: Path) -> 
     write_layout(elsewhere / "store", [app("c")])
     for name, target in (("up", ".."), ("self", "."), ("there", elsewhere), ("store", elsewhere / "store")):
         (top / name).symlink_to(target)
-    assert [str(top / "a.tar")] == [one["reference"] for one in told(ocitool, top)["images"]]
+    assert [str(top / "a.tar")] == [one["reference"] for one in report_on(ocitool, top)["images"]]
 
 
 def test_a_directory_without_an_image_is_3(ocitool: Run, tmp_path: Path) -> None:
@@ -606,20 +606,22 @@ def test_a_compressed_archive_counts_as_what_is_in_it(ocitool: Run, tmp_path: Pa
     packed = tmp_path / f"b{ending}"
     packed.write_bytes(COMPRESSED[ending](plain.read_bytes()))
     for words in ((), ("--files",)):
-        assert sums(told(ocitool, plain, *words)) == sums(told(ocitool, packed, *words))
+        assert sums(report_on(ocitool, plain, *words)) == sums(report_on(ocitool, packed, *words))
 
 
 @pytest.mark.parametrize("pack", [bytes, gz])
 def test_standard_input_counts(ocitool: Run, tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     archive = write_oci_archive(tmp_path / "a.tar", [app("a"), app("b")])
     for words in ((), ("--files",)):
-        assert sums(told(ocitool, archive, *words)) == sums(told(ocitool, "-", *words, stdin=pack(archive.read_bytes())))
+        assert sums(report_on(ocitool, archive, *words)) == sums(
+            report_on(ocitool, "-", *words, stdin=pack(archive.read_bytes()))
+        )
 
 
 def test_standard_input_counts_beside_others(ocitool: Run, tmp_path: Path) -> None:
     archive, store = write_oci_archive(tmp_path / "a.tar", [app("a")]), write_layout(tmp_path / "s", [app("b")])
-    expected = sums(told(ocitool, store, archive, "--files"))
-    assert expected == sums(told(ocitool, store, "-", "--files", stdin=archive.read_bytes()))
+    expected = sums(report_on(ocitool, store, archive, "--files"))
+    assert expected == sums(report_on(ocitool, store, "-", "--files", stdin=archive.read_bytes()))
 
 
 def test_standard_input_twice_is_2(ocitool: Run) -> None:
@@ -650,7 +652,7 @@ def test_bases_are_the_prefixes_where_images_part_or_end(ocitool: Run, tmp_path:
     users = {one: [f"{store}:{n}" for n, own in enumerate(ids) if own[: len(one)] == one] for one in prefixes}
     several = {prefix: on for prefix, on in users.items() if len(on) > 1}
     expected = {prefix: on for prefix, on in several.items() if on not in [users.get((*prefix, sha256(tar))) for tar in TARS]}
-    report = told(ocitool, store)
+    report = report_on(ocitool, store)
     assert {chain(prefix): on for prefix, on in expected.items()} == {one["chainId"]: one["images"] for one in report["bases"]}
     longest = [max((prefix for prefix in expected if own[: len(prefix)] == prefix), key=len, default=None) for own in ids]
     found = [None if one["base"] is None else report["bases"][one["base"]]["chainId"] for one in report["images"]]
@@ -661,7 +663,7 @@ def test_a_base_stands_on_the_next_shorter_one(ocitool: Run, tmp_path: Path) -> 
     made = [image([BASE], tag="base"), image([BASE, MIDDLE], tag="middle"), app("a"), app("b")]
     store = write_layout(tmp_path / "s", made)
     base, middle, *apps = [f"{store}:{tag}" for tag in ("base", "middle", "a", "b")]
-    report = told(ocitool, store)
+    report = report_on(ocitool, store)
     assert [(base, 1, None, [base, middle, *apps]), (middle, 2, 0, [middle, *apps])] == bases_of(report)
     assert [0, 1, 1, 1] == [one["base"] for one in report["images"]]
     sizes = [one["size"] for one in made[1].manifest["layers"]]
@@ -684,31 +686,31 @@ def test_a_base_that_is_not_here_has_the_name_that_all_on_it_say(
     ocitool: Run, tmp_path: Path, said: tuple[str | None, ...], name: str | None
 ) -> None:
     store = write_layout(tmp_path / "s", [annotated(tag, base) for tag, base in zip("ab", said, strict=True)])
-    assert [(name, 2)] == [one[:2] for one in bases_of(told(ocitool, store))]
+    assert [(name, 2)] == [one[:2] for one in bases_of(report_on(ocitool, store))]
 
 
 def test_the_name_of_an_image_goes_before_what_others_say(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [annotated("a", "x:1"), annotated("b", "x:1"), image([BASE, MIDDLE], tag="mine")])
-    assert [(f"{store}:mine", 2)] == [one[:2] for one in bases_of(told(ocitool, store))]
+    assert [(f"{store}:mine", 2)] == [one[:2] for one in bases_of(report_on(ocitool, store))]
 
 
 def test_layers_in_other_compressions_are_one_base(ocitool: Run, tmp_path: Path) -> None:
     made = [app("a"), app("b", codec="zstd"), app("c", codec="none")]
     store = write_layout(tmp_path / "s", made)
     archive = write_docker_archive(tmp_path / "d.tar", [app("d", codec="none")])
-    (base,) = told(ocitool, store, archive)["bases"]
+    (base,) = report_on(ocitool, store, archive)["bases"]
     assert (2, chain([sha256(BASE), sha256(MIDDLE)])) == (base["layers"], base["chainId"])
     assert [f"{store}:a", f"{store}:b", f"{store}:c", str(archive)] == base["images"]
 
 
 def test_a_base_that_only_platforms_of_one_image_share_is_none(ocitool: Run, tmp_path: Path) -> None:
     inner = [app("a", platform=AMD), app("b", platform=ARM, architecture="arm64")]
-    assert [] == told(ocitool, with_index(tmp_path / "s", inner, "multi"))["bases"]
+    assert [] == report_on(ocitool, with_index(tmp_path / "s", inner, "multi"))["bases"]
 
 
 def test_an_index_with_a_base_of_its_own_counts(ocitool: Run, tmp_path: Path) -> None:
     store = with_index(tmp_path / "s", [image([BASE], platform=AMD)], "multi", app("a"))
-    assert [(f"{store}:multi linux/amd64", 1, None, [f"{store}:multi", f"{store}:a"])] == bases_of(told(ocitool, store))
+    assert [(f"{store}:multi linux/amd64", 1, None, [f"{store}:multi", f"{store}:a"])] == bases_of(report_on(ocitool, store))
 
 
 # Equal layers
@@ -717,7 +719,7 @@ def test_an_index_with_a_base_of_its_own_counts(ocitool: Run, tmp_path: Path) ->
 def test_layers_that_unpack_to_the_same_are_named_the_smallest_first(ocitool: Run, tmp_path: Path) -> None:
     made = [image([TOP["a"]], tag=codec, codec=codec) for codec in ("none", "gzip", "zstd")]
     store = write_layout(tmp_path / "s", [*made, app("b")])
-    (found,) = told(ocitool, store)["equalUncompressed"]
+    (found,) = report_on(ocitool, store)["equalUncompressed"]
     blobs = sorted((len(data), sha256(data)) for one in made for data in one.layers)
     assert sha256(TOP["a"]) == found["diffId"]
     assert blobs == list(zip(found["sizes"], found["digests"], strict=True))
@@ -726,13 +728,13 @@ def test_layers_that_unpack_to_the_same_are_named_the_smallest_first(ocitool: Ru
 
 def test_what_saves_most_of_equal_layers_is_first(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [app("a"), app("a", codec="none"), app("b")])
-    found = [(one["diffId"], sum(one["sizes"][1:])) for one in told(ocitool, store)["equalUncompressed"]]
+    found = [(one["diffId"], sum(one["sizes"][1:])) for one in report_on(ocitool, store)["equalUncompressed"]]
     assert {sha256(tar): len(tar) for tar in (BASE, MIDDLE, TOP["a"])} == dict(found)
     assert sorted((size for _, size in found), reverse=True) == [size for _, size in found]
 
 
 def test_layers_of_one_compression_are_not_equal_but_the_same(ocitool: Run, tmp_path: Path) -> None:
-    assert [] == told(ocitool, write_layout(tmp_path / "s", [app("a"), app("b")]))["equalUncompressed"]
+    assert [] == report_on(ocitool, write_layout(tmp_path / "s", [app("a"), app("b")]))["equalUncompressed"]
 
 
 # Bad input
@@ -818,7 +820,7 @@ def good(tmp_path: Path) -> Path:
 
 def only_problem(run: Run, words: Sequence[Any], code: int, named: str, **how: Any) -> Any:
     """The report of a run with one problem, that names it and has this exit code."""
-    report = told(run, *words, code=1, **how)
+    report = report_on(run, *words, code=1, **how)
     (problem,) = report["problems"]
     assert code == problem["exitCode"]
     assert named in problem["where"] and named in problem["text"]
@@ -838,7 +840,7 @@ def test_what_cannot_be_read_is_named_and_changes_nothing_else(ocitool: Run, goo
     make, code = BROKEN[name]
     bad = make(tmp_path / "bad.tar")
     for words in ([good, bad], [bad, good]):
-        assert without(told(ocitool, good)) == without(only_problem(ocitool, words, code, str(bad)))
+        assert without(report_on(ocitool, good)) == without(only_problem(ocitool, words, code, str(bad)))
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -863,13 +865,13 @@ def test_what_cannot_be_read_below_a_directory_is_named_too(ocitool: Run, tmp_pa
     good = write_layout(top / "good", GOOD)
     make, code = BROKEN[name]
     bad = make(top / "bad.tar")
-    assert without(told(ocitool, good)) == without(only_problem(ocitool, [top], code, str(bad)))
+    assert without(report_on(ocitool, good)) == without(only_problem(ocitool, [top], code, str(bad)))
 
 
 @pytest.mark.parametrize("digest", [MANIFEST, CONFIG])
 def test_other_images_of_the_same_layout_are_counted(ocitool: Run, tmp_path: Path, digest: str) -> None:
     store = write_layout(tmp_path / "s", [GOOD[0], BAD, GOOD[1]])
-    expected = without(told(ocitool, f"{store}:good", f"{store}:better"))
+    expected = without(report_on(ocitool, f"{store}:good", f"{store}:better"))
     spoiled(blob_of(store, digest))
     found = without(only_problem(ocitool, [store], 5, str(store)), "advice")
     del expected["advice"]
@@ -887,9 +889,9 @@ def test_an_index_of_which_one_manifest_is_corrupt_is_a_problem_and_its_other_im
     bad = with_index(tmp_path / "bad", inner, "multi")
     spoiled(blob_of(bad, next(one.digest for one in inner if one.platform == platform)))
     report = only_problem(ocitool, [good, bad], 5, str(bad))
-    assert told(ocitool, good)["images"] == report["images"][:2]
+    assert report_on(ocitool, good)["images"] == report["images"][:2]
     assert [f"{bad}:multi"] == [one["reference"] for one in report["images"][2:]]
-    assert told(ocitool, good)["layers"]["references"] + 1 == report["layers"]["references"]
+    assert report_on(ocitool, good)["layers"]["references"] + 1 == report["layers"]["references"]
 
 
 def test_a_missing_layer_is_a_problem_and_its_image_counts_without_it(ocitool: Run, good: Path, tmp_path: Path) -> None:
@@ -897,14 +899,14 @@ def test_a_missing_layer_is_a_problem_and_its_image_counts_without_it(ocitool: R
     report = only_problem(ocitool, [good, bad], 3, str(bad))
     assert LAYER in report["problems"][0]["text"]
     assert (len(BAD.raw) + len(BAD.config), 0) == (report["images"][2]["own"], report["images"][2]["shared"])
-    assert told(ocitool, good)["images"] == report["images"][:2]
+    assert report_on(ocitool, good)["images"] == report["images"][:2]
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_missing_layer_that_another_image_has_is_no_problem(ocitool: Run, tmp_path: Path, first: bool) -> None:
     lacking, other = bad_layout(tmp_path / "bad", Path.unlink, LAYER), image([unpacked(BAD.layers[0]), BASE], tag="other")
     words = [lacking, write_layout(tmp_path / "other", [other])]
-    report = told(ocitool, *(words if first else reversed(words)), "--files")
+    report = report_on(ocitool, *(words if first else reversed(words)), "--files")
     size = len(BAD.layers[0])
     expected = {f"{lacking}:bad": (len(BAD.raw) + len(BAD.config), size)}
     assert expected.items() <= {one["reference"]: (one["own"], one["shared"]) for one in report["images"]}.items()
@@ -914,7 +916,7 @@ def test_a_missing_layer_that_another_image_has_is_no_problem(ocitool: Run, tmp_
 @pytest.mark.parametrize("first", [True, False])
 def test_a_missing_layer_that_another_place_of_the_image_has_is_no_problem(ocitool: Run, tmp_path: Path, first: bool) -> None:
     words = [bad_layout(tmp_path / "bad", Path.unlink, LAYER), write_layout(tmp_path / "whole", [BAD])]
-    report = told(ocitool, *(words if first else reversed(words)), "--files")
+    report = report_on(ocitool, *(words if first else reversed(words)), "--files")
     assert sum(map(len, BAD.blobs.values())) == report["bytes"]["unique"]
     assert (1, 1) == (len(report["images"]), report["files"]["references"])
 
@@ -926,15 +928,15 @@ def test_a_foreign_layer_that_is_elsewhere_is_no_problem(ocitool: Run, tmp_path:
     }  # fmt: skip
     store = write_layout(tmp_path / "s", [made])
     blob_of(store, sha256(made.layers[0])).unlink()
-    assert 2 == told(ocitool, store)["layers"]["unique"]
+    assert 2 == report_on(ocitool, store)["layers"]["unique"]
 
 
 def deep_problem(run: Run, good: Path, bad: Path, code: int, named: str) -> None:
     """With --files the one layer of `bad` is a problem, and no other number is another one."""
-    flat = told(run, good, bad)
+    flat = report_on(run, good, bad)
     report = only_problem(run, [good, bad, "--files"], code, named)
     assert without(flat, "files", "advice") == without(report, "files", "advice")
-    assert told(run, good, "--files")["files"] == report["files"]
+    assert report_on(run, good, "--files")["files"] == report["files"]
 
 
 def test_a_corrupt_layer_is_a_problem_where_layers_are_read(ocitool: Run, good: Path, tmp_path: Path) -> None:
@@ -961,7 +963,7 @@ def test_a_lie_about_a_layer_of_others_is_the_liars_problem(ocitool: Run, good: 
     bad = write_layout(tmp_path / "bad", [lie])
     words = [bad, good] if first else [good, bad]
     report = only_problem(ocitool, [*words, "--files"], 5, str(bad))
-    alone = told(ocitool, good, "--files")
+    alone = report_on(ocitool, good, "--files")
     assert alone["files"] == report["files"]
     assert alone["bases"] == report["bases"]
 
@@ -985,8 +987,8 @@ def test_a_type_that_one_image_states_is_no_problem_of_others(ocitool: Run, good
     made = image([BASE], tag="bad", author="me")
     made.manifest["layers"][0]["mediaType"] += "+encrypted"
     bad = write_layout(tmp_path / "bad", [made])
-    report = told(ocitool, *([bad, good] if first else [good, bad]), "--files")
-    assert told(ocitool, good, "--files")["files"] == report["files"]
+    report = report_on(ocitool, *([bad, good] if first else [good, bad]), "--files")
+    assert report_on(ocitool, good, "--files")["files"] == report["files"]
 
 
 def test_strict_stops_at_a_layer_too(ocitool: Run, good: Path, tmp_path: Path) -> None:
@@ -1004,7 +1006,7 @@ def test_a_link_that_leads_to_itself_is_a_problem(ocitool: Run, tmp_path: Path) 
     good = write_layout(tmp_path / "top/good", GOOD)
     (tmp_path / "top/loop").symlink_to("loop")
     report = only_problem(ocitool, [tmp_path / "top"], 8, str(tmp_path / "top/loop"))
-    assert without(told(ocitool, good)) == without(report)
+    assert without(report_on(ocitool, good)) == without(report)
 
 
 class Ended(NamedTuple):
@@ -1041,7 +1043,7 @@ def test_what_may_not_be_read_is_a_problem(need: Callable[..., str], tmp_path: P
     report = only_problem(run, [top], 8, str(top / "bad"))
     closed[what].chmod(0o755)
     assert "Permission denied" in report["problems"][0]["text"]
-    assert without(told(run, good)) == without(report)
+    assert without(report_on(run, good)) == without(report)
 
 
 def test_of_a_directory_that_may_not_be_entered_nothing_else_is_said(need: Callable[..., str], tmp_path: Path) -> None:
@@ -1065,7 +1067,7 @@ def test_words_that_mean_nothing_here_are_2(ocitool: Run, good: Path, words: tup
 
 def test_text_shows_the_sums_and_their_bars(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [app("a"), app("b")])
-    report = told(ocitool, store)["bytes"]
+    report = report_on(ocitool, store)["bytes"]
     head, referenced, unique, saved = ocitool("dedupe", store).out.splitlines()[:4]
     assert "2 images, 6 layers, 4 distinct" == head
     for line, name in ((referenced, "referenced"), (unique, "unique"), (saved, "saved")):
@@ -1159,7 +1161,7 @@ def test_text_writes_control_characters_out(ocitool: Run, tmp_path: Path, evil: 
 
 def test_json_of_odd_names_is_valid(ocitool: Run, tmp_path: Path) -> None:
     made = image([layer_tar([(b"\xff1", b"x" * 9000), (b"\xff2", b"x" * 9000)])], tag="\x7f")
-    (found,) = told(ocitool, write_layout(tmp_path / "s", [made]), "--files")["files"]["top"]
+    (found,) = report_on(ocitool, write_layout(tmp_path / "s", [made]), "--files")["files"]["top"]
     assert [b"/\xff1", b"/\xff2"] == [base64.b64decode(spot["pathBase64"]) for spot in found["places"]]
 
 
@@ -1172,38 +1174,38 @@ def test_the_same_question_has_the_same_answer(ocitool: Run, testdata: Path) -> 
 
 def test_a_layer_that_was_known_and_is_damaged_since_is_a_problem_as_without_the_cache(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [app("a"), app("b")])
-    told(ocitool, store, "--files")
+    report_on(ocitool, store, "--files")
     digests = {sha256(data) for one in (app("a"), app("b")) for data in one.layers}
     for digest in digests:
         spoiled(blob_of(store, digest))
-    report = told(ocitool, store, "--files", code=1)
+    report = report_on(ocitool, store, "--files", code=1)
     assert digests == {one["where"].rpartition(" ")[2] for one in report["problems"]}
-    assert told(ocitool, store, "--files", "--no-cache", code=1)["problems"] == report["problems"]
+    assert report_on(ocitool, store, "--files", "--no-cache", code=1)["problems"] == report["problems"]
 
 
 def test_a_layer_of_a_docker_archive_is_not_read_again(ocitool: Run, tmp_path: Path) -> None:
     archive = write_docker_archive(tmp_path / "a.tar", [app("a", codec="none")])
-    before = told(ocitool, archive, "--files")
-    assert before == told(ocitool, archive, "--files")
+    before = report_on(ocitool, archive, "--files")
+    assert before == report_on(ocitool, archive, "--files")
     archive.write_bytes(archive.read_bytes().replace(b"a" * 1500, b"A" * 1500))
-    assert [5] == [one["exitCode"] for one in told(ocitool, archive, "--files", code=1)["problems"]]
+    assert [5] == [one["exitCode"] for one in report_on(ocitool, archive, "--files", code=1)["problems"]]
 
 
 @pytest.mark.parametrize("word", ["--no-cache", "--verify"])
 def test_without_the_cache_it_is_read_and_the_corruption_named(ocitool: Run, good: Path, tmp_path: Path, word: str) -> None:
     bad = write_layout(tmp_path / "bad", [BAD])
-    told(ocitool, good, bad, "--files")
+    report_on(ocitool, good, bad, "--files")
     spoiled(blob_of(bad, LAYER))
     only_problem(ocitool, [good, bad, "--files", word], 5, LAYER)
 
 
 def test_verify_says_so_and_reads_every_layer(ocitool: Run, good: Path, tmp_path: Path) -> None:
-    assert [True, False] == [told(ocitool, good, *words)["verified"] for words in (("--verify",), ("--files",))]
+    assert [True, False] == [report_on(ocitool, good, *words)["verified"] for words in (("--verify",), ("--files",))]
     only_problem(ocitool, [good, bad_layout(tmp_path / "bad", spoiled, LAYER), "--verify"], 5, LAYER)
 
 
 def test_documents_alone_are_read_where_nothing_asks_for_more(ocitool: Run, good: Path) -> None:
-    before = told(ocitool, good)
+    before = report_on(ocitool, good)
     for data in {data for one in GOOD for data in one.layers}:
         spoiled(blob_of(good, sha256(data)))
-    assert (None, before) == (before["files"], told(ocitool, good))
+    assert (None, before) == (before["files"], report_on(ocitool, good))

@@ -131,22 +131,22 @@ class Yard:
 
     def true(self, kind: str, *words: str, within: float = 0.05) -> None:
         """Whatever is advised of a kind saves what it said."""
-        for told in self.advice(kind, *words):
+        for advised in self.advice(kind, *words):
             before = self.blobs()
-            self.sh(told["command"])
+            self.sh(advised["command"])
             saved = before - self.blobs()
-            assert abs(saved - told["saves"]) <= within * told["saves"], f"saved {saved}, said {told}"
+            assert abs(saved - advised["saves"]) <= within * advised["saves"], f"saved {saved}, said {advised}"
 
     def follow(self, kind: str, *words: str, archives: bool = False, within: float = 0.05) -> Any:
         """Follows the one advice of a kind: it saves what it said and is not given again."""
         measure = self.disk if kind == "contained" else self.unique if archives else self.blobs
-        told, before = self.only(kind, *words), measure()
+        advised, before = self.only(kind, *words), measure()
         self.keep()
-        self.sh(told["command"])
+        self.sh(advised["command"])
         saved = before - measure()
-        assert abs(saved - told["saves"]) <= within * told["saves"], f"saved {saved}, said {told}"
+        assert abs(saved - advised["saves"]) <= within * advised["saves"], f"saved {saved}, said {advised}"
         assert [] == self.advice(kind, *words)
-        return told
+        return advised
 
 
 @pytest.fixture
@@ -347,10 +347,10 @@ def test_recompress_counts_each_image_for_itself(yard: Yard) -> None:
     yard.layout([image(PARTS, tag="wide:1"), image([PARTS[0], OWN["a"]], tag="wide:2"), tight()])
     yard.keep()
     before = yard.blobs()
-    told = yard.advice("recompress")
-    for one in told:
+    advised = yard.advice("recompress")
+    for one in advised:
         yard.sh(one["command"])
-    saves = sum(one["saves"] for one in told)
+    saves = sum(one["saves"] for one in advised)
     assert abs(before - yard.blobs() - saves) <= 0.05 * saves
     assert [] == yard.advice("recompress")
 
@@ -438,10 +438,10 @@ def test_two_builds_that_differ_in_logs_and_caches_get_the_advice_to_rebuild_wit
     else:
         write_oci_archive(yard.top / "old.tar", [old])
         write_oci_archive(yard.top / "new.tar", [new])
-    told = yard.follow("rebuild", ".", "--files", archives=how == "oci")
-    assert told["saves"] in (len(old.layers[1]), len(new.layers[1]))
+    advised = yard.follow("rebuild", ".", "--files", archives=how == "oci")
+    assert advised["saves"] in (len(old.layers[1]), len(new.layers[1]))
     for glob in ("'/var/log/**'", "'/var/cache/**'", "'**/__pycache__/**'"):
-        assert f"--ignore-path {glob}" in told["command"]
+        assert f"--ignore-path {glob}" in advised["command"]
 
 
 def test_builds_that_differ_in_a_file_besides_logs_are_not_taken_for_one_another(yard: Yard) -> None:
@@ -490,11 +490,11 @@ def test_squash_of_two_copies_says_of_both_what_one_command_saves(yard: Yard) ->
     one = layer_tar([("data/", None), *files("data", *DATA[:1], mode=0o777)])
     two = layer_tar([("data/", None), *files("data", *DATA[1:], mode=0o777)])
     yard.layout([image([LOW, PLAIN, one, two], tag="app:1")])
-    told, before = yard.advice("squash", ".", "--files"), yard.blobs()
+    advised, before = yard.advice("squash", ".", "--files"), yard.blobs()
     yard.keep()
-    yard.sh(told[0]["command"])
+    yard.sh(advised[0]["command"])
     saved = before - yard.blobs()
-    assert abs(saved - told[0]["saves"]) <= 0.05 * told[0]["saves"], f"saved {saved}, said {told}"
+    assert abs(saved - advised[0]["saves"]) <= 0.05 * advised[0]["saves"], f"saved {saved}, said {advised}"
 
 
 def test_squash_saves_of_files_that_gzip_makes_no_smaller_what_it_said(yard: Yard) -> None:
@@ -562,11 +562,11 @@ def test_squash_is_not_advised_for_one_of_several_in_an_archive(yard: Yard) -> N
 def test_shared_copies_are_looked_at_only(yard: Yard) -> None:
     shared = image([LOW, PLAIN], tag="lower:1")
     yard.layout([image(COPIED, tag="app:1"), shared])
-    told, before = yard.only("squash", ".", "--files"), yard.blobs()
-    yard.sh(told["command"])
+    advised, before = yard.only("squash", ".", "--files"), yard.blobs()
+    yard.sh(advised["command"])
     assert before == yard.blobs()
     fixed = sum(len(data) for data in {**image([LOW, PLAIN], tag="app:1").blobs, **shared.blobs}.values())
-    assert abs(before - fixed - told["saves"]) <= 0.05 * told["saves"]
+    assert abs(before - fixed - advised["saves"]) <= 0.05 * advised["saves"]
 
 
 @pytest.mark.parametrize(
@@ -666,8 +666,8 @@ def test_repeated_in_one_layer_works_in_archives_in_place(yard: Yard, how: str, 
 def test_repeated_in_one_layer_changes_no_file_where_an_upper_layer_has_another(yard: Yard, upper: list[Any]) -> None:
     yard.layout([image([LOW, doubled("a", "b"), layer_tar(upper)], tag="app:1")])
     yard.keep()
-    for told in yard.advice("repeated", ".", "--files"):
-        yard.sh(told["command"])
+    for advised in yard.advice("repeated", ".", "--files"):
+        yard.sh(advised["command"])
     yard.diff("store:app:1", "store:app:1", "--ignore", "links")
 
 
@@ -977,11 +977,11 @@ def archives(yard: Yard, how: str = "oci", names: Sequence[str] = ("it's a.tar",
 
 def stored(yard: Yard, paths: Sequence[Path]) -> None:
     """Follows the advice to keep archives in one layout: files before, its blobs after."""
-    told, before = yard.only("store"), sum(path.stat().st_size for path in paths)
+    advised, before = yard.only("store"), sum(path.stat().st_size for path in paths)
     yard.keep()
-    yard.sh(told["command"])
+    yard.sh(advised["command"])
     saved = before - yard.blobs()
-    assert abs(saved - told["saves"]) <= 0.05 * told["saves"], f"saved {saved}, said {told}"
+    assert abs(saved - advised["saves"]) <= 0.05 * advised["saves"], f"saved {saved}, said {advised}"
     assert [False] * len(paths) == [path.exists() for path in paths]
     assert [] == yard.advice("store")
 
@@ -1022,18 +1022,18 @@ def test_store_counts_all_that_an_archive_holds_where_one_image_was_asked_about(
     shared, *_ = archives(yard)
     write_oci_archive(shared, [image([*PARTS, OWN["a"]], tag="a:1"), image([*PARTS, OWN["c"]], tag="c:1")])
     before = sum(path.stat().st_size for path in yard.top.iterdir())
-    for told in yard.advice("store", f"{shared.name}:a:1", "b.tar"):
-        yard.sh(told["command"])
+    for advised in yard.advice("store", f"{shared.name}:a:1", "b.tar"):
+        yard.sh(advised["command"])
         saved = before - yard.blobs()
-        assert abs(saved - told["saves"]) <= 0.05 * told["saves"], f"saved {saved}, said {told}"
+        assert abs(saved - advised["saves"]) <= 0.05 * advised["saves"], f"saved {saved}, said {advised}"
 
 
 def test_store_takes_no_name_from_an_image_that_is_there_already(yard: Yard) -> None:
     yard.layout([image([OWN["c"]], tag="a:1")])
     archives(yard)
     yard.keep()
-    for told in yard.advice("store"):
-        yard.sh(told["command"])
+    for advised in yard.advice("store"):
+        yard.sh(advised["command"])
     yard.diff("store:a:1", "store:a:1")
 
 
@@ -1050,7 +1050,9 @@ def test_store_leaves_an_archive_alone_that_could_not_be_read_whole(yard: Yard) 
     del found[f"blobs/sha256/{sha256(bad.config)[7:]}"]
     write_tar(second, found)
     result = yard._run("dedupe", ".", "--format", "json", cwd=yard.top)
-    assert [] == [told for told in report_of(result, 1)["advice"] if told["kind"] == "store" and "b.tar" in told["command"]]
+    assert [] == [
+        advised for advised in report_of(result, 1)["advice"] if advised["kind"] == "store" and "b.tar" in advised["command"]
+    ]
     assert first.exists()
 
 
@@ -1058,7 +1060,7 @@ def test_store_is_not_advised_for_one_archive_or_what_shares_nothing(yard: Yard)
     write_oci_archive(yard.top / "a.tar", [image([OWN["a"]], tag="a:1")])
     assert [] == yard.advice("store")
     write_oci_archive(yard.top / "b.tar", [image([OWN["b"]], tag="b:1")])
-    assert [] == [told for told in yard.advice("store") if told["saves"] > 50_000]
+    assert [] == [advised for advised in yard.advice("store") if advised["saves"] > 50_000]
 
 
 # All of them
@@ -1069,7 +1071,7 @@ def test_the_same_image_in_two_places_is_advised_nothing_but_to_share_the_place(
     yard.layout([one], "one")
     yard.layout([one], "two")
     write_oci_archive(yard.top / "app.tar", [one])
-    assert {"link"} == {told["kind"] for told in yard.report(".", "--files")["advice"]}
+    assert {"link"} == {advised["kind"] for advised in yard.report(".", "--files")["advice"]}
 
 
 def test_tiny_images_of_other_contents_are_advised_nothing(yard: Yard) -> None:

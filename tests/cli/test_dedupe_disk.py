@@ -160,8 +160,8 @@ def test_a_row_names_all_tags(form: str, registry: ScriptedRegistry, run: Run, t
 def test_removing_an_archive_saves_its_file(ocitool: Run, tmp_path: Path) -> None:
     size = write_oci_archive(tmp_path / "base.tar", [image([BASE], tag="base:1")]).stat().st_size
     write_oci_archive(tmp_path / "a.tar", [app("a")])
-    (told,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "contained"]
-    assert (size, size) == (told["saves"], told["onDisk"])
+    (advised,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "contained"]
+    assert (size, size) == (advised["saves"], advised["onDisk"])
 
 
 def test_advice_that_deletes_what_other_advice_moves_is_an_alternative(ocitool: Run, tmp_path: Path) -> None:
@@ -178,19 +178,19 @@ def test_advice_that_deletes_what_other_advice_moves_is_an_alternative(ocitool: 
 def test_what_sharing_saves_of_archives_is_said_to_need_one_layout(ocitool: Run, tmp_path: Path) -> None:
     write_oci_archive(tmp_path / "a.tar", [app("a")])
     write_oci_archive(tmp_path / "b.tar", [image([BASE, ONE], tag="b:1", codec="none")])
-    (told,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
-    assert 200_000 < told["saves"] and told["onDisk"] < 10_000
+    (advised,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
+    assert 200_000 < advised["saves"] and advised["onDisk"] < 10_000
     assert "once all is in one layout" in ocitool("dedupe", tmp_path).out
 
 
-def followed(ocitool: Run, told: Any, place: Path) -> int:
+def followed(ocitool: Run, advised: Any, place: Path) -> int:
     """Bytes that an advice saves on disk: of all files here, each once however many names it has."""
 
     def size() -> int:
         return sum({one.stat().st_ino: one.stat().st_size for one in place.rglob("*") if one.is_file()}.values())
 
     before = size()
-    for part in told["command"].split(" && "):
+    for part in advised["command"].split(" && "):
         words = shlex.split(part)
         if words[0] == "rm":
             for word in words[1:]:
@@ -225,10 +225,10 @@ def test_what_a_recompression_saves_at_once_is_what_the_disk_shows(kind: str, oc
         ending = {"layout": "/", "compressed archive": ".tar.gz", "archive": ".tar"}[how]
         assert 0 == ocitool("copy", store, f"{place / name}{ending}").code
     found = report_of(ocitool("dedupe", ".", "--format", "json", cwd=place))
-    (told,) = [one for one in found["advice"] if one["kind"] == "recompress"]
-    saved = followed(ocitool, told, place)
+    (advised,) = [one for one in found["advice"] if one["kind"] == "recompress"]
+    saved = followed(ocitool, advised, place)
     near = 0.02 * sum(map(len, PROSE)) if first == "compressed archive" else 100
-    assert abs(saved - told["onDisk"]) <= near, f"saved {saved}, said {told}"
+    assert abs(saved - advised["onDisk"]) <= near, f"saved {saved}, said {advised}"
 
 
 def test_one_image_is_named_that_has_all_the_layers_to_be_taken(ocitool: Run, tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ def test_one_image_is_named_that_has_all_the_layers_to_be_taken(ocitool: Run, tm
     write_layout(tmp_path / "a", [image([PROSE[0]], tag="a:1", codec="gzip")])
     write_layout(tmp_path / "b", [image([*PROSE, BASE], tag="b:1", codec="gzip")])
     write_layout(tmp_path / "c", [image(PROSE, tag="c:1", codec="none")])
-    told = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
-    assert [(sum(map(len, PROSE)), "b:b:1")] == [(one["saves"], one["command"].split()[5][-5:]) for one in told]
+    advised = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
+    assert [(sum(map(len, PROSE)), "b:b:1")] == [(one["saves"], one["command"].split()[5][-5:]) for one in advised]
 
 
 @pytest.mark.parametrize("write", [write_oci_archive, write_docker_archive])
@@ -247,9 +247,9 @@ def test_what_one_layout_takes_counts_its_own_documents(write: Any, ocitool: Run
         own = layer_tar([(f"f{number}", b"x")])
         write(tmp_path / f"{number}.tar", [image([PROSE[1], own], tag=f"n{number}:1", codec="none")])
     found = report_of(ocitool("dedupe", ".", "--format", "json", cwd=tmp_path))
-    (told,) = [one for one in found["advice"] if one["kind"] == "store"]
-    saved = followed(ocitool, told, tmp_path)
-    assert abs(saved - told["saves"]) <= 200, f"saved {saved}, said {told}"
+    (advised,) = [one for one in found["advice"] if one["kind"] == "store"]
+    saved = followed(ocitool, advised, tmp_path)
+    assert abs(saved - advised["saves"]) <= 200, f"saved {saved}, said {advised}"
 
 
 def test_an_archive_beside_a_layout_that_has_its_layers_may_go_into_it(ocitool: Run, tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ def test_an_archive_beside_a_layout_that_has_its_layers_may_go_into_it(ocitool: 
     write_oci_archive(tmp_path / "a.tar", [app("a")])
     write_oci_archive(tmp_path / "b.tar", [app("bb")])
     found = report_of(ocitool("dedupe", ".", "--format", "json", cwd=tmp_path))
-    (told,) = [one for one in found["advice"] if one["kind"] == "store"]
-    saved = followed(ocitool, told, tmp_path)
-    assert abs(saved - told["saves"]) <= 200, f"saved {saved}, said {told}"
+    (advised,) = [one for one in found["advice"] if one["kind"] == "store"]
+    saved = followed(ocitool, advised, tmp_path)
+    assert abs(saved - advised["saves"]) <= 200, f"saved {saved}, said {advised}"
     assert 400_000 < saved and ["store"] == [path.name for path in tmp_path.iterdir() if path.name != "cache"]
 
 

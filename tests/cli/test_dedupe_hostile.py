@@ -224,12 +224,12 @@ def test_of_many_layers_some_are_compressed_to_learn_what_zstd_saves(
     monkeypatch.setattr(layers.LayerReader, "MAX_SAMPLED", 100_000)
     texts = [b"".join(b"%d %d " % (n, k * n) for k in range(9000)) for n in range(12)]
     store = write_layout(tmp_path / "s", [named(f"n{n}", layer_tar([(f"f{n}", text)])) for n, text in enumerate(texts)])
-    (told,) = [one for one in advice(ocitool, store, "--zstd", "9") if one["kind"] == "zstd"]
+    (advised,) = [one for one in advice(ocitool, store, "--zstd", "9") if one["kind"] == "zstd"]
     monkeypatch.undo()
     (known,) = [one for one in advice(ocitool, store, "--zstd", "9") if one["kind"] == "zstd"]
-    assert (True, False) == (told["estimated"], known["estimated"])
-    assert re.search(r"estimated from [2-9] of 12, which are", told["text"])
-    assert known["saves"] == pytest.approx(told["saves"], rel=0.1)
+    assert (True, False) == (advised["estimated"], known["estimated"])
+    assert re.search(r"estimated from [2-9] of 12, which are", advised["text"])
+    assert known["saves"] == pytest.approx(advised["saves"], rel=0.1)
 
 
 # Sources

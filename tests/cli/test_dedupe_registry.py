@@ -272,8 +272,8 @@ def test_advice_to_recompress_saves_as_much_as_in_a_layout(run: Run, registry: S
     hold(registry, "team/app", image([ONE, TWO], codec="none", created="2025-01-01T00:00:00Z"), tag="plain")
     done(run, "copy", at(registry, "team/app:plain"), "store/")
     there, here = done(run, "dedupe", at(registry), "--repos", "*"), done(run, "dedupe", stored)
-    told = [sum(one["saves"] for one in report["advice"] if one["kind"] == "recompress") for report in (here, there)]
-    assert told[0] == told[1] > 0
+    advised = [sum(one["saves"] for one in report["advice"] if one["kind"] == "recompress") for report in (here, there)]
+    assert advised[0] == advised[1] > 0
 
 
 def test_an_index_counts_all_its_platforms(run: Run, registry: ScriptedRegistry) -> None:

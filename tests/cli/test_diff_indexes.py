@@ -84,8 +84,8 @@ def test_another_revision_of_a_windows_build_is_its_counterpart(ocitool: Run, tm
     b = multi(tmp_path / "b", of(windows("10.0.17763.9"), "one"), of(windows("10.0.26100.1"), "two"))
     report = compared(ocitool, "--all-platforms", a, b)
     assert [("10.0.17763.9", []), ("10.0.20348.1", "removed"), ("10.0.26100.1", "added")] == statuses(report)
-    told = [one["text"] for one in report["notices"] if one["code"] == "platform"]
-    assert 1 == len(told) and "windows(10.0.17763.1)/amd64" in told[0] and "windows(10.0.17763.9)/amd64" in told[0]
+    messages = [one["text"] for one in report["notices"] if one["code"] == "platform"]
+    assert 1 == len(messages) and "windows(10.0.17763.1)/amd64" in messages[0] and "windows(10.0.17763.9)/amd64" in messages[0]
 
 
 def test_spellings_of_one_platform_are_counterparts(ocitool: Run, tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_an_index_and_a_single_image_are_said_to_be(ocitool: Run, tmp_path: Path
     archive = write_tar(tmp_path / "a.tar", docker_files([of(AMD)]))
     for words in ((index, single), (single, index), (index, archive)):
         result = ocitool("diff", *words)
-        told = f"{index} is an index of 2"
-        assert (True, True) == (told in result.err, "not compared: linux/arm64" in result.out)
+        message = f"{index} is an index of 2"
+        assert (True, True) == (message in result.err, "not compared: linux/arm64" in result.out)
         assert "no difference\n" not in result.out
 
 
@@ -212,13 +212,13 @@ def test_attestations_are_compared_as_far_as_their_images_are_the_same(
     again = of(AMD, "y")
     rebuilt = multi(tmp_path / "d", again, arm, attestation(again, "new"), attestation(arm))
 
-    def told(b: Path) -> list[tuple[str, str]]:
+    def changes(b: Path) -> list[tuple[str, str]]:
         report = compared(ocitool, *words, a, b)
         return [(one["pointer"], one["kind"]) for one in report["config"] if one["document"] == "index"]
 
-    assert [("/manifests/3/digest", "modified")] == told(other)
-    assert [("/manifests/3", "removed")] == told(lost)
-    assert [] == told(rebuilt)  # it follows from the image
+    assert [("/manifests/3/digest", "modified")] == changes(other)
+    assert [("/manifests/3", "removed")] == changes(lost)
+    assert [] == changes(rebuilt)  # it follows from the image
     assert 0 == ocitool("diff", *words, a, a).code
 
 

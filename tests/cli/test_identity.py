@@ -112,8 +112,8 @@ def test_a_copy_names_the_configuration_that_it_completes(ocitool: Run, tmp_path
     before = report_of(ocitool("inspect", "--format", "json", place), 0)["images"][0]["imageId"]
     result = ocitool("copy", "--format", "json", place, tmp_path / "copy.tar")
     after = report_of(result, 0)["images"][0]["imageId"]
-    told = [one["text"] for one in result.json()["notices"] if one["code"] == "config"]
-    assert before != after and 1 == len(told) and before in told[0] and after in told[0], told
+    messages = [one["text"] for one in result.json()["notices"] if one["code"] == "config"]
+    assert before != after and 1 == len(messages) and before in messages[0] and after in messages[0], messages
     again = report_of(ocitool("copy", "--format", "json", tmp_path / "copy.tar", tmp_path / "again.tar"), 0)
     assert (after, []) == (again["images"][0]["imageId"], [one for one in again["notices"] if one["code"] == "config"])
 

@@ -49,9 +49,11 @@ def test_an_os_version_that_is_not_there_is_not_found_and_the_others_are_named(o
 
 def test_of_images_that_match_equally_the_first_is_taken_and_the_others_are_named(ocitool: Run, twins: Any) -> None:
     path, first, second = twins
-    digest, told = taken(ocitool, "--platform", "windows/amd64", path)
+    digest, message = taken(ocitool, "--platform", "windows/amd64", path)
     assert digest == first.digest
-    assert f"taken is windows(10.0.17763.1)/amd64 {first.digest}, and not windows(10.0.20348.1)/amd64 {second.digest}" in told
+    assert (
+        f"taken is windows(10.0.17763.1)/amd64 {first.digest}, and not windows(10.0.20348.1)/amd64 {second.digest}" in message
+    )
     for words in (("ls",), ("cat",), ("copy",), ("squash",), ("edit", "--env", "K=1"), ("inspect", "--raw", "manifest")):
         rest = {"cat": ["f"], "copy": [f"{path}-out/"], "squash": [f"{path}-out/"], "edit": [f"{path}-out/"]}.get(words[0], [])
         result = ocitool(words[0], "--platform", "windows/amd64", path, *rest, *words[1:])
@@ -96,15 +98,15 @@ def test_an_image_that_needs_what_was_not_asked_for_comes_last(
 
 def test_a_feature_alone_is_taken_and_told(ocitool: Run, tmp_path: Path) -> None:
     special = of(linux("erofs"))
-    digest, told = taken(ocitool, "--platform", "linux/amd64", multi(tmp_path / "m", special, of(ARM)))
-    assert (special.digest, True) == (digest, "linux(+erofs)/amd64, not quite linux/amd64" in told)
+    digest, message = taken(ocitool, "--platform", "linux/amd64", multi(tmp_path / "m", special, of(ARM)))
+    assert (special.digest, True) == (digest, "linux(+erofs)/amd64, not quite linux/amd64" in message)
 
 
 def test_an_image_that_cannot_be_worked_on_comes_last(ocitool: Run, tmp_path: Path) -> None:
     """An EROFS image whose descriptor says nothing of it."""
     special, plain = erofs(linux()), of(linux())
-    digest, told = taken(ocitool, "--platform", "linux/amd64", multi(tmp_path / "m", special, plain))
-    assert (plain.digest, True) == (digest, special.digest in told)
+    digest, message = taken(ocitool, "--platform", "linux/amd64", multi(tmp_path / "m", special, plain))
+    assert (plain.digest, True) == (digest, special.digest in message)
     assert special.digest == taken(ocitool, "--platform", "linux/amd64", multi(tmp_path / "n", special, of(ARM)))[0]
 
 
@@ -123,9 +125,9 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "architecture", "offered", "expected", "told"), VARIANTS)
+@pytest.mark.parametrize(("asked", "architecture", "offered", "expected", "message"), VARIANTS)
 def test_the_variant_that_a_host_would_take_is_taken(
-    ocitool: Run, tmp_path: Path, asked: str, architecture: str, offered: list[str | None], expected: str | None, told: str
+    ocitool: Run, tmp_path: Path, asked: str, architecture: str, offered: list[str | None], expected: str | None, message: str
 ) -> None:
     def platform(variant: str | None) -> dict[str, Any]:
         return {"os": "linux", "architecture": architecture, **({"variant": variant} if variant else {})}
@@ -133,7 +135,7 @@ def test_the_variant_that_a_host_would_take_is_taken(
     images = {variant: of(platform(variant), str(variant)) for variant in offered}
     digest, notices = taken(ocitool, "--platform", asked, multi(tmp_path / "m", of(S390), *images.values()))
     assert images[expected].digest == digest
-    assert told in notices if told else not notices
+    assert message in notices if message else not notices
 
 
 def test_two_manifests_of_one_platform_under_one_tag_are_told(ocitool: Run, tmp_path: Path) -> None:
@@ -142,8 +144,8 @@ def test_two_manifests_of_one_platform_under_one_tag_are_told(ocitool: Run, tmp_
         for one in (first, second):
             one.tag, one.platform = "app", platform
         path = write_layout(tmp_path / str(platform), [first, second])
-        digest, told = taken(ocitool, "--platform", "linux/amd64", f"{path}:app")
-        assert (first.digest, True) == (digest, second.digest in told)
+        digest, message = taken(ocitool, "--platform", "linux/amd64", f"{path}:app")
+        assert (first.digest, True) == (digest, second.digest in message)
 
 
 def test_nameless_manifests_of_two_os_versions_are_one_image(ocitool: Run, tmp_path: Path) -> None:

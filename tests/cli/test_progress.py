@@ -30,7 +30,7 @@ class Numbers(NamedTuple):
     whole: int
 
 
-class Told:
+class RecordedProgress:
     """All that was told, stage after stage."""
 
     def __init__(self) -> None:
@@ -42,23 +42,23 @@ class Told:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    told = Told()
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedProgress]:
+    recorded = RecordedProgress()
     add, expect = progress.TransferProgress.add, progress.TransferProgress.expect
 
     def added(self: progress.TransferProgress, label: str, count: int, total: int | None) -> None:
         add(self, label, count, total)
-        told.stages[-1].append(Numbers(*self.numbers))
+        recorded.stages[-1].append(Numbers(*self.numbers))
 
     def expected(self: progress.TransferProgress, blobs: Sequence[tuple[str, int]], times: int = 1, anew: bool = False) -> bool:
         anew = expect(self, blobs, times, anew)
         if anew:
-            told.stages.append([])
+            recorded.stages.append([])
         return anew
 
     monkeypatch.setattr(progress.TransferProgress, "add", added)
     monkeypatch.setattr(progress.TransferProgress, "expect", expected)
-    yield told
+    yield recorded
 
 
 def unlawful(stages: Sequence[Sequence[Numbers]]) -> list[str]:
@@ -93,7 +93,9 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_totals_stand_from_the_first_byte_and_are_reached(run: Run, told: Told, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_totals_stand_from_the_first_byte_and_are_reached(
+    run: Run, recorded: RecordedProgress, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     write_layout(tmp_path / "app", [APP, NEXT])
     write_layout(tmp_path / "plain", [PLAIN])
     write_layout(tmp_path / "held", [image(LAYERS[1:3], tag="old:1")])
@@ -103,49 +105,55 @@ def test_totals_stand_from_the_first_byte_and_are_reached(run: Run, told: Told, 
     if words[0] == "repack":
         assert 0 == run("unpack", "app:app:1", "there").code
         (tmp_path / "there/rootfs/file2").write_bytes(b"other")
-        told.stages = [[]]
+        recorded.stages = [[]]
     result = run(*words)
     assert 0 == result.code, str(result)
-    assert [] == unlawful(told.moved)
-    assert told.moved
+    assert [] == unlawful(recorded.moved)
+    assert recorded.moved
 
 
 @pytest.mark.parametrize("jobs", ["1", "4"])
-def test_a_pull_knows_all_layers_at_once(run: Run, told: Told, registry: ScriptedRegistry, jobs: str) -> None:
+def test_a_pull_knows_all_layers_at_once(run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, jobs: str) -> None:
     hold(registry, "app", APP, tag="1")
     assert 0 == run("pull", f"{registry.host}/app:1", "out/", "--jobs", jobs).code
-    assert [] == unlawful(told.moved)
-    assert {len(LAYERS)} == {numbers.blobs for numbers in told.moved[-1]}
+    assert [] == unlawful(recorded.moved)
+    assert {len(LAYERS)} == {numbers.blobs for numbers in recorded.moved[-1]}
 
 
-def test_layers_that_the_registry_has_count_off(run: Run, told: Told, registry: ScriptedRegistry, tmp_path: Path) -> None:
+def test_layers_that_the_registry_has_count_off(
+    run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
     hold(registry, "app", APP, tag="1")
     write_layout(tmp_path / "next", [NEXT])
     assert 0 == run("push", "next", f"{registry.host}/app:2").code
-    last = told.moved[-1][-1]
+    last = recorded.moved[-1][-1]
     assert (1, 1, last.whole) == (last.through, last.blobs, last.done)
-    assert not any(map(passes, told.moved[-1]))
+    assert not any(map(passes, recorded.moved[-1]))
 
 
-def test_what_is_sent_again_is_taken_back(run: Run, told: Told, registry: ScriptedRegistry, tmp_path: Path) -> None:
+def test_what_is_sent_again_is_taken_back(
+    run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
     large = image([layer_tar([("large", noise(4 * MiB))])], tag="app:1", codec="none")
     write_layout(tmp_path / "large", [large])
     registry.faults.append(Fault("PATCH", cut_request=2 * MiB, times=1))
     assert 0 == run("push", "large", f"{registry.host}/app:1").code
-    assert [] == unlawful(told.moved)
-    assert any(later.done < sooner.done for sooner, later in zip(told.moved[0], told.moved[0][1:], strict=False))
+    assert [] == unlawful(recorded.moved)
+    assert any(later.done < sooner.done for sooner, later in zip(recorded.moved[0], recorded.moved[0][1:], strict=False))
 
 
-def test_what_is_fetched_again_is_taken_back(run: Run, told: Told, registry: ScriptedRegistry, tmp_path: Path) -> None:
+def test_what_is_fetched_again_is_taken_back(
+    run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
     """The first bytes that an earlier attempt left are not the layer's."""
     large = layer_tar([("large", noise(4 * MiB))])
     hold(registry, "app", image([large], codec="none"), tag="1")
     registry.faults.append(Fault("GET", sha256(large), cut_response=2 * MiB, flip=100))
     assert 0 != run("pull", f"{registry.host}/app:1", "out/").code
     registry.faults.clear()
-    told.stages = [[]]
+    recorded.stages = [[]]
     assert 0 == run("pull", f"{registry.host}/app:1", "out/").code
-    assert [] == unlawful(told.moved)
+    assert [] == unlawful(recorded.moved)
 
 
 @pytest.mark.parametrize(

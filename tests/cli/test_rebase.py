@@ -71,7 +71,7 @@ class Made(NamedTuple):
         return [blobs[layer["digest"]] for layer in self.manifest["layers"]]
 
     @property
-    def told(self) -> Any:
+    def rebase_report(self) -> Any:
         """Of its only image."""
         (found,) = self.report["details"]["rebased"]
         return found
@@ -131,10 +131,10 @@ def test_the_merged_tree_is_that_of_the_new_base_with_the_own_layers_on_it(ocito
 
 
 def test_the_report_names_both_bases(ocitool: Run, place: Path) -> None:
-    told = rebased(ocitool, place).told
-    assert {"image": str(place / "old"), "digest": image(OLD).digest, "layers": 2} == told["oldBase"]
-    assert {"image": str(place / "new"), "digest": image(NEW).digest, "layers": 3} == told["newBase"]
-    assert ([], [], "linux/amd64") == (told["conflicts"], told["settings"], told["platform"])
+    rebase_report = rebased(ocitool, place).rebase_report
+    assert {"image": str(place / "old"), "digest": image(OLD).digest, "layers": 2} == rebase_report["oldBase"]
+    assert {"image": str(place / "new"), "digest": image(NEW).digest, "layers": 3} == rebase_report["newBase"]
+    assert ([], [], "linux/amd64") == (rebase_report["conflicts"], rebase_report["settings"], rebase_report["platform"])
 
 
 def test_on_the_same_base_layers_and_tree_are_the_same(ocitool: Run, place: Path) -> None:
@@ -142,7 +142,7 @@ def test_on_the_same_base_layers_and_tree_are_the_same(ocitool: Run, place: Path
     before = places.manifest(place / "src")
     assert before["layers"] == made.manifest["layers"]
     assert tree(place / "src") == tree(made.place)
-    assert ([], []) == (made.told["conflicts"], made.told["settings"])
+    assert ([], []) == (made.rebase_report["conflicts"], made.rebase_report["settings"])
 
 
 def test_on_the_same_base_the_configuration_is_the_same(ocitool: Run, place: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_base_without_layers_is_one(old: list[bytes], new: list[bytes], ocitoo
     write_layout(place / "src", [image([*old, *OWN])])
     made = rebased(ocitool, place)
     assert image([*new, *OWN]).layers == made.layers
-    assert len(old) == made.told["oldBase"]["layers"]
+    assert len(old) == made.rebase_report["oldBase"]["layers"]
 
 
 def test_a_base_may_share_layers_with_the_own_ones(ocitool: Run, place: Path) -> None:
@@ -373,7 +373,7 @@ def test_without_flags_the_annotations_name_both_bases(
     made = rebased(ocitool, place, "--insecure-host", registry.host, bases=False, env=home)
     assert [*image(NEW).layers, *image(OWN).layers] == made.layers
     assert {NAME: name, DIGEST: image(NEW).digest, "other": "x"} == made.annotations
-    assert f"docker://{name}" == made.told["newBase"]["image"]
+    assert f"docker://{name}" == made.rebase_report["newBase"]["image"]
     assert ["base", "base"] == [notice["code"] for notice in made.report["notices"]]
     assert crossed(registry) == made.report["bytes"]["transferred"]
 
@@ -423,7 +423,7 @@ def test_the_old_base_may_stand_where_the_new_one_is(ocitool: Run, place: Path) 
     write_layout(place / "src", [app(digest=image(OLD).digest, name="127.0.0.1:9/base:1")])
     made = rebased(ocitool, place, "--new-base", f"{place}/bases:2", bases=False)
     assert image([*NEW, *OWN]).layers == made.layers
-    assert image(OLD).digest == made.told["oldBase"]["digest"]
+    assert image(OLD).digest == made.rebase_report["oldBase"]["digest"]
 
 
 def test_a_flag_is_stronger_than_an_annotation(ocitool: Run, place: Path) -> None:
@@ -569,11 +569,11 @@ def test_a_history_that_is_absent_or_wrong_does_not_spoil_the_others(
     write_layout(place / whose, [image(tars, history=history)])
     found = rebased(ocitool, place).config["history"]
     assert 5 == len([one for one in found if not one.get("empty_layer")])
-    told = [one.get("created_by") for one in found]
+    steps = [one.get("created_by") for one in found]
     if whose != "new":
-        assert ["RUN step 0", "RUN step 1", "RUN step 2"] == told[:3]
+        assert ["RUN step 0", "RUN step 1", "RUN step 2"] == steps[:3]
     if whose != "src":
-        assert ["RUN step 2", "RUN step 3"] == told[3:]
+        assert ["RUN step 2", "RUN step 3"] == steps[3:]
 
 
 def test_where_neither_states_a_history_there_is_none(ocitool: Run, place: Path) -> None:
@@ -605,7 +605,7 @@ def test_settings_that_the_image_inherited_follow_and_its_own_stay(ocitool: Run,
         "Env": ["PATH=/usr/bin", "LANG=de", "TZ=UTC", "APP=1"], "Cmd": ["sh"], "Labels": {"v": "2", "app": "x"},
         "Entrypoint": ["/app/run"], "ExposedPorts": {"80/tcp": {}}, "StopSignal": "TERM",
     }  # fmt: skip
-    assert (wanted, []) == (made.config["config"], made.told["settings"])
+    assert (wanted, []) == (made.config["config"], made.rebase_report["settings"])
 
 
 def test_settings_that_both_changed_stay_the_images_and_are_named(ocitool: Run, place: Path) -> None:
@@ -616,7 +616,7 @@ def test_settings_that_both_changed_stay_the_images_and_are_named(ocitool: Run, 
     made = rebased(ocitool, place)
     assert {"Env": ["A=3", "B=2"], "Cmd": ["app"], "Labels": {"v": "3"}, "User": "2"} == made.config["config"]
     named = ["Cmd", "Env A", "ExposedPorts 1/tcp", "Labels v"]
-    assert named == sorted(made.told["settings"])
+    assert named == sorted(made.rebase_report["settings"])
     assert ["conflict"] == [notice["code"] for notice in made.report["notices"]]
     assert all(name in made.err for name in named)
 
@@ -624,7 +624,7 @@ def test_settings_that_both_changed_stay_the_images_and_are_named(ocitool: Run, 
 def test_settings_that_both_changed_fail_where_conflicts_are_to(ocitool: Run, place: Path) -> None:
     configured(place, {"User": "1"}, {"User": "2"}, {"User": "3"})
     made = rebased(ocitool, place, "--fail-on", "conflict", code=1)
-    assert ({"User": "3"}, ["User"]) == (made.config["config"], made.told["settings"])
+    assert ({"User": "3"}, ["User"]) == (made.config["config"], made.rebase_report["settings"])
 
 
 @pytest.mark.parametrize(
@@ -653,7 +653,7 @@ def clashing(place: Path) -> Path:
 
 
 def conflicts(made: Made) -> list[tuple[str, str, str, int]]:
-    return [(one["path"], one["base"], one["app"], one["layer"]) for one in made.told["conflicts"]]
+    return [(one["path"], one["base"], one["app"], one["layer"]) for one in made.rebase_report["conflicts"]]
 
 
 def test_conflicts_are_told_and_the_images_files_count(ocitool: Run, clashing: Path) -> None:
@@ -784,7 +784,7 @@ def test_an_index_as_base_gives_the_image_of_the_images_platform(kind: Callable[
     made = rebased(ocitool, place, *words, bases=False)
     wanted = amd(*NEW) if kind is amd else arm(*NEW, EXTRA)
     assert [*wanted.layers, *image(OWN).layers] == made.layers
-    assert wanted.digest == made.told["newBase"]["digest"] == made.annotations[DIGEST]
+    assert wanted.digest == made.rebase_report["newBase"]["digest"] == made.annotations[DIGEST]
     assert json.loads(wanted.config)["architecture"] == made.config["architecture"]
 
 

@@ -33,10 +33,10 @@ class Rebased:
         words = ("--old-base", place / "old", "--new-base", place / "new", "--fail-on", "conflict", "--format", "json")
         result = ocitool("rebase", place / "app", f"oci:{place / 'out'}", *words)
         report = report_of(result, 0, 1)
-        (told,) = report["details"]["rebased"]
+        (rebase_report,) = report["details"]["rebased"]
         self.code = result.code
-        self.conflicts = [(one["path"], one["base"], one["app"], one["layer"]) for one in told["conflicts"]]
-        self.directories = [(one["path"], one["layer"]) for one in told["directories"]]
+        self.conflicts = [(one["path"], one["base"], one["app"], one["layer"]) for one in rebase_report["conflicts"]]
+        self.directories = [(one["path"], one["layer"]) for one in rebase_report["directories"]]
         self.origins = [layer["origin"] for layer in report["images"][0]["layers"]][1:]
         self.notices = [one["text"] for one in report["notices"] if one["code"] == "directories"]
         listed = report_of(ocitool("ls", place / "out", "--recursive", "--format", "json"))
@@ -171,8 +171,8 @@ def test_a_file_that_is_listed_as_the_old_base_had_it_is_a_conflict(rebase: Reba
 def test_a_dropped_layer_whose_directories_an_upper_one_lists_is_told(ocitool: Run, tmp_path: Path) -> None:
     tars = [layer_tar([srv(mode=0o700), ("srv/x", b"")]), layer_tar([srv()]), layer_tar([srv(), FILE])]
     words = (write_layout(tmp_path / "src", [image(tars)]), f"oci:{tmp_path / 'out'}", "--drop-layer", "1", "--format", "json")
-    told = [one["text"] for one in report_of(ocitool("edit", *words))["notices"] if one["code"] == "directories"]
-    assert ["of layer 1, because layer 2 lists them too: /srv" in text for text in told] == [True]
+    rebase_report = [one["text"] for one in report_of(ocitool("edit", *words))["notices"] if one["code"] == "directories"]
+    assert ["of layer 1, because layer 2 lists them too: /srv" in text for text in rebase_report] == [True]
 
 
 @pytest.mark.parametrize("own", [[entry("srv/", None, mode=0o711), FILE], [FILE], [("app", b"")]])

@@ -79,13 +79,13 @@ def put(place: Path, one: Image) -> Path:
 
 
 class Made(NamedTuple):
-    """What a rebuild wrote. told: what its report says of the one image."""
+    """What a rebuild wrote. outcome: what its report says of the one image."""
 
     path: Path
     image: Opened
     tree: FileSystem
     report: Any
-    told: Any
+    outcome: Any
 
     @property
     def digests(self) -> list[str]:
@@ -141,24 +141,24 @@ def rebuilt(
     found, tree = opened(path)
     if "--ignore-path" not in words:
         assert seen(like or new) == untimed(tree)
-    (told,) = report["details"]["rebuilt"]
-    return Made(path, found, tree, report, told)
+    (outcome,) = report["details"]["rebuilt"]
+    return Made(path, found, tree, report, outcome)
 
 
 def digests(one: Image) -> list[str]:
     return [str(layer["digest"]) for layer in one.manifest["layers"]]
 
 
-def paths(told: Sequence[dict[str, str]]) -> list[str]:
-    return [one["path"] for one in told]
+def paths(outcome: Sequence[dict[str, str]]) -> list[str]:
+    return [one["path"] for one in outcome]
 
 
 def hows(made: Made) -> list[str]:
-    return [layer["match"] for layer in made.told["layers"]]
+    return [layer["match"] for layer in made.outcome["layers"]]
 
 
 def plans(made: Made) -> dict[str, Any]:
-    return {plan["plan"]: plan["transfer"] for plan in made.told["plans"]}
+    return {plan["plan"]: plan["transfer"] for plan in made.outcome["plans"]}
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_layers_equal_but_for_times_are_the_old_blobs_whatever_their_compression
     before, wanted = older(OLD, codec=codec), newer(NEW)
     made = rebuilt(ocitool, new, put(tmp_path / "old", before))
     assert [*digests(before)[:2], digests(wanted)[2]] == made.digests
-    assert (["equal", "equal", "changed"], "reuse") == (hows(made), made.told["plan"])
+    assert (["equal", "equal", "changed"], "reuse") == (hows(made), made.outcome["plan"])
     assert ["reused", "reused", "kept"] == [layer["origin"] for layer in made.report["images"][0]["layers"]]
 
 
@@ -197,7 +197,7 @@ def test_the_same_blob_goes_before_the_same_tar_and_that_before_equal_entries(oc
     olds = [put(tmp_path / f"old{n}", one) for n, one in enumerate((equal, tar, blob))]
     made = rebuilt(ocitool, new, olds)
     assert [digests(newer(NEW))[0], *digests(tar)[1:]] == made.digests
-    assert [str(olds[2]), str(olds[1]), str(olds[1])] == [layer["old"]["image"] for layer in made.told["layers"]]
+    assert [str(olds[2]), str(olds[1]), str(olds[1])] == [layer["old"]["image"] for layer in made.outcome["layers"]]
 
 
 def test_several_old_images_lend_layers_wherever_these_stand(ocitool: Run, new: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_several_old_images_lend_layers_wherever_these_stand(ocitool: Run, new: 
     made = rebuilt(ocitool, new, olds)
     assert [digests(two)[1], digests(one)[1], digests(two)[0]] == made.digests
     assert [(str(olds[1]), 1), (str(olds[0]), 1), (str(olds[1]), 0)] == [
-        (layer["old"]["image"], layer["old"]["layer"]) for layer in made.told["layers"]
+        (layer["old"]["image"], layer["old"]["layer"]) for layer in made.outcome["layers"]
     ]
 
 
@@ -350,7 +350,11 @@ def test_a_pyc_with_its_source_is_as_good_as_one_that_only_embeds_another_time(
     """Both stay the old ones, and fit each other."""
     new, old = python(tmp_path, pyc, name)
     made = rebuilt(ocitool, new, old, "--plan", plan, like=old)
-    assert (["equal", "equal"], ["/" + name], []) == (hows(made), paths(made.told["equalPyc"]), paths(made.told["stalePyc"]))
+    assert (["equal", "equal"], ["/" + name], []) == (
+        hows(made),
+        paths(made.outcome["equalPyc"]),
+        paths(made.outcome["stalePyc"]),
+    )
     assert "pyc" in made.codes
 
 
@@ -358,14 +362,14 @@ def test_a_pyc_whose_source_stays_the_old_one_without_it_is_told(ocitool: Run, t
     """What was compiled stands in a layer that changed otherwise too."""
     pair = python(tmp_path, pyc, also=True)
     made = rebuilt(ocitool, *pair, "--plan", "reuse")
-    assert (["equal", "changed"], ["/p/__pycache__/m.cpython-311.pyc"]) == (hows(made), paths(made.told["stalePyc"]))
+    assert (["equal", "changed"], ["/p/__pycache__/m.cpython-311.pyc"]) == (hows(made), paths(made.outcome["stalePyc"]))
     assert "stale-pyc" in made.codes
 
 
 def test_a_pyc_whose_source_is_another_one_is_not_equal(ocitool: Run, tmp_path: Path) -> None:
     pair = python(tmp_path, pyc, code=True)
     made = rebuilt(ocitool, *pair, "--plan", "delta")
-    assert ([], []) == (paths(made.told["equalPyc"]), paths(made.told["stalePyc"]))
+    assert ([], []) == (paths(made.outcome["equalPyc"]), paths(made.outcome["stalePyc"]))
 
 
 @pytest.mark.parametrize(
@@ -375,7 +379,7 @@ def test_a_pyc_by_hash_or_wrong_before_or_with_strict_times_is_not_equal(
     ocitool: Run, tmp_path: Path, cache: Callable[[int], bytes], words: tuple[str, ...]
 ) -> None:
     made = rebuilt(ocitool, *python(tmp_path, cache), "--plan", "delta", *(f"--{word}-times" for word in words))
-    assert ([], False) == (paths(made.told["equalPyc"]), "pyc" in made.codes)
+    assert ([], False) == (paths(made.outcome["equalPyc"]), "pyc" in made.codes)
 
 
 def test_each_old_image_has_its_own_pyc_files(ocitool: Run, tmp_path: Path) -> None:
@@ -389,7 +393,7 @@ def test_a_delta_that_writes_a_pyc_for_its_other_name_writes_the_new_one(ocitool
     new, old = python(tmp_path, pyc, "p/m.pyc")
     put(new, newer([timed([("p/", None), ("p/m.py", b"1"), ("p/m.pyc", pyc(NOW)), ("p/n.pyc", "hard:p/m.pyc")], NOW)]))
     made = rebuilt(ocitool, new, old, "--plan", "delta")
-    assert ["/p/m.pyc"] == paths(made.told["stalePyc"])  # the other name has no source
+    assert ["/p/m.pyc"] == paths(made.outcome["stalePyc"])  # the other name has no source
 
 
 def test_a_pyc_is_not_told_as_good_and_as_stale(ocitool: Run, tmp_path: Path) -> None:
@@ -401,8 +405,8 @@ def test_a_pyc_is_not_told_as_good_and_as_stale(ocitool: Run, tmp_path: Path) ->
     report = report_of(
         ocitool("rebuild", found[0], f"oci:{tmp_path}/made", "--against", found[1], "--plan", "reuse", "--format", "json")
     )
-    (told,) = report["details"]["rebuilt"]
-    assert ([], ["/p/m.pyc"]) == (told["equalPyc"], paths(told["stalePyc"]))
+    (outcome,) = report["details"]["rebuilt"]
+    assert ([], ["/p/m.pyc"]) == (outcome["equalPyc"], paths(outcome["stalePyc"]))
 
 
 # Ignored paths
@@ -420,13 +424,13 @@ def test_an_ignored_path_may_be_olds_and_is_reported(ocitool: Run, tmp_path: Pat
     pair = noted(tmp_path, [*shared, ("var/log/a.txt", b"old")], [*shared, ("var/log/a.txt", b"new")])
     made = rebuilt(ocitool, *pair, "--plan", plan, "--ignore-path", glob)
     assert digests(older([layer_tar([*shared, ("var/log/a.txt", b"old")])])) == made.digests
-    assert (["/var/log/a.txt"], True) == (paths(made.told["ignored"]), "ignored" in made.codes)
+    assert (["/var/log/a.txt"], True) == (paths(made.outcome["ignored"]), "ignored" in made.codes)
 
 
 def test_ignored_paths_that_only_one_image_has_are_reported(ocitool: Run, tmp_path: Path) -> None:
     pair = noted(tmp_path, [("d/", None), ("d/a", b""), ("d/x", b"")], [("d/", None), ("d/b", b""), ("d/x", b"")])
     made = rebuilt(ocitool, *pair, "--plan", "reuse", "--ignore-path", "d/[ab]")
-    assert (["equal"], ["/d/a", "/d/b"]) == (hows(made), paths(made.told["ignored"]))
+    assert (["equal"], ["/d/a", "/d/b"]) == (hows(made), paths(made.outcome["ignored"]))
 
 
 def test_ignored_paths_are_reported_one_by_one_where_the_new_image_has_nothing_in_their_directory(
@@ -435,7 +439,7 @@ def test_ignored_paths_are_reported_one_by_one_where_the_new_image_has_nothing_i
     pair = noted(tmp_path, [("d/", None), ("d/a", b""), ("d/b", b"")], [("d/", None)])
     made = rebuilt(ocitool, *pair, "--plan", "reuse", "--ignore-path", "d/*")
     assert (["equal"], {b"d", b"d/a", b"d/b"}) == (hows(made), set(made.tree))
-    assert ["/d/a", "/d/b"] == paths(made.told["ignored"])
+    assert ["/d/a", "/d/b"] == paths(made.outcome["ignored"])
 
 
 @pytest.mark.parametrize("plan", ["reuse", "delta"])
@@ -464,7 +468,7 @@ def test_an_ignored_glob_that_matches_nothing_is_2_or_noted(ocitool: Run, new: P
 
 def test_nothing_is_reported_as_ignored_where_nothing_differs(ocitool: Run, new: Path) -> None:
     made = rebuilt(ocitool, new, new, "--ignore-path", "**")
-    assert ([], False) == (paths(made.told["ignored"]), "ignored" in made.codes)
+    assert ([], False) == (paths(made.outcome["ignored"]), "ignored" in made.codes)
 
 
 # Plan delta
@@ -487,7 +491,7 @@ def test_a_delta_names_the_bytes_and_paths_that_it_ships_and_nobody_sees(ocitool
     before = [layer_tar([("a", b"a" * 10), ("b", b"b" * 30), ("c", b"c")]), layer_tar([("gone", b"g" * 20), (".wh.c", b"")])]
     new = put(tmp_path / "new", newer([layer_tar([("a", b"a" * 10), ("b", b"B" * 30)])]))
     made = rebuilt(ocitool, new, put(tmp_path / "old", older(before)), "--plan", "delta")
-    hidden = made.told["delta"]["hidden"]
+    hidden = made.outcome["delta"]["hidden"]
     assert [
         {"path": "/b", "size": 30, "layer": 0, "kind": "overwritten"},
         {"path": "/gone", "size": 20, "layer": 1, "kind": "removed"},
@@ -501,7 +505,7 @@ def test_a_delta_names_the_bytes_and_paths_that_it_ships_and_nobody_sees(ocitool
 def test_a_delta_that_hides_nothing_says_nothing(ocitool: Run, old: Path, tmp_path: Path) -> None:
     new = put(tmp_path / "new", newer([*NEW[:2], timed(APP, NOW), layer_tar([("more", b"")])]))
     made = rebuilt(ocitool, new, old, "--plan", "delta")
-    assert ({"size": 0, "files": []}, False) == (made.told["delta"]["hidden"], "hidden" in made.codes)
+    assert ({"size": 0, "files": []}, False) == (made.outcome["delta"]["hidden"], "hidden" in made.codes)
 
 
 def test_a_delta_between_equal_file_systems_makes_no_layer(ocitool: Run, old: Path, tmp_path: Path) -> None:
@@ -537,7 +541,7 @@ def test_reuse_keeps_the_root_of_the_new_image(ocitool: Run, tmp_path: Path) -> 
 def test_of_several_old_images_a_delta_stands_on_the_nearest(ocitool: Run, new: Path, old: Path, tmp_path: Path) -> None:
     far = put(tmp_path / "far", older([OLD[0]]))
     made = rebuilt(ocitool, new, [far, old], "--plan", "delta")
-    assert (str(old), 4) == (made.told["delta"]["against"], len(made.digests))
+    assert (str(old), 4) == (made.outcome["delta"]["against"], len(made.digests))
 
 
 def test_auto_never_makes_a_delta(ocitool: Run, tmp_path: Path) -> None:
@@ -546,7 +550,7 @@ def test_auto_never_makes_a_delta(ocitool: Run, tmp_path: Path) -> None:
     old = put(tmp_path / "old", older([layer_tar([("large", large), ("small", b"old")])]))
     made = rebuilt(ocitool, new, old)
     assert plans(made)["delta"] < 1000 < 200_000 < plans(made)["reuse"]
-    assert ("as-is", None) == (made.told["plan"], made.told["delta"])
+    assert ("as-is", None) == (made.outcome["plan"], made.outcome["delta"])
 
 
 # What was taken out stays out
@@ -625,7 +629,7 @@ def test_images_that_were_both_cleaned_may_have_a_delta(ocitool: Run, tmp_path: 
         for name, make, tars in (("old", older, HOLDING), ("new", newer, later))
     ]
     made = rebuilt(ocitool, cleaned[1], cleaned[0], "--plan", "delta")
-    assert ["/etc/a"] == [one["path"] for one in made.told["delta"]["hidden"]["files"]]
+    assert ["/etc/a"] == [one["path"] for one in made.outcome["delta"]["hidden"]["files"]]
 
 
 def test_reuse_leaves_behind_what_an_edit_took_out(ocitool: Run, tmp_path: Path) -> None:
@@ -642,7 +646,7 @@ def test_what_a_build_no_longer_makes_is_no_edit(ocitool: Run, tmp_path: Path) -
     less = [HOLDING[0], layer_tar([("etc/", None), ("etc/a", b"a")])]
     new = put(tmp_path / "new", image(less, history=history(2, "2024-01-01T00:00:00Z"), tag="new:1"))
     made = rebuilt(ocitool, new, old, "--plan", "delta")
-    assert ["/etc/token"] == [one["path"] for one in made.told["delta"]["hidden"]["files"]]
+    assert ["/etc/token"] == [one["path"] for one in made.outcome["delta"]["hidden"]["files"]]
 
 
 # Many deltas
@@ -662,14 +666,14 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize(("steps", "told"), CHAINS.values(), ids=CHAINS)
-def test_the_third_delta_in_a_row_asks_for_a_squash(ocitool: Run, tmp_path: Path, steps: Sequence[str], told: bool) -> None:
+@pytest.mark.parametrize(("steps", "asks"), CHAINS.values(), ids=CHAINS)
+def test_the_third_delta_in_a_row_asks_for_a_squash(ocitool: Run, tmp_path: Path, steps: Sequence[str], asks: bool) -> None:
     tars = [layer_tar([(f"file{n}", b"")]) for n in range(len(steps))]
     old = put(tmp_path / "old", older(tars, history=chained(steps)))
     new = put(tmp_path / "new", newer([layer_tar([("other", b"")])]))
     made = rebuilt(ocitool, new, old, "--plan", "delta")
-    assert told == ("chain" in made.codes)
-    if told:
+    assert asks == ("chain" in made.codes)
+    if asks:
         (text,) = [notice["text"] for notice in made.report["notices"] if notice["code"] == "chain"]
         assert "ocitool squash --from 1" in text
 
@@ -679,7 +683,7 @@ def test_a_chain_of_deltas_that_were_made_is_told_and_can_be_squashed_as_told(oc
     for n in range(1, 4):
         new = put(tmp_path / "new" / str(n), newer([layer_tar([("f", b"%d" % n)])]))
         made = rebuilt(ocitool, new, last, "--plan", "delta", to=f"made{n}")
-        assert ((n == 3), n) == ("chain" in made.codes, made.told["delta"]["deltas"])
+        assert ((n == 3), n) == ("chain" in made.codes, made.outcome["delta"]["deltas"])
         last = made.path
     assert 0 == ocitool("squash", last, f"oci:{tmp_path / 'squashed'}", "--from", "1").code
     assert (2, b"3") == (len(opened(tmp_path / "squashed")[0].layers), ocitool("cat", tmp_path / "squashed", "/f").stdout)
@@ -703,7 +707,7 @@ def test_a_delta_of_125_layers_is_made(ocitool: Run, new: Path, tmp_path: Path) 
 
 def test_where_no_delta_fits_the_other_plans_are_compared(ocitool: Run, new: Path, tmp_path: Path) -> None:
     made = rebuilt(ocitool, new, of_layers(tmp_path / "old", 125))
-    assert ("as-is", None) == (made.told["plan"], plans(made)["delta"])
+    assert ("as-is", None) == (made.outcome["plan"], plans(made)["delta"])
 
 
 # What each plan costs
@@ -717,7 +721,7 @@ def test_plans_are_compared_by_the_bytes_that_somebody_lacks_who_has_old(ocitool
     wanted = newer(NEW)
     made = rebuilt(ocitool, new, old)
     assert (sum(sizes(wanted)), sizes(wanted)[2]) == (plans(made)["as-is"], plans(made)["reuse"])
-    assert [False, False, True] == [plan["estimated"] for plan in made.told["plans"]]
+    assert [False, False, True] == [plan["estimated"] for plan in made.outcome["plans"]]
 
 
 def test_a_layer_that_old_has_costs_nothing_as_it_is(ocitool: Run, new: Path, tmp_path: Path) -> None:
@@ -728,7 +732,7 @@ def test_a_layer_that_old_has_costs_nothing_as_it_is(ocitool: Run, new: Path, tm
 
 def test_auto_keeps_the_image_as_it_is_where_nothing_is_saved(ocitool: Run, new: Path, tmp_path: Path) -> None:
     made = rebuilt(ocitool, new, put(tmp_path / "old", older(NEW[:1])))
-    assert ("as-is", newer(NEW).digest) == (made.told["plan"], str(made.image.digest))
+    assert ("as-is", newer(NEW).digest) == (made.outcome["plan"], str(made.image.digest))
 
 
 def test_as_is_writes_the_image_as_it_is_and_compares_all_the_same(ocitool: Run, new: Path, old: Path) -> None:
@@ -740,7 +744,7 @@ def test_as_is_writes_the_image_as_it_is_and_compares_all_the_same(ocitool: Run,
 def test_what_a_delta_costs_is_the_size_of_its_layer_once_it_was_made(ocitool: Run, new: Path, old: Path) -> None:
     made = rebuilt(ocitool, new, old, "--plan", "delta")
     assert made.image.layers[3].size == plans(made)["delta"]
-    assert [False] * 3 == [plan["estimated"] for plan in made.told["plans"]]
+    assert [False] * 3 == [plan["estimated"] for plan in made.outcome["plans"]]
 
 
 def test_the_three_plans_are_told_in_words(ocitool: Run, new: Path, old: Path, tmp_path: Path) -> None:
@@ -753,22 +757,22 @@ def test_the_three_plans_are_told_in_words(ocitool: Run, new: Path, old: Path, t
 
 
 def test_reuse_keeps_configuration_and_history_of_the_new_image(ocitool: Run, old: Path, tmp_path: Path) -> None:
-    told = [{"created_by": "ENV", "empty_layer": True}, *history(3, "2024-01-01T00:00:00Z", "NEW")]
+    past = [{"created_by": "ENV", "empty_layer": True}, *history(3, "2024-01-01T00:00:00Z", "NEW")]
     settings = {"Env": ["A=b"], "User": "7", "Labels": {"c": "d"}}
-    wanted = newer(NEW, config=pretty({**config_of(NEW), "history": told, "config": settings, "x-mine": 1}))
+    wanted = newer(NEW, config=pretty({**config_of(NEW), "history": past, "config": settings, "x-mine": 1}))
     made = rebuilt(ocitool, put(tmp_path / "new", wanted), old, "--plan", "reuse")
     before = dict(opened(tmp_path / "new")[0].config.fields)
     assert {**before, "rootfs": {"type": "layers", "diff_ids": [*map(sha256, OLD[:2]), sha256(NEW[2])]}} == made.config
 
 
 def test_a_delta_has_the_settings_of_the_new_image_and_the_history_of_both(ocitool: Run, old: Path, tmp_path: Path) -> None:
-    told = [{"created_by": "ENV", "empty_layer": True}, *history(3, "2024-01-01T00:00:00Z", "NEW")]
-    config = {**config_of(NEW), "history": told, "config": {"Env": ["A=b"], "User": "7"}, "created": "2024-05-05T00:00:00Z"}
+    past = [{"created_by": "ENV", "empty_layer": True}, *history(3, "2024-01-01T00:00:00Z", "NEW")]
+    config = {**config_of(NEW), "history": past, "config": {"Env": ["A=b"], "User": "7"}, "created": "2024-05-05T00:00:00Z"}
     made = rebuilt(ocitool, put(tmp_path / "new", newer(NEW, config=pretty(config))), old, "--plan", "delta")
     assert {"Env": ["A=b"], "User": "7"} == made.config["config"]
     assert [
         *history(3, "2023-01-01T00:00:00Z", "OLD"), {"created": "2024-05-05T00:00:00Z", "created_by": DELTA},
-        *({**item, "empty_layer": True} for item in told),
+        *({**item, "empty_layer": True} for item in past),
     ] == made.config["history"]  # fmt: skip
 
 
@@ -841,7 +845,7 @@ def test_every_image_of_an_index_is_rebuilt_from_that_of_its_platform(ocitool: R
     report = report_of(ocitool("rebuild", paths[1], f"oci:{tmp_path / 'made'}", *words))
     assert [] == errors(tmp_path / "made")
     assert [digests(before) for before in olds] == [[layer["digest"] for layer in one["layers"]] for one in report["images"]]
-    assert ["linux/amd64", "linux/arm64"] == [told["platform"] for told in report["details"]["rebuilt"]]
+    assert ["linux/amd64", "linux/arm64"] == [outcome["platform"] for outcome in report["details"]["rebuilt"]]
 
 
 def nested(place: Path, images: Sequence[Image]) -> Path:
@@ -892,7 +896,7 @@ def test_of_several_old_images_those_with_the_platform_count(ocitool: Run, new: 
     other = {"os": "linux", "architecture": "s390x"}
     images = [older(OLD, platform=one, architecture=one["architecture"]) for one in (ARM, other)]
     made = rebuilt(ocitool, new, [nested(tmp_path / "arm", images), old])
-    assert ([str(old)], digests(older(OLD))[:2]) == (made.told["against"], made.digests[:2])
+    assert ([str(old)], digests(older(OLD))[:2]) == (made.outcome["against"], made.digests[:2])
 
 
 @pytest.mark.parametrize("words", [("--plan", "best"), ("--platform", "linux/amd64", "--all-platforms")])

@@ -178,8 +178,8 @@ def test_a_variable_that_is_removed_and_still_told_is_named_with_the_command(oci
 
 
 def test_a_squash_repeats_no_instruction_in_its_history(ocitool: Run, tmp_path: Path) -> None:
-    told = [{"created_by": f"RUN |1 A={word} make"} for word in ("first-secret", "second-secret")]
-    source = write_layout(tmp_path / "src", [image([TAR, TAR], history=told)])
+    history = [{"created_by": f"RUN |1 A={word} make"} for word in ("first-secret", "second-secret")]
+    source = write_layout(tmp_path / "src", [image([TAR, TAR], history=history)])
     assert 0 == ocitool("squash", source, f"oci:{tmp_path / 'd'}").code
     text = documents(tmp_path / "d")
     assert "secret" not in text and "layers 0 to 1 in one" in text
@@ -290,7 +290,7 @@ def test_a_value_in_the_base64_of_more_than_it_is_redacted(ocitool: Run, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("told", "value"),
+    ("created_by", "value"),
     [
         ("ARG API_TOKEN='two words'", "two words"),
         ('ENV API_TOKEN="four$five"', "four$five"),
@@ -300,9 +300,9 @@ def test_a_value_in_the_base64_of_more_than_it_is_redacted(ocitool: Run, tmp_pat
     ],
 )
 def test_a_value_that_only_an_instruction_tells_is_known_without_its_quotes(
-    ocitool: Run, tmp_path: Path, told: str, value: str
+    ocitool: Run, tmp_path: Path, created_by: str, value: str
 ) -> None:
-    config = config_of([TAR], author=f"by {value}", history=[{"created_by": told}])
+    config = config_of([TAR], author=f"by {value}", history=[{"created_by": created_by}])
     redacted(ocitool, write_layout(tmp_path / "src", [image([TAR], config=config)]), tmp_path / "d", "--redact", "API_TOKEN")
     assert '"author": "by ***"' in documents(tmp_path / "d")
 

@@ -62,8 +62,8 @@ def test_inspect_opens_no_layer_and_says_that_it_believes_media_types(run: Run, 
     assert ("docker", None) == (found["transport"], found["index"])
     assert (APP.digest, sha256(APP.config)) == (one["digest"], one["imageId"])
     assert [f"{registry.host}/app:1"] == one["tags"]
-    told = [(layer["digest"], layer["compression"], layer["compressionVerified"], layer["present"]) for layer in one["layers"]]
-    assert [(digest, "gzip", False, True) for digest in digests(APP)] == told
+    shown = [(layer["digest"], layer["compression"], layer["compressionVerified"], layer["present"]) for layer in one["layers"]]
+    assert [(digest, "gzip", False, True) for digest in digests(APP)] == shown
     assert [] == asked(registry)
 
 

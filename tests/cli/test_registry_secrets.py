@@ -96,8 +96,8 @@ def test_a_registry_that_says_the_token_and_a_token_server_that_says_the_passwor
         hold(registry, "app", image([ONE], tag="app"), tag="1")
 
         def refuse(request: Request) -> None:
-            told = json.dumps({"errors": [{"message": f"no: {request.headers['authorization']}"}]}).encode()
-            registry.faults.append(Fault("GET", "/tags/", status=403, body=told))
+            answer = json.dumps({"errors": [{"message": f"no: {request.headers['authorization']}"}]}).encode()
+            registry.faults.append(Fault("GET", "/tags/", status=403, body=answer))
 
         registry.faults.append(Fault("GET", "/tags/", hook=refuse, times=1, status=503))
         result = desk("tags", f"{registry.host}/app", "--insecure", code=8)

@@ -251,12 +251,12 @@ def test_all_platforms_changes_each_as_it_is_changed_alone(name: str, bench: Ben
 @pytest.mark.parametrize("name", EVERY)
 def test_a_dry_run_writes_nothing_and_tells_what_would_be(name: str, bench: Bench) -> None:
     env = {"SOURCE_DATE_EPOCH": EPOCH}
-    told = bench.report(name, "--dry-run", env=env)
+    dry = bench.report(name, "--dry-run", env=env)
     assert not (bench.place / "out").exists()
     found = bench.report(name, env=env)
     kept = ("images", "roots", "details", "engines")
-    assert [told[key] for key in kept] == [found[key] for key in kept]
-    assert (True, False) == (told["dryRun"], found["dryRun"])
+    assert [dry[key] for key in kept] == [found[key] for key in kept]
+    assert (True, False) == (dry["dryRun"], found["dryRun"])
 
 
 # The table itself

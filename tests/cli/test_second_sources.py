@@ -26,7 +26,7 @@ def damaged(path: Path, made: Any, number: int) -> Path:
     return path
 
 
-def told(report: Any) -> list[str]:
+def damaged_notices(report: Any) -> list[str]:
     return [notice["text"] for notice in report["notices"] if notice["code"] == "damaged"]
 
 
@@ -38,7 +38,7 @@ def test_a_sound_blob_is_taken_in_the_place_of_a_damaged_one(
 ) -> None:
     bad, good = damaged(tmp_path / "bad", MADE, number), write_layout(tmp_path / "good", [MADE])
     words = [bad, f"{tmp_path}/{destination}", "--with", good] if by_with else [bad, good, f"{tmp_path}/{destination}"]
-    (text,) = told(copied(ocitool, *words))
+    (text,) = damaged_notices(copied(ocitool, *words))
     digest = MADE.manifest["layers"][number]["digest"]
     assert text.startswith(f"the blob {digest} is damaged")
     assert str(good) in text
@@ -49,7 +49,7 @@ def test_a_sound_blob_is_taken_in_the_place_of_a_damaged_one(
 def test_a_blob_of_another_image_will_do_and_those_after_a_second_damaged_one_too(ocitool: Run, tmp_path: Path) -> None:
     bad, worse = damaged(tmp_path / "bad", MADE, 1), damaged(tmp_path / "worse", MADE, 1)
     good = write_layout(tmp_path / "good", [OTHER])
-    assert 1 == len(told(copied(ocitool, bad, worse, good, f"{tmp_path}/out/")))
+    assert 1 == len(damaged_notices(copied(ocitool, bad, worse, good, f"{tmp_path}/out/")))
     assert {**MADE.blobs, **OTHER.blobs} == places.blobs(tmp_path / "out")
 
 

@@ -77,8 +77,8 @@ def test_a_root_file_system_that_is_open_tells_all_that_gives_other_users_rights
     need("root")
     tar = layer_tar([entry("", None, mode=0o755), entry("it", b"", **GIVEN[what])])
     words = ("unpack", write_layout(tmp_path / "image", [image([tar])]), tmp_path / "d", "--as", "rootfs", "-f", "json")
-    (told,) = report_of(ocitool(*words))["notices"]
-    assert ("setuid", True) == (told["code"], f"the image's {what};" in told["text"])
+    (notice,) = report_of(ocitool(*words))["notices"]
+    assert ("setuid", True) == (notice["code"], f"the image's {what};" in notice["text"])
     shutil.rmtree(tmp_path / "d")
     assert "setuid" not in {one["code"] for one in report_of(ocitool(*words, "--rootless"))["notices"]}
 

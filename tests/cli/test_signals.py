@@ -53,7 +53,7 @@ def program(text: str, *words: str | Path, cwd: Path) -> subprocess.Popen[bytes]
     )
 
 
-def told(process: subprocess.Popen[bytes]) -> None:
+def until_ready(process: subprocess.Popen[bytes]) -> None:
     """Waits until it says that it is where the signal is to find it."""
     assert process.stdout is not None
     assert b"now\n" == process.stdout.readline()
@@ -122,7 +122,7 @@ listing.ls = ls
         process = program(wait, "ls", testdata / "app-v1.tar", cwd=tmp_path)
     finally:
         signal.signal(number, before)
-    told(process)
+    until_ready(process)
     end = ending(process, number)
     assert (0, "") == (end.code, end.err)
 
@@ -197,7 +197,7 @@ def take_at(*_, **__):
 whole.Temporary.take = whole.Temporary.take_at = whole.Temporary.replace = whole.Temporary.place = take_at
 """
     process = program(stuck, "copy", testdata / "app-v1.tar", "out.tar", cwd=tmp_path)
-    told(process)
+    until_ready(process)
     end = ending(process, number)
     assert (code, [SAID[code]], []) == (end.code, end.err.splitlines(), left(tmp_path))
     assert end.seconds < LOADED
@@ -213,7 +213,7 @@ def work(number):
 listing.ls = lambda ref, path, reading, **_: reading.task.map(work, [0, 1, 2])
 """
     process = program(stuck, "ls", testdata / "app-v1.tar", cwd=tmp_path)
-    told(process)
+    until_ready(process)
     end = ending(process, signal.SIGINT)
     assert (130, [SAID[130]]) == (end.code, end.err.splitlines())
     assert end.seconds < LOADED
@@ -231,7 +231,7 @@ def ls(*_, **__):
 listing.ls = ls
 """
     process = program(long, "ls", testdata / "app-v1.tar", cwd=tmp_path)
-    told(process)
+    until_ready(process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)  # the same one, pressed twice

@@ -120,8 +120,8 @@ def test_above_a_base_whiteouts_stand_where_they_are_needed_and_only_there(ocito
 
 
 def test_what_the_base_has_already_is_not_written_again(ocitool: Run, layout: Path, tmp_path: Path) -> None:
-    (told,) = squashed(ocitool, layout, tmp_path / "out.tar", "--from", "1")["details"]["squashed"]
-    assert {"hidden": len(BIG), "duplicate": 1} == {key: told["saved"][key] for key in ("hidden", "duplicate")}
+    (squash_report,) = squashed(ocitool, layout, tmp_path / "out.tar", "--from", "1")["details"]["squashed"]
+    assert {"hidden": len(BIG), "duplicate": 1} == {key: squash_report["saved"][key] for key in ("hidden", "duplicate")}
 
 
 def test_layers_that_come_to_nothing_above_a_base_leave_none(ocitool: Run, tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_every_image_of_an_index_is_squashed(ocitool: Run, tmp_path: Path) -> No
 
 def test_history_keeps_what_stays_and_says_what_was_squashed(ocitool: Run, layout: Path, tmp_path: Path) -> None:
     squashed(ocitool, layout, tmp_path / "out.tar", "--from", "1")
-    told = {**SQUASHED, "comment": "layers 1 to 2 in one"}
-    assert [*HISTORY[:2], HISTORY[3], told, HISTORY[5]] == config_of(tmp_path / "out.tar")["history"]
+    expected = {**SQUASHED, "comment": "layers 1 to 2 in one"}
+    assert [*HISTORY[:2], HISTORY[3], expected, HISTORY[5]] == config_of(tmp_path / "out.tar")["history"]
 
 
 def test_history_and_diff_ids_align(ocitool: Run, layout: Path, tmp_path: Path) -> None:
@@ -236,17 +236,17 @@ def test_the_closing_line_says_what_is_saved(ocitool: Run, layout: Path, tmp_pat
 def test_what_with_names_is_no_longer_shared(ocitool: Run, layout: Path, tmp_path: Path) -> None:
     base = image([LOWER, MIDDLE], tag="base")
     write_layout(tmp_path / "base", [base])
-    (told,) = squashed(ocitool, layout, tmp_path / "out.tar", "--with", tmp_path / "base")["details"]["squashed"]
+    (squash_report,) = squashed(ocitool, layout, tmp_path / "out.tar", "--with", tmp_path / "base")["details"]["squashed"]
     size = sum(layer["size"] for layer in base.manifest["layers"])
-    assert [{"image": str(tmp_path / "base"), "layers": 2, "size": size}] == told["lost"]
+    assert [{"image": str(tmp_path / "base"), "layers": 2, "size": size}] == squash_report["lost"]
 
 
 def test_what_an_annotation_names_is_no_longer_shared(ocitool: Run, tmp_path: Path) -> None:
     made = image(TARS, tag="app")
     made.manifest["annotations"] = {"org.opencontainers.image.base.name": "docker.io/library/debian:12"}
     write_layout(tmp_path / "src", [made])
-    (told,) = squashed(ocitool, tmp_path / "src", tmp_path / "out.tar")["details"]["squashed"]
-    assert [{"image": "docker.io/library/debian:12", "layers": None, "size": None}] == told["lost"]
+    (squash_report,) = squashed(ocitool, tmp_path / "src", tmp_path / "out.tar")["details"]["squashed"]
+    assert [{"image": "docker.io/library/debian:12", "layers": None, "size": None}] == squash_report["lost"]
 
 
 # File systems
@@ -404,8 +404,8 @@ def test_the_deepest_path_that_may_be_is_squashed(ocitool: Run, tmp_path: Path) 
 def test_with_names_a_store_of_several_images_too(ocitool: Run, layout: Path, tmp_path: Path) -> None:
     images = [image([LOWER], tag="one"), image([LOWER, MIDDLE], tag="two"), image([UPPER], tag="three")]
     write_layout(tmp_path / "store", images)
-    (told,) = squashed(ocitool, layout, tmp_path / "out.tar", "--with", tmp_path / "store")["details"]["squashed"]
-    assert [2] == [lost["layers"] for lost in told["lost"]]
+    (squash_report,) = squashed(ocitool, layout, tmp_path / "out.tar", "--with", tmp_path / "store")["details"]["squashed"]
+    assert [2] == [lost["layers"] for lost in squash_report["lost"]]
 
 
 @pytest.mark.parametrize("words", [(), ("--from", "1")])

@@ -93,9 +93,9 @@ def test_a_layer_that_is_left_out_is_held_to_what_is_stated_too(ocitool: Run, tm
 def test_images_of_an_archive_that_share_layers_are_written_as_they_are(destination: str, ocitool: Run, tmp_path: Path) -> None:
     images = [image([ONE, TWO], tag="app:1", codec="none"), image([ONE], tag="app:2", codec="none")]
     source = write_docker_archive(tmp_path / "in.tar", images)
-    told = copied(ocitool, source, f"{tmp_path}/{destination}")
+    report = copied(ocitool, source, f"{tmp_path}/{destination}")
     assert [[sha256(ONE), sha256(TWO)], [sha256(ONE)]] == [
-        [layer["digest"] for layer in one["layers"]] for one in told["images"]
+        [layer["digest"] for layer in one["layers"]] for one in report["images"]
     ]
     copied(ocitool, f"{tmp_path}/{destination}", f"{tmp_path}/layout/")
     assert {sha256(ONE): ONE, sha256(TWO): TWO}.items() <= places.blobs(tmp_path / "layout").items()

@@ -58,8 +58,8 @@ def test_what_stands_behind_the_end_of_an_archive_is_told(
     one.write_bytes(gzip.compress(data, 1) if packed else data)
     code, rules, _ = found(ocitool, one)
     assert (int(severity == "error"), {"archive-trailing": severity} if severity else {}) == (code, rules)
-    told = ocitool("inspect", one).err
-    assert (behind in ("archive", "garbage")) == ("data behind the end of the archive" in told)
+    stderr = ocitool("inspect", one).err
+    assert (behind in ("archive", "garbage")) == ("data behind the end of the archive" in stderr)
 
 
 def test_an_archive_without_an_image_is_an_error_and_an_empty_layout_a_warning(ocitool: Run, tmp_path: Path) -> None:

@@ -31,15 +31,15 @@ def workshop(need: Callable[..., str], tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_what_is_repacked_is_the_directory(workshop: Workshop) -> None:
-    told = workshop.by_directory()
-    assert [] == told, "\n".join(told)
+    messages = workshop.by_directory()
+    assert [] == messages, "\n".join(messages)
 
 
 @pytest.mark.tools
 def test_umoci_unpacks_our_tree(workshop: Workshop, need: Callable[..., str]) -> None:
     need("umoci")
-    told = workshop.by_umoci()
-    assert [] == told, "\n".join(told)
+    messages = workshop.by_umoci()
+    assert [] == messages, "\n".join(messages)
 
 
 @pytest.mark.tools
@@ -47,8 +47,8 @@ def test_umoci_unpacks_our_tree(workshop: Workshop, need: Callable[..., str]) ->
 def test_docker_loads_the_archive_and_exports_our_tree(
     driver: str, engine: str, workshop: Workshop, request: pytest.FixtureRequest
 ) -> None:
-    told = workshop.by_engine(request.getfixturevalue(engine), driver)
-    assert [] == told, "\n".join(told)
+    messages = workshop.by_engine(request.getfixturevalue(engine), driver)
+    assert [] == messages, "\n".join(messages)
 
 
 @pytest.mark.tools
@@ -85,13 +85,13 @@ def test_the_archive_names_every_image_and_no_blob_twice(workshop: Workshop) -> 
 
 def test_a_judge_that_sees_anything_else_is_heard(workshop: Workshop) -> None:
     one = max(workshop.products, key=lambda product: len(product.tree))
-    assert [] == one.told("umoci", one.tree)
+    assert [] == one.messages("umoci", one.tree)
     path = sorted(one.tree)[0]
     without = {other: fields for other, fields in one.tree.items() if other != path}
-    assert 1 == len(one.told("umoci", without))
+    assert 1 == len(one.messages("umoci", without))
     for field in one.tree[path]:
         other = {**one.tree, path: {**one.tree[path], field: "something else"}}
-        assert 1 == len(one.told("umoci", other)), field
+        assert 1 == len(one.messages("umoci", other)), field
 
 
 def test_random_edits_are_the_same_for_a_seed_and_stay_inside(need: Callable[..., str], tmp_path: Path) -> None:

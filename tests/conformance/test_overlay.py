@@ -105,17 +105,17 @@ def ours(reference: str) -> Found:
 
 
 def differences(we: Found, they: Found) -> list[str]:
-    told = []
+    messages = []
     for path in sorted(we.keys() | they.keys()):
         if path not in we or path not in they:
-            told.append(f"{path!r}: only {'ours' if path in we else 'the kernel'} has it")
+            messages.append(f"{path!r}: only {'ours' if path in we else 'the kernel'} has it")
             continue
-        told += [
+        messages += [
             f"{path!r}: {field}: {value!r}, the kernel {they[path][field]!r}"
             for field, value in we[path].items()
             if value != they[path][field]
         ]
-    return told
+    return messages
 
 
 def lines() -> list[str]:

@@ -85,11 +85,11 @@ def test_no_layer_that_old_has_is_pushed(
     report = report_of(ocitool("rebuild", new, dest, *words))
     sent = pushed(registry)
     made = layers(ocitool, dest)
-    (told,) = report["details"]["rebuilt"]
+    (rebuild_report,) = report["details"]["rebuilt"]
     assert set() == set(had) & set(sent)
     assert {*made[:-1]} <= {*had}
     assert {made[-1], report["images"][0]["imageId"]} == set(sent)
-    (transfer,) = [one["transfer"] for one in told["plans"] if one["plan"] == plan]
+    (transfer,) = [one["transfer"] for one in rebuild_report["plans"] if one["plan"] == plan]
     assert registry.blobs()[made[-1]] == transfer
     assert 0 == ocitool("validate", "--insecure", dest).code
 
@@ -172,7 +172,7 @@ def test_docker_loads_a_delta(
     they = of_container(docker, "judged:rebuilt", tmp_path / "export.tar")
     docker("rmi", "judged:rebuilt")
     product = Product(f"delta of {old} to {new}", new, tree, None)
-    assert [] == product.told("docker", they, copies=engine == "docker_engine")
+    assert [] == product.differences_from("docker", they, copies=engine == "docker_engine")
 
 
 def test_docker_loads_an_image_that_was_rebuilt_from_layers_of_another_one(

@@ -275,10 +275,10 @@ def test_one_edit_is_one_layer(case: Case, how: str, rootless: bool, need: Calla
                 assert set(changed) == set(edited.carriers) or (not edited.carriers and len(changed) == 1)
             check_edit(edited, before, ours(again, read.task), work / "rootfs", rootless)
             found = comparison.diff(reference, out, comparison.DiffOptions(), read, platform=case.platform)
-            assert told(edited) == {change.path: change.kind for change in found.files}
+            assert expected_changes(edited) == {change.path: change.kind for change in found.files}
 
 
-def told(edited: Edited) -> dict[bytes, str]:
+def expected_changes(edited: Edited) -> dict[bytes, str]:
     """What `diff` is to say: all names of the file changed; where one of several goes, the others are links fewer."""
     return {**dict.fromkeys(edited.names, "metadata" if edited.kind == "removed" else edited.kind), edited.path: edited.kind}
 

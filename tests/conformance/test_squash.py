@@ -162,7 +162,7 @@ def test_docker_loads_what_was_not_portable_before(
     out = squashed(line, kept)
     they = docker_sees(out, name_of(line, kept), request.getfixturevalue(engine), tmp_path)
     product = Product(f"squashed {line}", line, from_1970(ours(opened(out, task), task)), None)
-    assert [] == product.told("docker", they, copies=engine == "docker_engine")
+    assert [] == product.differences_from("docker", they, copies=engine == "docker_engine")
 
 
 # Traps that no image of testdata has: the lowest layer stays, two are squashed

@@ -11,7 +11,7 @@ from typing import assert_type
 import ocitool
 
 
-class Told(ocitool.Progress):
+class RecordingProgress(ocitool.Progress):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -61,11 +61,11 @@ def review(old: str, new: str) -> int:
 
 
 def change(image: str, store: str) -> None:
-    told = Told()
+    progress = RecordingProgress()
     stop = ocitool.Cancellation()
     written = ocitool.edit(
         image, f"{store}:app", env=["LOG=info"], unset_env="TOKEN", cmd='["/app"]', rm="/root/.npmrc", drop_layer=[-1],
-        tag="app:2", compression="zstd", dry_run=True, progress=told, cancellation=stop,
+        tag="app:2", compression="zstd", dry_run=True, progress=progress, cancellation=stop,
     )  # fmt: skip
     assert_type(written, ocitool.WriteResult)
     assert_type([str(one.digest) for one in written.images], list[str])

@@ -81,9 +81,9 @@ def test_of_hard_links_that_an_edit_removes_few_are_named(tmp_path: Path) -> Non
     source = str(write_layout(tmp_path / "a", [linked(1_000)]))
     with Task(jobs=1) as task:
         edit(source, Settings(), ContentEdits(remove=(b"f",)), Session(task, cached=False), WriteOptions(f"oci:{tmp_path}/out"))
-        told = [notice for notice in task.notices if notice.code == "removed"]
-    assert len(told) <= 22
-    assert told[-1].text.endswith(f"and {1_001 - len(told) + 1} more")
+        notices = [notice for notice in task.notices if notice.code == "removed"]
+    assert len(notices) <= 22
+    assert notices[-1].text.endswith(f"and {1_001 - len(notices) + 1} more")
 
 
 def test_of_files_that_are_no_blobs_gc_names_twenty(tmp_path: Path) -> None:

@@ -67,10 +67,10 @@ def rebased(old: Sequence[bytes], new: Sequence[bytes], own: Sequence[bytes], *c
             reading = Session(task, cached=False)
             found: WriteResult = rebase(str(place / "src"), bases, reading, WriteOptions(f"oci:{place / 'out'}"))
         assert isinstance(found.details, RebaseReport)
-        (told,) = found.details.rebased
+        (rebase_report,) = found.details.rebased
         manifest, blobs = places.manifest(place / "out"), places.blobs(place / "out")
         config = json.loads(blobs[manifest["config"]["digest"]])
-        return Made([blobs[layer["digest"]] for layer in manifest["layers"]], config, told.conflicts)
+        return Made([blobs[layer["digest"]] for layer in manifest["layers"]], config, rebase_report.conflicts)
 
 
 def broken(tars: Sequence[bytes]) -> bool:
@@ -206,7 +206,7 @@ def shown(path: bytes) -> str:
 def test_every_file_that_all_three_have_otherwise_is_told(old: Stack, new: Stack, own: Stack) -> None:
     a, b, c = whole(old, new, own)
     before, theirs, mine = tree_of(a), tree_of(b), tree_of([*a, *c])
-    told = {shown(one.path) for one in rebased(a, b, c).conflicts}
+    conflicts = {shown(one.path) for one in rebased(a, b, c).conflicts}
     spoken = said([scanned(tar) for tar in c])
     for path in files(before, theirs, mine):
         three = [at(tree, path) for tree in (before, theirs, mine)]
@@ -217,7 +217,7 @@ def test_every_file_that_all_three_have_otherwise_is_told(old: Stack, new: Stack
             parts = path.split(b"/")
             above = (at(theirs, b"/".join(parts[:count])) for count in range(1, len(parts) + 1))
             link = any(isinstance(one, tuple) and one[0].kind == Kind.SYMLINK for one in above)
-            assert shown(path) in told or link or (not itself and told)
+            assert shown(path) in conflicts or link or (not itself and conflicts)
 
 
 @many

@@ -99,7 +99,7 @@ class Rebuilt:
             self.written: WriteResult = rebuild(f"{place}/1", question, reading, WriteOptions(f"oci:{place}/2"))
             self.old, self.wanted, self.found = (self._seen(reading.image(f"{place}/{n}", None), task) for n in range(3))
         assert isinstance(self.written.details, RebuildReport)
-        (self.told,) = self.written.details.rebuilt
+        (self.rebuild_report,) = self.written.details.rebuilt
 
     def _seen(self, image: Image, task: Task) -> Seen:
         return plain(described(image, tree_of(image, task)))
@@ -159,9 +159,9 @@ def test_a_delta_changes_the_time_of_no_path_that_stays(pair: tuple[Stack, Stack
 @given(either)
 def test_reuse_sends_no_more_than_the_image_as_it_is(pair: tuple[Stack, Stack]) -> None:
     made = rebuilt(*pair, "auto")
-    plans = {one.plan: one.transfer for one in made.told.plans}
+    plans = {one.plan: one.transfer for one in made.rebuild_report.plans}
     assert plans["reuse"] <= plans["as-is"]
-    assert ("reuse" if plans["reuse"] < plans["as-is"] else "as-is") == made.told.plan
+    assert ("reuse" if plans["reuse"] < plans["as-is"] else "as-is") == made.rebuild_report.plan
 
 
 globs = st.sampled_from([("a/**",), ("a", "a/**"), ("**/b", "**/b/**"), ("*/c", "*/c/**", "b/**"), ("**",)])
@@ -200,10 +200,10 @@ def test_every_ignored_difference_is_reported_or_stands_below_one(
     pair: tuple[Stack, Stack], ignore: tuple[str, ...], plan: Plan
 ) -> None:
     made = rebuilt(*pair, plan, ignore=ignore)
-    told = {shown(path) for path in made.told.ignored}
+    reported = {shown(path) for path in made.rebuild_report.ignored}
     for path in made.differing("mtime", "links"):
         names = path.decode("utf-8", "replace").split("/")
-        assert any("/" + "/".join(names[:depth]) in told for depth in range(1, len(names) + 1)), (path, told)
+        assert any("/" + "/".join(names[:depth]) in reported for depth in range(1, len(names) + 1)), (path, reported)
 
 
 # Matching

@@ -286,9 +286,9 @@ def test_a_whole_deletion_leaves_what_its_own_layer_has(layers: list[list[Entry]
 @settings(max_examples=150)
 @given(stacks)
 def test_every_hidden_file_is_told_once_and_is_visible_no_more(layers: list[list[Entry]]) -> None:
-    told: list[HiddenFile] = []
-    tree = Tree([index_of(one) for one in layers], hidden=told.append)
-    refs = [hidden.ref for hidden in told]
+    reported: list[HiddenFile] = []
+    tree = Tree([index_of(one) for one in layers], hidden=reported.append)
+    refs = [hidden.ref for hidden in reported]
     assert sorted(set(refs)) == sorted(refs)
     assert not set(refs) & {node for _, node in tree.walk() if not isinstance(node, Directory)}
 

@@ -161,13 +161,13 @@ def coarse(found: FileSystem) -> FileSystem:
 
 def differences(judge: str, name: str, we: FileSystem, they: FileSystem) -> list[str]:
     """What a judge tells otherwise, and the known differences of this image that do not occur."""
-    told = []
+    messages = []
     expected = {key[2:] for key in KNOWN_DIFFERENCES if key[:2] == (judge, name)}
     for path in sorted(we.keys() | they.keys()):
         if path not in we or path not in they:
             if judge == "docker" and path in DOCKERS_OWN and path not in we:
                 continue
-            told.append(f"{path!r}: only {'ocitool' if path in we else judge} has it")
+            messages.append(f"{path!r}: only {'ocitool' if path in we else judge} has it")
             continue
         for field, value in we[path].items():
             if judge == "docker" and (path in MASKED or (path in DOCKERS_OWN and field == "mtime")):
@@ -176,9 +176,9 @@ def differences(judge: str, name: str, we: FileSystem, they: FileSystem) -> list
                 if (path, field) in expected:
                     expected.discard((path, field))
                     continue
-                told.append(f"{path!r}: {field}: ocitool {value!r}, {judge} {they[path][field]!r}")
-    told += [f"{path!r}: {field}: a known difference that is none" for path, field in expected]
-    return told
+                messages.append(f"{path!r}: {field}: ocitool {value!r}, {judge} {they[path][field]!r}")
+    messages += [f"{path!r}: {field}: a known difference that is none" for path, field in expected]
+    return messages
 
 
 def portable() -> list[str]:

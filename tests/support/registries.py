@@ -61,7 +61,7 @@ class Patient(Task):
         self.pauses.append(seconds)
         self.check()
 
-    def told(self, code: str) -> list[Notice]:
+    def notices_of(self, code: str) -> list[Notice]:
         return [notice for notice in self.notices if notice.code == code]
 
 

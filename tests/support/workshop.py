@@ -40,7 +40,7 @@ class Product(NamedTuple):
     tree: FileSystem
     directory: FileSystem | None
 
-    def told(self, judge: str, they: FileSystem, *, copies: bool = False) -> list[str]:
+    def differences_from(self, judge: str, they: FileSystem, *, copies: bool = False) -> list[str]:
         """What a judge sees otherwise. `copies`: it begins a layer with a copy of the one below (vfs), in which the names of
         one symlink become several: that is the one thing in which the drivers differ."""
         we = coarse(self.tree) if judge == "docker" else self.tree
@@ -160,19 +160,28 @@ class Workshop:
 
     def by_directory(self) -> list[str]:
         """The directories that were repacked."""
-        return [text for one in self.products if one.directory is not None for text in one.told("directory", one.directory)]
+        return [
+            text
+            for one in self.products
+            if one.directory is not None
+            for text in one.differences_from("directory", one.directory)
+        ]
 
     def by_umoci(self) -> list[str]:
         place = self.place / "bundle"
-        return [text for one in self.products for text in one.told("umoci", of_umoci(f"{self.layout}:{one.name}", place))]
+        return [
+            text
+            for one in self.products
+            for text in one.differences_from("umoci", of_umoci(f"{self.layout}:{one.name}", place))
+        ]
 
     def by_engine(self, docker: Callable[..., Any], driver: str) -> list[str]:
         docker("load", "-i", self.archive)
-        told = []
+        messages = []
         for one in self.products:
             they = of_container(docker, one.name, self.place / "export.tar")
-            told += one.told("docker", they, copies=driver == "vfs")
-        return told
+            messages += one.differences_from("docker", they, copies=driver == "vfs")
+        return messages
 
     def by_skopeo(self, products: Iterable[Product]) -> None:
         """It copies each by both kinds of archive; it verifies every digest."""

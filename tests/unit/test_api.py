@@ -509,7 +509,7 @@ def test_credentials_do_not_leave_in_errors_and_notices(tmp_path: Path) -> None:
 # Progress, and ends before the end
 
 
-class Told(ocitool.Progress):
+class RecordingProgress(ocitool.Progress):
     """Keeps what it is told, and does something at the first bytes."""
 
     def __init__(self, at_first: Callable[[], object] = lambda: None) -> None:
@@ -530,19 +530,19 @@ class Told(ocitool.Progress):
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
-    told = Told()
-    result = ocitool.copy(V1, tmp_path / "a.tar", compression="zstd", progress=told)
-    assert 0 < told.bytes
-    assert 0 < told.expected
-    assert result.notices == tuple(told.notices) != ()
+    progress = RecordingProgress()
+    result = ocitool.copy(V1, tmp_path / "a.tar", compression="zstd", progress=progress)
+    assert 0 < progress.bytes
+    assert 0 < progress.expected
+    assert result.notices == tuple(progress.notices) != ()
 
 
 def test_progress_of_an_image_is_told_when_it_is_read() -> None:
-    told = Told()
-    with ocitool.open(DATA / "encodings" / "oci-gzip.tar", no_cache=True, progress=told) as image:
-        assert 0 == told.bytes
+    progress = RecordingProgress()
+    with ocitool.open(DATA / "encodings" / "oci-gzip.tar", no_cache=True, progress=progress) as image:
+        assert 0 == progress.bytes
         image.tree()
-        assert sum(layer.size for layer in image.layers) == told.bytes
+        assert sum(layer.size for layer in image.layers) == progress.bytes
 
 
 GZIP = str(DATA / "encodings" / "oci-gzip.tar")
@@ -552,7 +552,7 @@ def test_what_is_cancelled_ends_and_leaves_nothing(tmp_path: Path) -> None:
     before = held()
     stop = ocitool.Cancellation()
     with pytest.raises(ocitool.CancelledError) as caught:
-        ocitool.squash(GZIP, tmp_path / "a.tar", no_cache=True, progress=Told(stop.cancel), cancellation=stop)
+        ocitool.squash(GZIP, tmp_path / "a.tar", no_cache=True, progress=RecordingProgress(stop.cancel), cancellation=stop)
     assert 130 == caught.value.exit_code
     assert stop.cancelled
     del caught
@@ -582,9 +582,9 @@ def test_what_is_over_is_not_held_by_its_cancellation(tmp_path: Path) -> None:
 
 def test_ctrl_c_is_keyboard_interrupt_and_leaves_nothing(tmp_path: Path) -> None:
     before = held()
-    told = Told(lambda: os.kill(os.getpid(), signal.SIGINT))
+    progress = RecordingProgress(lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        ocitool.squash(GZIP, tmp_path / "a.tar", no_cache=True, progress=told)
+        ocitool.squash(GZIP, tmp_path / "a.tar", no_cache=True, progress=progress)
     assert before == held()
     assert [] == list(tmp_path.iterdir())
     assert signal.default_int_handler == signal.getsignal(signal.SIGINT)
@@ -592,7 +592,7 @@ def test_ctrl_c_is_keyboard_interrupt_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_an_image_that_ctrl_c_interrupted_is_to_be_opened_again() -> None:
     before = held()
-    with ocitool.open(GZIP, no_cache=True, progress=Told(lambda: os.kill(os.getpid(), signal.SIGINT))) as image:
+    with ocitool.open(GZIP, no_cache=True, progress=RecordingProgress(lambda: os.kill(os.getpid(), signal.SIGINT))) as image:
         with pytest.raises(KeyboardInterrupt):
             image.tree()
         with pytest.raises(ocitool.CancelledError):

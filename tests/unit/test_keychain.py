@@ -260,17 +260,17 @@ def test_an_entry_that_says_nothing_is_none(fields: Any, file: Path) -> None:
 @pytest.mark.parametrize("auth", ["not base64! s3cret", "bm9jb2xvbg==", 7, "/w==", ["bWU6cGE="], "bWU6cGE=!"])
 def test_an_entry_that_cannot_be_decoded_is_named_once_and_without_its_content(auth: Any, file: Path) -> None:
     put(file, {"auths": {HOST: {"auth": auth}, "other.example": {"auth": "!"}}})
-    told: list[str] = []
-    keychain = Keychain(None, told.append)
+    messages: list[str] = []
+    keychain = Keychain(None, messages.append)
     assert [None, None] == [keychain.find(HOST, path) for path in ("app", "other")]
-    assert [f"{file}: auth of {HOST} is not USER:PASSWORD in base64, so that entry is not used"] == told
+    assert [f"{file}: auth of {HOST} is not USER:PASSWORD in base64, so that entry is not used"] == messages
 
 
 def test_an_entry_above_one_that_cannot_be_decoded_is_used(file: Path) -> None:
     put(file, {"auths": {HOST: entry("me"), f"{HOST}/team": {"auth": "!"}}})
-    told: list[str] = []
-    assert Credentials("me", SECRET) == Keychain(None, told.append).find(HOST, "team/app")
-    assert 1 == len(told) and f"{HOST}/team" in told[0]
+    messages: list[str] = []
+    assert Credentials("me", SECRET) == Keychain(None, messages.append).find(HOST, "team/app")
+    assert 1 == len(messages) and f"{HOST}/team" in messages[0]
 
 
 def test_credentials_show_nothing_of_themselves() -> None:
@@ -299,10 +299,10 @@ def test_the_helper_of_a_host_comes_before_the_store_and_both_before_the_file(
 def test_a_helper_that_knows_nothing_leaves_it_to_the_file_without_a_word(file: Path, helper: Callable[..., Helper]) -> None:
     helper("x")
     put(file, {"credsStore": "x", "auths": {HOST: entry("file")}})
-    told: list[str] = []
-    found = Keychain(None, told.append).find(HOST, None)
+    messages: list[str] = []
+    found = Keychain(None, messages.append).find(HOST, None)
     assert found is not None
-    assert ("file", []) == (found.user, told)
+    assert ("file", []) == (found.user, messages)
 
 
 def test_the_helper_of_another_host_is_not_asked(file: Path, helper: Callable[..., Helper]) -> None:
@@ -351,20 +351,20 @@ BROKEN = {
 def test_a_helper_that_fails_is_told_of_without_its_words(name: str, file: Path, helper: Callable[..., Helper]) -> None:
     helper("x", BROKEN[name])
     put(file, {"credsStore": "x", "auths": {HOST: entry("file")}})
-    told: list[str] = []
-    found = Keychain(None, told.append).find(HOST, "app")
+    messages: list[str] = []
+    found = Keychain(None, messages.append).find(HOST, "app")
     assert "file" == (found.user if found else None)
-    assert 1 == len(told)
-    assert "docker-credential-x" in told[0]
-    assert SECRET not in told[0]
+    assert 1 == len(messages)
+    assert "docker-credential-x" in messages[0]
+    assert SECRET not in messages[0]
 
 
 def test_a_helper_that_is_missing_is_told_of(file: Path) -> None:
     put(file, {"credsStore": "not-there"})
-    told: list[str] = []
-    assert Keychain(None, told.append).find(HOST, "app") is None
-    assert 1 == len(told)
-    assert "docker-credential-not-there is not installed" in told[0] and "logged in" not in told[0]
+    messages: list[str] = []
+    assert Keychain(None, messages.append).find(HOST, "app") is None
+    assert 1 == len(messages)
+    assert "docker-credential-not-there is not installed" in messages[0] and "logged in" not in messages[0]
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "x y", "", "-" * 100, 7, None])

@@ -44,8 +44,8 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
     ] == capsys.readouterr().err.splitlines()  # fmt: skip
 
 
-@pytest.mark.parametrize(("total", "told"), [(3, [0, 1, 2, 3]), (1, [])])
-def test_things_are_counted_where_there_are_several(total: int, told: list[int]) -> None:
+@pytest.mark.parametrize(("total", "expected"), [(3, [0, 1, 2, 3]), (1, [])])
+def test_things_are_counted_where_there_are_several(total: int, expected: list[int]) -> None:
     seen: list[int] = []
 
     class Seen(Progress):
@@ -56,7 +56,7 @@ def test_things_are_counted_where_there_are_several(total: int, told: list[int])
         counted = Counter("images", total, task)
         for _ in range(total):
             counted.one_more()
-    assert told == seen
+    assert expected == seen
 
 
 # Bytes that move
@@ -64,10 +64,10 @@ def test_things_are_counted_where_there_are_several(total: int, told: list[int])
 MB = 10**6
 
 
-def moved(*told: tuple[str, int, int | None], expected: Sequence[tuple[str, int]] = ()) -> tuple[int, int, int, int]:
+def moved(*steps: tuple[str, int, int | None], expected: Sequence[tuple[str, int]] = ()) -> tuple[int, int, int, int]:
     one = TransferProgress()
     one.expect(expected)
-    for label, count, total in told:
+    for label, count, total in steps:
         one.add(label, count, total)
     return one.numbers
 

@@ -37,8 +37,8 @@ class Conflicts:
             reading = Session(task, cached=False)
             found: Any = rebase(str(place / "src"), bases, reading, WriteOptions(f"oci:{place / 'out'}", dry_run=True))
         self.notices = [(notice.code, notice.text) for notice in found.notices]
-        (told,) = found.details.rebased
-        conflicts = [("/" + one.path.decode(), one.base, one.app, one.layer) for one in told.conflicts]
+        (rebase_report,) = found.details.rebased
+        conflicts = [("/" + one.path.decode(), one.base, one.app, one.layer) for one in rebase_report.conflicts]
         assert sorted(path for path, *_ in conflicts) == [path for path, *_ in conflicts]
         assert len({path for path, *_ in conflicts}) == len(conflicts)
         assert bool(conflicts) == (["conflict"] == [code for code, _ in self.notices])
@@ -57,7 +57,7 @@ def conflicts(tmp_path: Path) -> Conflicts:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "mine", "told"),
+    ("theirs", "mine", "expected"),
     [
         ([("f", b"2")], [("f", b"3")], [("/f", "changed", "changed", 1)]),
         ([("n", b"2")], [("n", b"3")], [("/n", "added", "added", 1)]),
@@ -79,8 +79,8 @@ def conflicts(tmp_path: Path) -> Conflicts:
         ([("e/", None), ("e/.wh.a", b"")], [("e/a", b"3")], [("/e/a", "removed", "changed", 1)]),
     ],
 )  # fmt: skip
-def test_what_both_changed_is_told_with_what_each_did(theirs: Layer, mine: Layer, told: Any, conflicts: Conflicts) -> None:
-    assert told == conflicts(theirs, mine)
+def test_what_both_changed_is_told_with_what_each_did(theirs: Layer, mine: Layer, expected: Any, conflicts: Conflicts) -> None:
+    assert expected == conflicts(theirs, mine)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_token_server_outside_of_the_registrys_domain_is_told_once(task: Patie
         client = Client(registry.host, INSECURE._replace(authfile=authfile(tmp_path, registry.host)), task)
         client.tags("app")
         client.tags("other")
-        (notice,) = task.told("realm")
+        (notice,) = task.notices_of("realm")
         assert f"localhost:{registry.host.partition(':')[2]}" in notice.text and "--realm" in notice.text
 
 
@@ -96,7 +96,7 @@ def test_a_realm_that_is_named_is_the_only_one(task: Patient, tmp_path: Path) ->
         hold(registry, "app", image([ONE]), tag="1")
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         assert ["1"] == tags(registry, task, access._replace(realms=(registry.host,)))
-        assert [] == task.told("realm")
+        assert [] == task.notices_of("realm")
         registry.realm = f"{other.url}/token"
         with pytest.raises(TransportError, match="--realm"):
             tags(registry, task, access._replace(realms=(registry.host,)))

@@ -84,7 +84,7 @@ def test_a_connection_that_always_breaks_is_given_up(cut: int, registry: Scripte
     with pytest.raises(TransportError, match="the connection was cut"):
         read(registry, task)
     assert RETRIES + 1 == len(registry.sent("GET"))
-    assert RETRIES == len(task.pauses) == len(task.told("retry"))
+    assert RETRIES == len(task.pauses) == len(task.notices_of("retry"))
 
 
 def test_a_blob_that_always_breaks_a_little_further_on_is_given_up_some_day(registry: ScriptedRegistry, task: Patient) -> None:
@@ -363,8 +363,8 @@ def test_an_answer_that_may_pass_is_waited_out(status: int, registry: ScriptedRe
     registry.faults.append(Fault("GET", "/blobs/", status=status, times=2))
     assert DATA == checked(registry, task)
     assert 3 == len(registry.sent("GET"))
-    assert 2 == len(task.pauses) == len(task.told("retry"))
-    assert f"{registry.host}: " in task.told("retry")[0].text
+    assert 2 == len(task.pauses) == len(task.notices_of("retry"))
+    assert f"{registry.host}: " in task.notices_of("retry")[0].text
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -385,7 +385,7 @@ def test_an_answer_that_stays_is_an_error_after_so_many_attempts(
     assert 8 == caught.value.exit_code
     assert ("too many requests" if status == 429 else str(status)) in caught.value.what
     assert RETRIES + 1 == len(registry.sent("GET", path))
-    assert RETRIES == len(task.pauses) == len(task.told("retry"))
+    assert RETRIES == len(task.pauses) == len(task.notices_of("retry"))
 
 
 def test_attempts_are_longer_apart_each_time(registry: ScriptedRegistry, task: Patient) -> None:

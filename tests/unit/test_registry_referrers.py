@@ -96,7 +96,7 @@ def test_whatever_the_list_of_referrers_is_answered_the_tag_is_read_and_it_is_sa
     tagged.faults.append(Fault("GET", "^/v2/app/referrers/", **answer))
     fetched(tagged, task, tmp_path / "out")
     assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
-    said = [notice.text for notice in task.told("referrer")]
+    said = [notice.text for notice in task.notices_of("referrer")]
     assert 1 == len(said) and said[0].startswith(f"{tagged.host}/app: ") and READ_INSTEAD in said[0], said
 
 
@@ -114,7 +114,7 @@ def test_a_refusal_there_costs_no_other_request_its_authorization(
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         copy([f"docker://{registry.host}/app:1"], reading(task, access), WriteOptions(f"{tmp_path}/out/"), referrers=True)
         assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
-        assert 2 == len(task.told("referrer")), task.notices
+        assert 2 == len(task.notices_of("referrer")), task.notices
 
 
 def test_a_page_for_people_at_another_host_is_no_list_of_referrers(tagged: ScriptedRegistry, task: Patient) -> None:
@@ -128,7 +128,7 @@ def test_a_list_that_a_registry_gives_is_said_nothing_of(task: Patient, tmp_path
         hold(registry, "app", BILL)
         hold(registry, "app", APP, tag="1")
         fetched(registry, task, tmp_path / "out")
-        assert [] == task.told("referrer")
+        assert [] == task.notices_of("referrer")
 
 
 def test_what_fails_for_long_is_tried_once_for_each_further_manifest(tagged: ScriptedRegistry, task: Patient) -> None:
@@ -205,7 +205,7 @@ def test_the_tag_is_written_where_a_registry_only_says_that_it_lists_referrers(t
         push(registry, task, f"oci:{layout}:app", referrers=True)
         assert [BILL.digest] == beside(registry, task)
         assert [other.digest] == beside(registry, task, BILL.digest)
-        assert 1 == sum("returns no list of them" in notice.text for notice in task.told("referrer"))
+        assert 1 == sum("returns no list of them" in notice.text for notice in task.notices_of("referrer"))
 
 
 def test_whether_a_registry_gives_the_list_that_it_says_to_keep_is_asked_once(task: Patient, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_whether_a_registry_gives_the_list_that_it_says_to_keep_is_asked_once(ta
         push(registry, task, f"oci:{layout}:app", referrers=True)
         assert 1 == len(registry.sent("GET", "/referrers/"))
         assert {("app", "1"): APP.digest} == registry.tags
-        assert [] == task.told("referrer")
+        assert [] == task.notices_of("referrer")
 
 
 def test_a_tag_that_is_read_late_costs_no_referrer(task: Patient, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_tag_that_is_not_there_may_be_answered_in_other_ways(
     tagged.faults.append(Fault("GET", r"/manifests/sha256-.*\.", status=status))
     fetched(tagged, task, tmp_path / "out")
     assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
-    assert 1 == sum("are taken to be absent" in notice.text for notice in task.told("referrer"))
+    assert 1 == sum("are taken to be absent" in notice.text for notice in task.notices_of("referrer"))
 
 
 @ABSENT
@@ -276,7 +276,7 @@ def test_a_list_that_is_not_there_may_be_answered_in_other_ways_when_it_is_begun
         registry.faults.append(Fault("GET", "/manifests/sha256-", status=status))
         push(registry, task, f"oci:{layout}:app", referrers=True)
         assert [ENTRY] == listed(registry, APP.digest)
-        assert 1 == sum("are taken to be absent" in notice.text for notice in task.told("referrer"))
+        assert 1 == sum("are taken to be absent" in notice.text for notice in task.notices_of("referrer"))
 
 
 @pytest.mark.parametrize("status", [408, 409, 413, 429, 451, 503])
@@ -324,8 +324,8 @@ def test_an_index_that_a_registry_gives_for_its_own_tag_does_not_get_into_the_li
 def test_what_stands_for_a_list_of_referrers_and_is_none_is_told(tagged: ScriptedRegistry, task: Patient) -> None:
     tagged.tags["app", APP.digest.replace(":", "-")] = BILL.digest
     source = opened(tagged, "app:1", task)
-    told: list[str] = []
-    source.tell = lambda code, text: told.append(text)
+    messages: list[str] = []
+    source.tell = lambda code, text: messages.append(text)
     assert [] == source.referrers(Digest.parse(APP.digest))  # type: ignore[attr-defined]
     assert 1 == len(told) and "the referrers tag does not point to an index" in told[0]
 

@@ -260,7 +260,7 @@ def test_an_upload_that_is_forgotten_begins_again(registry: ScriptedRegistry, ta
 def test_an_answer_that_may_pass_is_waited_out(method: str, status: int, registry: ScriptedRegistry, task: Patient) -> None:
     registry.faults.append(Fault(method, "/uploads/", status=status, times=2))
     assert send(registry, task)
-    assert 2 == len(task.pauses) == len(task.told("retry"))
+    assert 2 == len(task.pauses) == len(task.notices_of("retry"))
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
@@ -285,7 +285,7 @@ def test_a_refusal_that_stays_is_an_error_and_nothing_is_tagged(
             push(registry, task, write_layout(tmp_path / "layout", [one]))
         assert 8 == caught.value.exit_code
         assert RETRIES + 1 == len(registry.sent(method, path))
-        assert RETRIES == len(task.pauses) == len(task.told("retry"))
+        assert RETRIES == len(task.pauses) == len(task.notices_of("retry"))
     assert {} == registry.tags == registry.manifests
 
 

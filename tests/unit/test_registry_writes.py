@@ -371,7 +371,7 @@ def test_a_mount_that_left_nothing_is_made_up_for_and_not_tried_again(
             registries.close()
             assert holds(registry, name, one)
             assert mounts == len(registry.sent("POST", "mount="))
-    assert 4 == len(task.told("mount"))
+    assert 4 == len(task.notices_of("mount"))
 
 
 def test_a_registry_that_only_says_that_it_mounts_and_takes_every_manifest_gets_the_blobs(task: Patient) -> None:
@@ -380,7 +380,7 @@ def test_a_registry_that_only_says_that_it_mounts_and_takes_every_manifest_gets_
         hold(registry, "one", one, tag="1")
         push(registry, task, f"docker://{registry.host}/one:1", "two:1")
         assert holds(registry, "two", one)
-        assert 4 == len(task.told("mount"))
+        assert 4 == len(task.notices_of("mount"))
 
 
 def test_the_first_mount_of_a_command_is_looked_at_and_the_others_are_not(registry: ScriptedRegistry, task: Patient) -> None:
@@ -416,7 +416,7 @@ def test_a_blob_that_head_says_is_there_is_sent_if_the_manifest_is_refused_for_w
     """As of a registry whose cache knows nothing of what was deleted."""
     registry.faults.append(Fault("HEAD", "/blobs/", status=200, body=b""))
     assert pushed(registry, task, tmp_path)
-    assert 3 == len(task.told("damaged"))
+    assert 3 == len(task.notices_of("damaged"))
     assert 2 == len(registry.sent("PUT", "/manifests/"))
 
 

@@ -159,7 +159,7 @@ def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
             os.truncate(tmp_path / "source", 1_200_000)
 
     descriptor = {"mediaType": "x/y", "digest": str(blob.digest), "size": len(data)}
-    told = Task(progress=Cutting())
+    cutting = Task(progress=Cutting())
     place = tmp_path / "place"
     place.mkdir()
     sink: ArchiveSink | LayoutSink
@@ -168,10 +168,10 @@ def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
         sink = ArchiveSink(str(place / "old.tar"), force=True)
     else:
         write(place, task)
-        sink = LayoutSink(str(place), told)
+        sink = LayoutSink(str(place), cutting)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     with pytest.raises(IntegrityError):
-        sink.write(WriteRequest((OutputImage(descriptor, ("new",)),), (blob,)), told, verify=verify)
+        sink.write(WriteRequest((OutputImage(descriptor, ("new",)),), (blob,)), cutting, verify=verify)
     sink.close()
     assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
 

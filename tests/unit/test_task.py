@@ -21,14 +21,14 @@ from ocitool.task import Notice, OneAtATime, Progress, Task
 R = TypeVar("R")
 
 
-class Told(Progress):
+class RecordingProgress(Progress):
     """Keeps the notices that it is told."""
 
-    def __init__(self, told: list[Notice]) -> None:
-        self._told = told
+    def __init__(self, notices: list[Notice]) -> None:
+        self._notices = notices
 
     def notice(self, notice: Notice) -> None:
-        self._told.append(notice)
+        self._notices.append(notice)
 
 
 def within(seconds: float, work: Callable[[], R]) -> R:
@@ -377,7 +377,7 @@ def cancelled_soon(task: Task, wait: Callable[[], object]) -> float:
 @pytest.mark.parametrize("fails", [False, True])
 def test_notices_of_map_stand_in_the_order_of_its_items_however_long_each_takes(fails: bool) -> None:
     """What is said twice stands where it is said first. They are told as they come up."""
-    told: list[Notice] = []
+    notices: list[Notice] = []
     later = Event()
 
     def say(item: int) -> None:
@@ -389,14 +389,14 @@ def test_notices_of_map_stand_in_the_order_of_its_items_however_long_each_takes(
         if fails:
             raise OSError
 
-    with Task(jobs=2, progress=Told(told)) as task:
+    with Task(jobs=2, progress=RecordingProgress(notices)) as task:
         task.notice("n", "before")
         with suppress(OSError):
             task.map(say, range(2))
         task.notice("n", "behind")
         task.notice("n", "1 0")
         assert ["before", "0 0", "0 1", "both", "1 0", "1 1", "behind"] == [notice.text for notice in task.notices]
-    assert ["before", "1 0", "1 1", "both", "0 0", "0 1", "behind"] == [notice.text for notice in told]
+    assert ["before", "1 0", "1 1", "both", "0 0", "0 1", "behind"] == [notice.text for notice in notices]
 
 
 def test_a_function_that_never_ends_is_left_to_itself_when_the_task_is_over() -> None:
@@ -520,12 +520,12 @@ def test_a_turn_that_another_thread_has_is_not_waited_for_when_the_task_is_over(
 
 def test_a_lock_of_another_process_is_not_waited_for_when_the_task_is_over(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    told: list[Notice] = []
-    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task(progress=Told(told)) as task:
+    notices: list[Notice] = []
+    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task(progress=RecordingProgress(notices)) as task:
         task.flock(mine.fileno(), "store", exclusive=True)
-        assert [] == told
+        assert [] == notices
         assert cancelled_soon(task, lambda: task.flock(other.fileno(), "store", exclusive=True)) < 1
-        assert [Notice("waiting", f"waiting for process {os.getpid()}, which works on store")] == told
+        assert [Notice("waiting", f"waiting for process {os.getpid()}, which works on store")] == notices
 
 
 def test_a_lock_that_is_never_given_up_is_an_error_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

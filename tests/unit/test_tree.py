@@ -386,10 +386,10 @@ def test_directory_replaced_through_a_link_is_known_by_where_it_was() -> None:
 
 
 def test_hidden_files_are_told_once_with_what_replaced_them() -> None:
-    told: list[HiddenFile] = []
+    reported: list[HiddenFile] = []
     layers = [layer(("d/", None), ("d/x", b""), ("a", b"")), layer((".wh.d", b""), ("d/.wh.x", b""), ("a", b"2"))]
-    Tree(layers, hidden=told.append)
-    assert [(h.path, h.by, h.replaced is not None) for h in told] == [(b"d/x", 1, False), (b"a", 1, True)]
+    Tree(layers, hidden=reported.append)
+    assert [(h.path, h.by, h.replaced is not None) for h in reported] == [(b"d/x", 1, False), (b"a", 1, True)]
 
 
 # Odd layers

@@ -165,14 +165,14 @@ def test_the_file_system_of_a_directory_is_the_one_that_its_path_leads_to(tmp_pa
 @pytest.fixture
 def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the kernel tells of mounts, to be written anew."""
-    told = tmp_path / "mountinfo"
-    told.write_bytes(Path("/proc/self/mountinfo").read_bytes())
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_bytes(Path("/proc/self/mountinfo").read_bytes())
 
     def other(path: Any, *words: Any, **how: Any) -> Any:
-        return open(told if path == "/proc/self/mountinfo" else path, *words, **how)
+        return open(mountinfo if path == "/proc/self/mountinfo" else path, *words, **how)
 
     monkeypatch.setattr(verifications, "open", other, raising=False)
-    return told
+    return mountinfo
 
 
 @pytest.mark.parametrize("point", [b"/a\rb", b"/\r", b"/a\x85b", b"/\xff\x0c"])
@@ -184,8 +184,8 @@ def test_no_name_of_a_mount_of_another_user_ends_a_run(point: bytes, mounts: Pat
 
 def test_a_file_system_is_known_whatever_its_directory_is_called(mounts: Path, tmp_path: Path) -> None:
     held = OpenDirectory(str(tmp_path))
-    told = Path(f"/proc/self/fdinfo/{held.descriptor}").read_text()
-    number = told.partition("mnt_id:")[2].split()[0]
+    fdinfo = Path(f"/proc/self/fdinfo/{held.descriptor}").read_text()
+    number = fdinfo.partition("mnt_id:")[2].split()[0]
     lines = [line for line in mounts.read_bytes().splitlines(True) if not line.startswith(number.encode() + b" ")]
     mounts.write_bytes(b"".join(lines) + b"%s 1 0:99 / /a\\011b rw - fuse.theirs x rw\n" % number.encode())
     assert "fuse.theirs" == verifications._file_system(str(tmp_path))
