@@ -1,5 +1,5 @@
 #!/bin/bash
-# Shows every image to the real tools. Writes judges.txt (who accepts what) and portable.txt (the images of which
+# Shows every image to the real tools. Writes tools.txt (who accepts what) and portable.txt (the images of which
 # docker load + docker export on vfs and on overlay2, umoci unpack and podman have the same file system).
 . "$(dirname "$0")/lib.sh"
 cd "$OUT"
@@ -40,10 +40,10 @@ while read -r ref skopeo; do
   fi
   if skop copy --quiet "$skopeo" "oci:$w/oci:x" && umoci unpack --image "$w/oci:x" "$w/bundle" >/dev/null; then
     row[$ref]+=" yes"
-    skop copy --quiet "oci:$w/oci:x" "docker-archive:$w/save.tar:judge:$n" || true
-    if skop copy --quiet "oci:$w/oci:x" "containers-storage:[vfs@$T/containers+$T/run]localhost/judge:$n" &&
-      from=$(podm image mount "localhost/judge:$n"); then
-      python3 "$HERE/judge.py" "$w/bundle/rootfs" "$from" >"$w/podman" 2>&1 || true
+    skop copy --quiet "oci:$w/oci:x" "docker-archive:$w/save.tar:checked:$n" || true
+    if skop copy --quiet "oci:$w/oci:x" "containers-storage:[vfs@$T/containers+$T/run]localhost/checked:$n" &&
+      from=$(podm image mount "localhost/checked:$n"); then
+      python3 "$HERE/compare.py" "$w/bundle/rootfs" "$from" >"$w/podman" 2>&1 || true
     fi
   else
     row[$ref]+=" no"
@@ -61,8 +61,8 @@ for driver in vfs overlay2; do
       row[$ref]+=" -"
     fi
     if [ -f "$w/save.tar" ] && docker load --quiet --input "$w/save.tar" >/dev/null; then
-      id=$(docker create "judge:$n" /none) && docker export --output "$w/export" "$id"
-      python3 "$HERE/judge.py" "$w/bundle/rootfs" "$w/export" >"$w/$driver" 2>&1 || true
+      id=$(docker create "checked:$n" /none) && docker export --output "$w/export" "$id"
+      python3 "$HERE/compare.py" "$w/bundle/rootfs" "$w/export" >"$w/$driver" 2>&1 || true
       docker rm "$id" >/dev/null
       rm -f "$w/export"
     fi 2>>"$T/log"
@@ -75,15 +75,15 @@ done
   n=0
   while read -r ref _; do
     n=$((n + 1)) agree=
-    for judge in podman vfs overlay2; do
-      if [ ! -e "$T/$n/$judge" ]; then agree+=",no-$judge"; elif [ -s "$T/$n/$judge" ]; then
-        agree+=",not-$judge"
-        { echo "== $ref: umoci and $judge"; head -12 "$T/$n/$judge"; } >&2
+    for tool in podman vfs overlay2; do
+      if [ ! -e "$T/$n/$tool" ]; then agree+=",no-$tool"; elif [ -s "$T/$n/$tool" ]; then
+        agree+=",not-$tool"
+        { echo "== $ref: umoci and $tool"; head -12 "$T/$n/$tool"; } >&2
       fi
     done
     echo "$ref ${row[$ref]} ${agree:-,all}"
   done <"$T/refs"
-} | sed 's/ ,/ /' | column -t >judges.txt
-awk '$NF == "all" {sub(/^oci-archive:/, "&testdata/") || sub(/^/, "testdata/"); print $1}' judges.txt >portable.txt
+} | sed 's/ ,/ /' | column -t >tools.txt
+awk '$NF == "all" {sub(/^oci-archive:/, "&testdata/") || sub(/^/, "testdata/"); print $1}' tools.txt >portable.txt
 cat "$T/log" >&2
-cat judges.txt
+cat tools.txt

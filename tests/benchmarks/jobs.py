@@ -411,7 +411,7 @@ def perform(name: str, s: Setting) -> str:
     text += "".join(f"\n- not installed, skipped: {tool}" for tool in plan.skipped)
     if s.ours is not None:
         sound = {name: samples for name, samples in results.items() if not samples.error}
-        text += "".join(f"\n- {judge(target, sound)}" for target in plan.targets)
+        text += "".join(f"\n- {target_result(target, sound)}" for target in plan.targets)
     return text + "\n"
 
 
@@ -441,7 +441,7 @@ def compared(results: Results) -> Iterator[str]:
         )
 
 
-def judge(target: Target, results: Results) -> str:
+def target_result(target: Target, results: Results) -> str:
     try:
         value, limit = target.measured(results), target.limit(results)
     except (KeyError, ValueError):  # a program of it failed: no samples

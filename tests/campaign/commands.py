@@ -348,7 +348,7 @@ def trial(known: Known, folder: Path, fault: Callable[[Path], str | None]) -> st
 
 
 @contextlib.contextmanager
-def workshop(where: str | None = None) -> Iterator[Path]:
+def scratch_images(where: str | None = None) -> Iterator[Path]:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="campaign-", dir=where) as made:

@@ -1,4 +1,5 @@
-"""A real Debian image, some 12,000 entries, by the command line: unpacked and put together again; edited; squashed; judged.
+"""A real Debian image, some 12,000 entries, by the command line: unpacked and put together again; edited; squashed; shown to
+reference tools.
 
 The image is the benchmarks' (`tests/benchmarks/image.py WORK field`), which is made where it is missing. Findings are yielded.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import NoEngine, private_engine
-from support.judges import FileSystem, coarse, differences, of_container, of_directory, of_umoci, ours
+from support.reference_tools import FileSystem, coarse, differences, of_container, of_directory, of_umoci, ours
 
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
@@ -73,7 +74,7 @@ def _edits(place: Path, source: str, say: Say) -> Iterator[str]:
 
 
 def _squashes(place: Path, source: str, say: Say) -> Iterator[str]:
-    """From each layer on; the judges see all layers in one, and all but the lowest."""
+    """From each layer on; the tools see all layers in one, and all but the lowest."""
     before, tree = _layers(Path(source)), _plain_tree(place, Path(source), "latest", say)
     for kept in range(len(before)):
         layout, name = place / f"from-{kept}", f"field:from-{kept}"

@@ -37,7 +37,7 @@ def run(
     if "full" in hows and not may_mount():
         say("no file system can be mounted here, so no disk is really full")
         hows = [how for how in hows if how != "full"]
-    with commands.workshop() as place, contextlib.ExitStack() as stack:
+    with commands.scratch_images() as place, contextlib.ExitStack() as stack:
         known: list[Known] = []
         for number, case in enumerate(cases):
             base = place / str(number)
@@ -112,7 +112,7 @@ def _needed(one: Known) -> float:
 def may_mount() -> bool:
     if os.geteuid() != 0 or shutil.which("mount") is None:
         return False
-    with commands.workshop() as place:
+    with commands.scratch_images() as place:
         try:
             with tmpfs(place / "small"):
                 return True

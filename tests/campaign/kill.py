@@ -23,7 +23,7 @@ def run(
 ) -> Iterator[str]:  # fmt: skip
     """The findings. `times`: kills of each command (shared by its cases), however long they take; else until the time is up."""
     chance, until = random.Random(seed), time.monotonic() + seconds
-    with commands.workshop() as place:
+    with commands.scratch_images() as place:
         known: list[Known] = []
         for number, case in enumerate(cases):
             try:

@@ -1,10 +1,9 @@
 """What ocitool writes to real registries, other tools read as it was, and the other way round.
 
-Judges are docker-registry, which keeps no lists of referrers, and `crane registry serve` (OCI 1.1), which does; and
-crane, oras, regctl and skopeo, as far as they are in the folder of tools or on PATH. An index, images, artifacts that speak of
-them, what speaks of these, and cosign's tags go to each registry and come back, by us and by each tool, with their tags, to the
-byte.
-"""
+The reference tools are docker-registry, which keeps no lists of referrers, and `crane registry serve` (OCI 1.1), which does;
+and crane, oras, regctl and skopeo, as far as they are in the folder of tools or on PATH. An index, images, artifacts that speak
+of them, what speaks of these, and cosign's tags go to each registry and come back, by us and by each tool, with their tags, to
+the byte."""
 
 from __future__ import annotations
 
@@ -353,7 +352,7 @@ def run(tools: Path | None, say: Callable[[str], None]) -> Iterator[str]:
                 (place / registry).mkdir()
                 benches[registry] = Bench(host, place / registry, tools, content)
             if crane is None:
-                say("crane is not there, so docker-registry is the only judge: --tools names the folder of tools")
+                say("crane is not there, so docker-registry is the only reference: --tools names the folder of tools")
             say(f"{'':54}" + "".join(f"{registry:18}" for registry in benches))
             for what, tool, law in LAWS:
                 cells = []

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.desk import (
+from support.images import write_layout
+from support.registries import NO_REGISTRY_SETTINGS
+from support.registry import Certificates, ScriptedRegistry, certificates
+from support.registry_command import (
     APP,
     BIG,
-    Desk,
+    RegistryCommand,
     Run,
 )
-from support.images import write_layout
-from support.registries import ALONE
-from support.registry import Certificates, ScriptedRegistry, certificates
 
 PROCESSES = {
     "test_contract", "test_dedupe_ends", "test_dedupe_work", "test_faults", "test_report_file", "test_signals", "test_terminal",
@@ -38,15 +38,15 @@ def run(ocitool: Run, tmp_path: Path) -> Run:
     """The command with --insecure, in a directory of its own, at a home without credentials."""
     home = tmp_path / "home"
     home.mkdir()
-    env = {**ALONE, "HOME": str(home)}
+    env = {**NO_REGISTRY_SETTINGS, "HOME": str(home)}
     return lambda *words, **how: ocitool(*words, "--insecure", cwd=tmp_path, env=env, **how)
 
 
 @pytest.fixture
-def desk(ocitool: Run, tmp_path: Path) -> Desk:
+def command(ocitool: Run, tmp_path: Path) -> RegistryCommand:
     write_layout(tmp_path / "app", [APP])
     write_layout(tmp_path / "big", [BIG])
-    return Desk(ocitool, tmp_path)
+    return RegistryCommand(ocitool, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from support.images import (
     write_oci_archive,
     write_tar,
 )
-from support.registries import hold
+from support.registries import put_images
 from support.registry import ScriptedRegistry
 from support.report import report_of
 
@@ -244,7 +244,7 @@ def test_a_repack_takes_a_sound_blob_from_elsewhere_in_place_of_a_damaged_one(oc
 
 
 def test_a_pull_fetches_a_damaged_blob_of_the_layout_again(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
-    hold(registry, "app", GOOD, tag="1")
+    put_images(registry, "app", GOOD, tag="1")
     store = poisoned(write_layout(tmp_path / "store", [GOOD]))
     report = report_of(run("pull", f"{registry.host}/app:1", f"{store}/", "--format", "json"))
     assert "damaged" in notes(report)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.desk import Run
 from support.images import config_of, image, layer_tar, sha256, write_docker_archive, write_layout
+from support.registry_command import Run
 
 from ocitool.blob import FileBlob
 from ocitool.layers.codecs import SNIFF

@@ -11,7 +11,7 @@ import pytest
 from support import places
 from support.copying import AMD, ARM, ONE, TWO, copied, multiarch, refused
 from support.images import image, index_of, pretty, sha256, write_files, write_layout
-from support.registries import hold, hold_index, paths
+from support.registries import paths, put_images, put_index
 from support.registry import Fault, ScriptedRegistry
 from support.report import done
 
@@ -103,10 +103,10 @@ def test_each_image_of_a_prefix_has_a_reference_of_its_own(run: Run, registry: S
 
 def test_what_speaks_of_an_image_is_a_root_that_says_so(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     one = image([ONE])
-    hold(registry, "app", one, tag="1")
+    put_images(registry, "app", one, tag="1")
     bill = image([b"bill"], config=b"{}", codec="none")
     bill.manifest["subject"] = {name: one.descriptor[name] for name in ("mediaType", "digest", "size")}
-    hold(registry, "app", bill)
+    put_images(registry, "app", bill)
     found = done(run, "pull", f"{registry.host}/app:1", "out/", "--referrers")["roots"]
     assert {one.digest: None, bill.digest: one.digest} == {root["digest"]: root["subject"] for root in found}
 
@@ -152,7 +152,7 @@ def test_inspect_digest_prints_what_the_reference_names(
 
 
 def test_inspect_digest_asks_a_registry_for_one_document(run: Run, registry: ScriptedRegistry) -> None:
-    hold_index(registry, "app", PAIR, "1")
+    put_index(registry, "app", PAIR, "1")
     registry.forget()
     run("inspect", "--digest", f"docker://{registry.host}/app:1")
     assert ["GET manifests/1"] == paths(registry, path="/app/")
@@ -169,7 +169,7 @@ def test_inspect_digest_of_a_name_without_an_index_needs_a_platform(run: Run, tm
 
 
 def test_a_tag_comes_to_name_at_another_registry_what_it_named(run: Run, registry: ScriptedRegistry) -> None:
-    digest = hold_index(registry, "app", PAIR, "1")
+    digest = put_index(registry, "app", PAIR, "1")
     found = done(run, "copy", f"docker://{registry.host}/app:1", f"docker://{registry.host}/prod/app:1")
     assert digest == registry.tags["prod/app", "1"]
     assert BOTH == platforms(found["roots"][0])
@@ -183,7 +183,7 @@ def test_what_is_reported_can_be_promoted_whole(source: Path, run: Run, registry
 
 
 def test_a_platform_is_taken_from_a_registry_to_a_registry_if_it_is_named(run: Run, registry: ScriptedRegistry) -> None:
-    hold_index(registry, "app", PAIR, "1")
+    put_index(registry, "app", PAIR, "1")
     words = (f"docker://{registry.host}/app:1", f"docker://{registry.host}/prod/app:1")
     done(run, "copy", "--platform", "linux/arm64", *words)
     assert PAIR[1].digest == registry.tags["prod/app", "1"]
@@ -196,7 +196,7 @@ def test_a_platform_is_taken_from_a_registry_to_a_registry_if_it_is_named(run: R
 def occupied(source: Path, registry: ScriptedRegistry, tmp_path: Path) -> dict[str, Callable[[], object]]:
     """Two places where app:1 is an index, by the word for it, with what tells what the tag names now."""
     write_files(tmp_path / "out", multiarch()[0])
-    hold_index(registry, "app", PAIR, "1")
+    put_index(registry, "app", PAIR, "1")
     return {
         f"docker://{registry.host}/app:1": lambda: registry.tags["app", "1"],
         "oci:out:app:1": lambda: places.names(tmp_path / "out"),
@@ -228,7 +228,7 @@ def test_it_does_if_that_is_asked_for(
 
 
 def test_an_edit_of_a_tag_in_its_place_keeps_the_index_or_is_refused(run: Run, registry: ScriptedRegistry) -> None:
-    before = hold_index(registry, "app", PAIR, "1")
+    before = put_index(registry, "app", PAIR, "1")
     words = ("edit", f"docker://{registry.host}/app:1", f"docker://{registry.host}/app:1", "--user", "7")
     refused(9, run(*words), "index", *BOTH)
     assert before == registry.tags["app", "1"]
@@ -239,7 +239,7 @@ def test_an_edit_of_a_tag_in_its_place_keeps_the_index_or_is_refused(run: Run, r
 def test_an_image_that_was_never_part_of_an_index_does_not_replace_one_either(
     run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
-    before = hold_index(registry, "app", PAIR, "1")
+    before = put_index(registry, "app", PAIR, "1")
     write_layout(tmp_path / "one", [image([TWO], tag="app:1")])
     refused(9, run("push", "one", f"{registry.host}/app:1"), f"{registry.host}/app:1")
     assert before == registry.tags["app", "1"]
@@ -247,7 +247,7 @@ def test_an_image_that_was_never_part_of_an_index_does_not_replace_one_either(
 
 
 def test_a_repacked_image_does_not_replace_one(run: Run, registry: ScriptedRegistry) -> None:
-    before = hold_index(registry, "app", PAIR, "1")
+    before = put_index(registry, "app", PAIR, "1")
     assert 0 == run("unpack", f"docker://{registry.host}/app:1", "work").code
     refused(9, run("repack", "work", f"docker://{registry.host}/app:1"), "index")
     assert before == registry.tags["app", "1"]
@@ -262,7 +262,7 @@ def test_platforms_under_one_name_of_a_layout_are_an_index_too(ocitool: Run, tmp
 
 
 def test_a_tag_of_an_image_and_an_absent_one_cost_a_look_each(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
-    hold(registry, "app", image([ONE]), tag="1")
+    put_images(registry, "app", image([ONE]), tag="1")
     write_layout(tmp_path / "one", [image([TWO], tag="app:1")])
     registry.forget()
     done(run, "push", "one", f"{registry.host}/app:1", "--tag", "2")

@@ -13,7 +13,7 @@ import pytest
 from support import places
 from support.copying import AMD, ARM, ONE, TWO
 from support.images import Image, image, index_of, pretty, sha256, write_layout
-from support.registries import ALONE, crossed, hold, hold_index, holds
+from support.registries import NO_REGISTRY_SETTINGS, bytes_transferred, has_image, put_images, put_index
 from support.registry import Fault, ScriptedRegistry
 from support.report import done, report_of
 
@@ -68,7 +68,7 @@ def spoken(registry: ScriptedRegistry, repo: str = "app") -> Spoken:
     """Signed and described at repo:1 in all ways: an index with a signature and an SBOM, the SBOM with a signature, one of its
     images with an SBOM, the index and the other image with cosign's tags. Where there is no API, tags stand for the lists."""
     images = [image([ONE], platform=AMD), image([ONE, TWO], platform=ARM, architecture="arm64")]
-    digest = hold_index(registry, repo, images, "1")
+    digest = put_index(registry, repo, images, "1")
     raw = registry.manifests[repo, digest][1]
     top = {"mediaType": mediatypes.OCI_INDEX, "digest": digest, "size": len(raw)}
     bill = about(top, "a/bill")
@@ -82,12 +82,12 @@ def spoken(registry: ScriptedRegistry, repo: str = "app") -> Spoken:
         tag_of(images[0].digest, ".att"): image([b"attestation"], config=b'{"of":"image"}', codec="none"),
     }
     for subject, found in referrers.items():
-        hold(registry, repo, *found)
+        put_images(registry, repo, *found)
         if not registry.referrers:
             raw = pretty(index_of([listing(one) for one in found]))
             registry.put_manifest(repo, mediatypes.OCI_INDEX, raw, tag_of(subject))
     for tag, one in cosign.items():
-        hold(registry, repo, one, tag=tag)
+        put_images(registry, repo, one, tag=tag)
     return Spoken(digest, images, referrers, cosign)
 
 
@@ -95,7 +95,7 @@ def arrived(registry: ScriptedRegistry, repo: str, all_of: Spoken, *tags: str) -
     """All of it is in the repository, and the index is under these tags; what speaks of it has no tags but cosign's, and those
     of the lists that the registry does not keep, which are complete."""
     assert registry.manifests[repo, all_of.index][0] == mediatypes.OCI_INDEX
-    assert all(holds(registry, repo, one) for one in (*all_of.images, *all_of.artifacts))
+    assert all(has_image(registry, repo, one) for one in (*all_of.images, *all_of.artifacts))
     wanted = dict.fromkeys(tags, all_of.index) | {tag: one.digest for tag, one in all_of.cosign.items()}
     found = {tag: digest for (name, tag), digest in registry.tags.items() if name == repo}
     lists = {} if registry.referrers else {tag_of(subject): ones for subject, ones in all_of.referrers.items()}
@@ -114,7 +114,7 @@ def test_what_speaks_of_an_index_and_its_images_comes_along_and_goes_back(
     all_of = spoken(source)
     words = ("--referrers", "--all-platforms")
     found = done(run, "pull", f"{source.host}/app:1", place, *words)
-    assert crossed(source) == found["bytes"]["transferred"]
+    assert bytes_transferred(source) == found["bytes"]["transferred"]
     blobs = places.blobs(tmp_path / place)
     for one in (*all_of.images, *all_of.artifacts):
         assert one.blobs.items() <= blobs.items()
@@ -127,7 +127,7 @@ def test_what_speaks_of_an_index_and_its_images_comes_along_and_goes_back(
             found = done(run, "copy", *words, place, f"docker://{other.host}/mirror/")
             arrived(other, "mirror/app", all_of, "1")
             if referrers:  # else lists grow while they are read
-                assert crossed(other) == found["bytes"]["transferred"]
+                assert bytes_transferred(other) == found["bytes"]["transferred"]
 
 
 @pytest.mark.parametrize("referrers", [True, False], ids=["to lists", "to no lists"])
@@ -136,7 +136,7 @@ def test_from_registry_to_registry(referrers: bool, source: ScriptedRegistry, oc
     with ScriptedRegistry(referrers=referrers) as other:
         trust = ("--insecure-host", source.host, "--insecure-host", other.host)
         words = ("copy", "--referrers", "--all-platforms", f"docker://{source.host}/app:1", f"docker://{other.host}/new:2")
-        report_of(ocitool(*words, *trust, "--format", "json", env={**ALONE, "HOME": str(tmp_path)}))
+        report_of(ocitool(*words, *trust, "--format", "json", env={**NO_REGISTRY_SETTINGS, "HOME": str(tmp_path)}))
         arrived(other, "new", all_of, "2")
 
 
@@ -180,8 +180,8 @@ def test_a_signature_that_stands_in_a_layout_goes_to_each_of_its_images_reposito
         done(run, "copy", "--referrers", "in", f"docker://{registry.host}/mirror/")
         assert {("mirror/team/app", "1"): one.digest, ("mirror/team/other", "2"): one.digest} == registry.tags
         for repo in ("mirror/team/app", "mirror/team/other"):
-            assert holds(registry, repo, one)
-            assert holds(registry, repo, mark), repo
+            assert has_image(registry, repo, one)
+            assert has_image(registry, repo, mark), repo
 
 
 @pytest.mark.parametrize("place", ["out/", "out.tar"])
@@ -230,8 +230,8 @@ def test_an_entry_of_a_list_that_is_no_descriptor_is_told_and_refuses_nothing(
 def test_a_referrer_that_a_registry_lists_and_has_not_is_told_and_refuses_nothing(run: Run, tmp_path: Path) -> None:
     with ScriptedRegistry(referrers=False) as registry:
         one, (here, gone) = image([ONE]), (about(image([ONE]).descriptor, kind) for kind in ("a/here", "a/gone"))
-        hold(registry, "app", one, tag="1")
-        hold(registry, "app", here)
+        put_images(registry, "app", one, tag="1")
+        put_images(registry, "app", here)
         raw = pretty(index_of([listing(here), listing(gone)]))
         registry.put_manifest("app", mediatypes.OCI_INDEX, raw, tag_of(one.digest))
         result = run("copy", "--referrers", f"docker://{registry.host}/app:1", f"{tmp_path}/out/")
@@ -321,7 +321,7 @@ def test_a_registry_has_the_tags_of_what_speaks_of_an_image(
         found = {place for place in registry.tags if not place[1].startswith("sha256-")}
         assert wanted == found
         repo = to.partition(":")[0] if ":" in to else "mirror/app"
-        assert holds(registry, repo, bill)  # beside the image, wherever its tag is
+        assert has_image(registry, repo, bill)  # beside the image, wherever its tag is
         assert lists or [listing(bill)] == json.loads(
             registry.manifests[repo, registry.tags[repo, tag_of(BILLED.digest)]][1]
         )["manifests"]  # fmt: skip
@@ -338,7 +338,7 @@ def test_a_tag_that_an_artifact_cannot_keep_is_told(name: str, to: str, why: str
         result = run("copy", "--referrers", "in", f"docker://{registry.host}/{to}")
         assert 0 == result.code and f"does not keep the name {name}: {why}" in result.err, str(result)
         assert {("new", "2"): BILLED.digest} == registry.tags
-        assert holds(registry, "new", bill)
+        assert has_image(registry, "new", bill)
 
 
 def test_the_signature_of_a_bill_keeps_its_tag_too(run: Run, tmp_path: Path) -> None:
@@ -354,8 +354,8 @@ def test_the_signature_of_a_bill_keeps_its_tag_too(run: Run, tmp_path: Path) -> 
 def test_all_tags_of_a_registry_come_back_from_a_layout(run: Run, tmp_path: Path) -> None:
     with ScriptedRegistry() as registry:
         bill = about(BILLED.descriptor, "a/bill")
-        hold(registry, "app", BILLED, tag="1")
-        hold(registry, "app", bill, tag="1-bill")
+        put_images(registry, "app", BILLED, tag="1")
+        put_images(registry, "app", bill, tag="1-bill")
         done(run, "copy", "--referrers", "--tags", "*", f"docker://{registry.host}/app", "out/")
         done(run, "copy", "--referrers", "out/", f"docker://{registry.host}/back/")
         assert {tag: name for (repo, tag), name in registry.tags.items() if repo == "app"} == {
@@ -376,7 +376,7 @@ def test_it_is_said_if_a_registry_gives_no_list_of_referrers(status: int, run: R
 
 def test_an_edit_says_nothing_of_a_registry_that_keeps_no_lists(run: Run) -> None:
     with ScriptedRegistry(referrers=False) as registry:
-        hold(registry, "app", BILLED, tag="1")
+        put_images(registry, "app", BILLED, tag="1")
         result = run("edit", f"docker://{registry.host}/app:1", "out/", "--env", "A=B")
         assert (0, False) == (result.code, "referrers" in result.err), str(result)
 
@@ -394,7 +394,7 @@ def test_an_index_that_speaks_of_an_image_keeps_its_tag(lists: bool, run: Run, t
         for words in (("--dry-run",), ()):
             done(run, "copy", "--referrers", "in", f"docker://{registry.host}/new:1", *words)
         assert {("new", "1"): BILLED.digest, ("new", "collection"): sha256(raw)}.items() <= registry.tags.items()
-        assert holds(registry, "new", replace(inner, extra={}))
+        assert has_image(registry, "new", replace(inner, extra={}))
         if not lists:
             entries = json.loads(registry.manifests["new", registry.tags["new", tag_of(BILLED.digest)]][1])["manifests"]
             assert [{**top, "artifactType": "a/collection"}] == entries
@@ -419,7 +419,7 @@ def test_an_image_that_an_index_leads_to_as_well_keeps_both_names(run: Run, tmp_
 def test_an_artifacts_tag_does_not_take_the_place_of_an_index(place: str, run: Run, tmp_path: Path) -> None:
     write_layout(tmp_path / "in", [BILLED, *named(about(BILLED.descriptor, "a/bill"), "bill")])
     with ScriptedRegistry() as registry:
-        index = hold_index(registry, "new", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "bill")
+        index = put_index(registry, "new", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "bill")
         place = place.format(host=registry.host)
         if place == "out/":
             done(run, "copy", "--all-platforms", f"docker://{registry.host}/new:bill", place, "--tag", "bill")

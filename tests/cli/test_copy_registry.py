@@ -25,7 +25,7 @@ from support.images import (
     write_oci_archive,
     zst,
 )
-from support.registries import ALONE, crossed, hold, hold_index, holds
+from support.registries import NO_REGISTRY_SETTINGS, bytes_transferred, has_image, put_images, put_index
 from support.registry import ScriptedRegistry
 from support.report import done, report_of
 
@@ -55,27 +55,27 @@ def fetched(registry: ScriptedRegistry) -> set[str]:
 
 def test_tags_go_to_a_layout_and_back_below_a_prefix_unchanged(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     amd, arm = image([ONE], platform=AMD), image([ONE, TWO], platform=ARM, architecture="arm64")
-    wanted = {"v1.0": hold_index(registry, "team/app", [amd, arm], "v1.0")}
+    wanted = {"v1.0": put_index(registry, "team/app", [amd, arm], "v1.0")}
     for tag, tars in {"v1.1": [TWO], "v2.0": [ONE, TWO], "latest": [TWO, ONE]}.items():
         one = image(tars)
-        hold(registry, "team/app", one, tag=tag)
+        put_images(registry, "team/app", one, tag=tag)
         wanted[tag] = one.digest
     del wanted["v2.0"]
     words = ("--tags", "v1.*", "--tags", "l?test", "--all-platforms")
     found = done(run, "copy", *words, f"docker://{registry.host}/team/app", "store/")
     assert {f"{registry.host}/team/app:{tag}": digest for tag, digest in wanted.items()} == places.names(tmp_path / "store")
-    assert crossed(registry) == found["bytes"]["transferred"] == found["bytes"]["kept"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"] == found["bytes"]["kept"]
     registry.forget()
     found = done(run, "copy", "--all-platforms", "store/", f"docker://{registry.host}/mirror/")
     assert wanted == {tag: digest for (repo, tag), digest in registry.tags.items() if repo == "mirror/team/app"}
-    assert holds(registry, "mirror/team/app", amd)
-    assert holds(registry, "mirror/team/app", arm)
+    assert has_image(registry, "mirror/team/app", amd)
+    assert has_image(registry, "mirror/team/app", arm)
     assert 0 == registry.bytes_received == registry.bytes_served  # all of it is mounted: it came from there
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
 
 
 def test_a_glob_that_no_tag_matches_is_3(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
-    hold(registry, "app", image([ONE]), tag="1")
+    put_images(registry, "app", image([ONE]), tag="1")
     result = run("copy", "--tags", "v*", f"docker://{registry.host}/app", "store/")
     refused(2, result, "no tag matches v*", f"{registry.host}/app")
     assert not (tmp_path / "store").exists()
@@ -83,15 +83,15 @@ def test_a_glob_that_no_tag_matches_is_3(run: Run, registry: ScriptedRegistry, t
 
 def test_a_file_names_sources(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     one, two, three = image([ONE]), image([TWO]), image([ONE, TWO], tag="local:3")
-    hold(registry, "one", one, tag="1")
-    hold(registry, "two", two, tag="2")
+    put_images(registry, "one", one, tag="1")
+    put_images(registry, "two", two, tag="2")
     write_oci_archive(tmp_path / "three.tar", [three])
     lines = ["# what we mirror", "", f"docker://{registry.host}/one:1  # the first", "   ", f"  docker://{registry.host}/two:2"]
     (tmp_path / "list").write_text("\n".join(lines))
     found = done(run, "copy", "three.tar", "--from-file", "list", "store/")
     wanted = {"local:3": three.digest, f"{registry.host}/one:1": one.digest, f"{registry.host}/two:2": two.digest}
     assert wanted == places.names(tmp_path / "store")
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
     assert 3 == len(found["images"])
 
 
@@ -104,8 +104,8 @@ def test_a_file_of_sources_that_is_missing_is_3_and_one_without_a_name_2(run: Ru
 
 def test_insecure_is_for_one_registry_also_where_a_file_names_two(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     with ScriptedRegistry() as other:
-        hold(registry, "app", image([ONE]), tag="1")
-        hold(other, "app", image([TWO]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
+        put_images(other, "app", image([TWO]), tag="1")
         refused(2, run("copy", f"docker://{registry.host}/app:1", f"docker://{other.host}/app:2"), "--insecure-host")
         assert [] == registry.requests == other.requests
         (tmp_path / "list").write_text(f"docker://{registry.host}/app:1\ndocker://{other.host}/app:1\n")
@@ -142,15 +142,15 @@ def test_from_one_registry_to_another_digests_stay_and_nothing_goes_twice(
     ocitool: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     one = image([ONE, TWO])
-    hold(registry, "app", one, tag="1")
+    put_images(registry, "app", one, tag="1")
     with ScriptedRegistry() as other:
         words = ("copy", f"docker://{registry.host}/app:1", f"docker://{other.host}/deep/er:2", "--format", "json")
         trust = ("--insecure-host", registry.host, "--insecure-host", other.host)
-        alone = {**ALONE, "HOME": str(tmp_path)}
+        alone = {**NO_REGISTRY_SETTINGS, "HOME": str(tmp_path)}
         found = report_of(ocitool(*words, *trust, env=alone))
-        assert holds(other, "deep/er", one)
+        assert has_image(other, "deep/er", one)
         assert {("deep/er", "2"): one.digest} == other.tags
-        assert crossed(registry) + crossed(other) == found["bytes"]["transferred"]
+        assert bytes_transferred(registry) + bytes_transferred(other) == found["bytes"]["transferred"]
         assert registry.bytes_served == other.bytes_received == len(one.config) + sum(map(len, one.layers))
         for site in (registry, other):
             site.forget()
@@ -166,13 +166,13 @@ def test_from_one_registry_to_another_digests_stay_and_nothing_goes_twice(
 
 def test_what_a_registry_has_is_left_out_and_mounted_there(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     base = image([ONE], codec="none")
-    hold(registry, "base", base, tag="1")
+    put_images(registry, "base", base, tag="1")
     write_docker_archive(tmp_path / "docker-save.tar", [image([ONE, TWO], tag="team/app:2", codec="none")])
     found = done(run, "copy", "docker-save.tar", "out.tar", "--omit", f"docker://{registry.host}/base:1")
     assert len(ONE) == found["bytes"]["omitted"]
     assert {"org.ocitool.omitted": sha256(ONE)} == places.index(tmp_path / "out.tar")["annotations"]
     assert sha256(ONE) not in places.blobs(tmp_path / "out.tar") and sha256(ONE) not in fetched(registry)
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
     registry.forget()
     words = ("--with", f"docker://{registry.host}/base:1", "--no-cache")
     found = done(run, "copy", "out.tar", f"docker://{registry.host}/mirror/", *words)
@@ -184,20 +184,20 @@ def test_what_a_registry_has_is_left_out_and_mounted_there(run: Run, registry: S
     assert len(TWO) + manifest["config"]["size"] == registry.bytes_received
     assert sha256(ONE) not in fetched(registry)
     assert [("base", sha256(ONE))] == [(one.asked("from"), one.asked("mount")) for one in registry.sent("POST", "mount=")]
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
 
 
 def test_a_layer_that_others_may_not_read_is_mounted_for_nobody_who_knows_its_digest_alone(
     ocitool: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     """An image that names the layer of a private repository, and has other bytes in its place, brings it into no other one."""
-    env = {**ALONE, "HOME": str(tmp_path), "OCITOOL_CACHE_DIR": str(tmp_path / "cache")}
+    env = {**NO_REGISTRY_SETTINGS, "HOME": str(tmp_path), "OCITOOL_CACHE_DIR": str(tmp_path / "cache")}
 
     def run(*words: str) -> Any:
         return ocitool(*words, "--insecure-host", registry.host, cwd=tmp_path, env=env)
 
     hidden = image([ONE], codec="none")
-    hold(registry, "private", hidden, tag="1")
+    put_images(registry, "private", hidden, tag="1")
     assert 0 == run("pull", f"{registry.host}/private:1", "mine.tar").code  # notes where its layers are
     evil = image([ONE], tag="app:1", codec="none")
     layout = write_layout(tmp_path / "evil", [evil])
@@ -224,13 +224,13 @@ def test_a_pull_with_an_old_archive_fetches_what_differs(
     codec = {"oci": "gzip", "docker": "none"}[kind]
     old, new = image([ONE], tag="app:1", codec=codec), image([ONE, TWO], codec=codec)
     {"oci": write_oci_archive, "docker": write_docker_archive}[kind](tmp_path / "old.tar", [old])
-    hold(registry, "app", new, tag="2")
+    put_images(registry, "app", new, tag="2")
     found = done(run, "pull", f"{registry.host}/app:2", "out.tar", "--with", "old.tar")
     assert new.blobs == places.blobs(tmp_path / "out.tar")
     assert {f"{registry.host}/app:2": new.digest} == places.names(tmp_path / "out.tar")
     assert {sha256(new.config), sha256(new.layers[1])} == fetched(registry)
     assert len(new.config) + len(new.layers[1]) == registry.bytes_served
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
     assert found["verified"]
 
 
@@ -267,7 +267,7 @@ def test_plain_layers_of_a_docker_archive_are_compressed_on_their_way(
     assert ["rewritten", "rewritten"] == origins(found)
     assert [sha256(ONE), sha256(TWO)] == [layer["diffId"] for layer in found["images"][0]["layers"]]
     assert one.config == registry.blobs["app", sha256(one.config)]
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
     found = done(run, "push", "docker-save.tar", f"{registry.host}/app:1", "--compression", "none")
     assert [(mediatypes.OCI_LAYER, ONE), (mediatypes.OCI_LAYER, TWO)] == layers_of(registry, found)
     assert ["kept", "kept"] == origins(found)
@@ -323,7 +323,7 @@ def test_an_image_gets_as_many_tags_as_are_said(run: Run, registry: ScriptedRegi
     assert {("team/app", "1"): one.digest, ("team/app", "2"): one.digest} == registry.tags
     assert [f"{registry.host}/team/app:1", f"{registry.host}/team/app:2"] == found["images"][0]["tags"]
     assert len(one.config) + len(one.layers[0]) == registry.bytes_received
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
 
 
 def test_the_tag_of_the_destination_is_written_beside_those_of_the_option(
@@ -371,13 +371,13 @@ def test_a_digest_as_destination_must_be_the_images(run: Run, registry: Scripted
     refused(2, run("push", "layout", f"{registry.host}/app@{sha256(b'other')}"), one.digest, sha256(b"other"))
     assert {} == registry.blobs == registry.manifests
     done(run, "push", "layout", f"{registry.host}/app@{one.digest}")
-    assert holds(registry, "app", one)
+    assert has_image(registry, "app", one)
     assert {} == registry.tags
 
 
 def test_lists_of_referrers_are_no_images_among_the_tags(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     app = image([ONE])
-    hold(registry, "app", app, tag="1")
+    put_images(registry, "app", app, tag="1")
     for tag in (f"sha256-{'a' * 64}", f"sha256-{'b' * 64}.sig"):
         registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), tag)
     done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", "store/")
@@ -388,8 +388,8 @@ def test_what_is_here_comes_before_what_is_far_whatever_with_names_first(
     run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     app = image([ONE, TWO], tag="app")
-    hold(registry, "app", app, tag="1")
-    hold(registry, "base", app, tag="1")
+    put_images(registry, "app", app, tag="1")
+    put_images(registry, "base", app, tag="1")
     write_layout(tmp_path / "near", [app])
     registry.forget()
     made = report_of(

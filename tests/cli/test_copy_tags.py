@@ -12,7 +12,7 @@ import pytest
 from support import places
 from support.copying import AMD, ARM, ONE, TWO
 from support.images import image, index_of, pretty, write_layout
-from support.registries import hold, hold_index
+from support.registries import put_images, put_index
 from support.registry import Fault, ScriptedRegistry
 from support.report import done
 
@@ -26,9 +26,9 @@ FINE, OTHER = image([ONE]), image([TWO, ONE])
 
 def filled(registry: ScriptedRegistry) -> None:
     """Three tags, of which `b` leads to a layer that is gone."""
-    hold(registry, "app", FINE, tag="a")
-    hold(registry, "app", image([ONE, b"another tar"]), tag="b")
-    hold(registry, "app", FINE, tag="c")
+    put_images(registry, "app", FINE, tag="a")
+    put_images(registry, "app", image([ONE, b"another tar"]), tag="b")
+    put_images(registry, "app", FINE, tag="c")
 
 
 def lose_the_layer_of(registry: ScriptedRegistry, tag: str) -> None:
@@ -105,8 +105,8 @@ def test_strict_ends_at_the_first_bad_tag(
 def test_if_no_tag_can_be_copied_the_first_reason_ends_it_and_the_others_are_told(
     run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
-    hold(registry, "app", FINE, tag="a")
-    hold(registry, "app", OTHER, tag="b")
+    put_images(registry, "app", FINE, tag="a")
+    put_images(registry, "app", OTHER, tag="b")
     for one in ("a", "b"):
         lose_the_layer_of(registry, one) if one == "b" else give_no_manifest_of(registry, one)
     result = run("copy", "--tags", "*", f"docker://{registry.host}/app", "store/")
@@ -117,8 +117,8 @@ def test_if_no_tag_can_be_copied_the_first_reason_ends_it_and_the_others_are_tol
 
 def test_an_index_of_which_an_image_is_bad_is_left_out_whole(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     amd, arm = image([ONE], platform=AMD), image([ONE, TWO], platform=ARM, architecture="arm64")
-    hold_index(registry, "app", [amd, arm], "both")
-    hold(registry, "app", FINE, tag="a")
+    put_index(registry, "app", [amd, arm], "both")
+    put_images(registry, "app", FINE, tag="a")
     del registry.blobs["app", arm.manifest["layers"][1]["digest"]]
     result = run("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     assert 1 == result.code, str(result)
@@ -144,8 +144,8 @@ def test_a_tag_that_the_registry_does_not_move_is_named_and_the_others_are_given
 @pytest.mark.parametrize("status", [400, 403, 405, 409, 412, 422])
 @pytest.mark.parametrize("said", ["by HEAD", "after the refusal"])
 def test_the_same_image_under_an_immutable_tag_is_success(status: int, said: str, run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", FINE, tag="1")
-    hold(registry, "prod", FINE, tag="1")
+    put_images(registry, "app", FINE, tag="1")
+    put_images(registry, "prod", FINE, tag="1")
     registry.faults.append(Fault("PUT", "/prod/manifests/", status=status))
     if said != "by HEAD":
         registry.faults.append(Fault("HEAD", "/prod/manifests/", status=404, times=1))
@@ -156,8 +156,8 @@ def test_the_same_image_under_an_immutable_tag_is_success(status: int, said: str
 def test_another_image_under_an_immutable_tag_is_a_failure_that_names_both(
     status: int, run: Run, registry: ScriptedRegistry
 ) -> None:
-    hold(registry, "app", FINE, tag="1")
-    hold(registry, "prod", OTHER, tag="1")
+    put_images(registry, "app", FINE, tag="1")
+    put_images(registry, "prod", OTHER, tag="1")
     registry.faults.append(Fault("PUT", "/prod/manifests/1", status=status))
     result = run("copy", f"docker://{registry.host}/app:1", f"docker://{registry.host}/prod:1")
     assert 8 == result.code, str(result)
@@ -167,7 +167,7 @@ def test_another_image_under_an_immutable_tag_is_a_failure_that_names_both(
 
 def test_excluded_tags_are_not_copied(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     for tag in ("1.0", "1.1", "1.1-rc1", "nightly"):
-        hold(registry, "app", FINE, tag=tag)
+        put_images(registry, "app", FINE, tag=tag)
     words = ("--tags", "1.*", "--tags", "n*", "--exclude", "*-rc*", "--exclude", "night*")
     done(run, "copy", *words, f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     assert {"1.0", "1.1"} == there(registry, "docker://", tmp_path)
@@ -182,8 +182,8 @@ def test_a_tag_that_holds_an_index_at_the_destination_is_named_and_the_others_ar
     place: str, words: tuple[str, ...], run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     for tag in "abc":
-        hold(registry, "app", FINE, tag=tag)
-    hold_index(registry, "index", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "b")
+        put_images(registry, "app", FINE, tag=tag)
+    put_index(registry, "index", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "b")
     place = place.format(host=registry.host)
     name = f"{registry.host}/app:b" if place == "store/" else f"{registry.host}/m/app:b"
     to = place if place == "store/" else f"docker://{name}"
@@ -200,9 +200,9 @@ def test_strict_writes_nothing_if_a_tag_holds_an_index_at_the_destination(
     place: str, run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     for tag in "ab":
-        hold(registry, "app", FINE, tag=tag)
+        put_images(registry, "app", FINE, tag=tag)
     place = place.format(host=registry.host)
-    hold_index(registry, "m/app", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "b")
+    put_index(registry, "m/app", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "b")
     if place == "store/":
         words = ("--tag", f"{registry.host}/app:b")
         done(run, "copy", "--all-platforms", f"docker://{registry.host}/m/app:b", place, *words)
@@ -212,7 +212,7 @@ def test_strict_writes_nothing_if_a_tag_holds_an_index_at_the_destination(
 
 
 def test_what_a_list_calls_tags_and_cannot_be_any_is_told(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
-    hold(registry, "app", FINE, tag="1")
+    put_images(registry, "app", FINE, tag="1")
     registry.tags |= {("app", odd): FINE.digest for odd in ("1.0+build", "a/b", "-c")}
     result = run("copy", "--tags", "*", f"docker://{registry.host}/app", "store/")
     assert (0, True) == (result.code, "3 invalid tags in its list left out" in result.err), str(result)
@@ -220,7 +220,7 @@ def test_what_a_list_calls_tags_and_cannot_be_any_is_told(run: Run, registry: Sc
 
 
 def test_tags_that_name_a_digest_are_no_images(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
-    hold(registry, "app", FINE, tag="1")
+    put_images(registry, "app", FINE, tag="1")
     for suffix in ("", ".sig", ".att", ".sbom", ".imgpkg", ".image-locations.imgpkg", ".cosign-v2"):
         registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), f"sha256-{'a' * 64}{suffix}")
     done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
@@ -228,7 +228,7 @@ def test_tags_that_name_a_digest_are_no_images(run: Run, registry: ScriptedRegis
 
 
 def test_tags_that_name_a_digest_and_are_not_copied_are_said(run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", FINE, tag="1")
+    put_images(registry, "app", FINE, tag="1")
     names = [f"sha256-{letter * 64}.sig" for letter in "ab"]
     for name in names:
         registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), name)
@@ -248,7 +248,7 @@ def test_tags_that_name_a_digest_and_are_not_copied_are_said(run: Run, registry:
 
 def test_tags_that_lead_to_the_same_image_there_are_not_given_again(run: Run, registry: ScriptedRegistry) -> None:
     for number in range(8):
-        hold(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number}")
+        put_images(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number}")
     words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     done(run, *words)
     registry.forget()
@@ -268,7 +268,7 @@ def test_tags_that_lead_to_the_same_image_there_are_not_given_again(run: Run, re
 def test_a_push_of_what_is_there_says_that_nothing_was_written(
     names: tuple[str, ...], run: Run, registry: ScriptedRegistry
 ) -> None:
-    hold(registry, "src", FINE, tag="1")
+    put_images(registry, "src", FINE, tag="1")
     more = [f"--tag={name}" for name in names[1:]]
     words = ("copy", f"docker://{registry.host}/src:1", f"docker://{registry.host}/app:1", *more)
     assert 0 == done(run, *words)["unchanged"]
@@ -287,7 +287,7 @@ def test_of_many_tags_those_that_the_list_of_the_destination_lacks_are_not_asked
     run: Run, registry: ScriptedRegistry
 ) -> None:
     for number in range(20):
-        hold(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number:02}")
+        put_images(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number:02}")
     words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     done(run, *words)
     assert (SINGLE_LOOKUPS, 1) == asked(registry)
@@ -304,8 +304,8 @@ def test_a_list_of_the_destination_that_is_not_to_be_had_hides_no_tag(
     fault: dict[str, Any], run: Run, registry: ScriptedRegistry
 ) -> None:
     for number in range(12):
-        hold(registry, "app", FINE, tag=f"t{number:02}")
-        hold(registry, "m/app", FINE, tag=f"t{number:02}")
+        put_images(registry, "app", FINE, tag=f"t{number:02}")
+        put_images(registry, "m/app", FINE, tag=f"t{number:02}")
     registry.faults.append(Fault("GET", "/m/app/tags/list", **fault))
     found = done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     assert 12 == found["unchanged"]
@@ -329,7 +329,7 @@ def test_a_tag_for_which_the_destination_fails_is_named_and_a_destination_that_f
     run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     for number in range(8):
-        hold(registry, "app", FINE, tag=f"t{number}")
+        put_images(registry, "app", FINE, tag=f"t{number}")
     words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/", "--jobs", "1")
     at_once = {"Retry-After": "0"}
     registry.faults[:] = [Fault("PUT", "/m/app/manifests/t[35]$", status=500, headers=at_once)]
@@ -341,7 +341,7 @@ def test_a_tag_for_which_the_destination_fails_is_named_and_a_destination_that_f
     assert {"t0", "t1", "t2", "t4", "t6", "t7"} == there(registry, "docker://", tmp_path)
     registry.tags.clear()
     for number in range(8):
-        hold(registry, "app", FINE, tag=f"t{number}")
+        put_images(registry, "app", FINE, tag=f"t{number}")
     registry.forget()
     registry.faults[:] = [Fault("PUT", "/m/app/manifests/t", status=500, headers=at_once)]
     assert 8 == run(*words).code
@@ -353,7 +353,7 @@ def test_one_tag_that_leads_to_the_image_already_is_put_again_by_force_alone(
 ) -> None:
     write_layout(tmp_path / "layout", [FINE])
     for source in (f"docker://{registry.host}/app:1", "layout"):
-        hold(registry, "app", FINE, tag="1")
+        put_images(registry, "app", FINE, tag="1")
         words = ("copy", source, f"docker://{registry.host}/m:1")
         done(run, *words)
         registry.forget()
@@ -365,7 +365,7 @@ def test_one_tag_that_leads_to_the_image_already_is_put_again_by_force_alone(
 
 @pytest.mark.parametrize("word", ["--force", "--verify"])
 def test_what_is_to_be_made_sure_of_is_looked_at_again(word: str, run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", FINE, tag="1")
+    put_images(registry, "app", FINE, tag="1")
     words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     done(run, *words)
     lost = FINE.manifest["layers"][0]["digest"]
@@ -380,7 +380,7 @@ def test_tags_of_one_image_are_given_together_where_the_registry_answers_them(
 ) -> None:
     with ScriptedRegistry(tags_at_once=at_once) as registry:
         for number in range(25):
-            hold(registry, "app", FINE, tag=f"t{number}")
+            put_images(registry, "app", FINE, tag=f"t{number}")
         done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
         assert {f"t{number}" for number in range(25)} == there(registry, "docker://", tmp_path)
         assert requests == len(registry.sent("PUT", "/m/app/manifests/"))
@@ -391,14 +391,14 @@ def test_a_registry_that_refuses_tags_of_the_query_gets_them_one_by_one(
     status: int, run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     for number in range(5):
-        hold(registry, "app", FINE, tag=f"t{number}")
+        put_images(registry, "app", FINE, tag=f"t{number}")
     registry.faults.append(Fault("PUT", r"/m/app/manifests/.*\?tag=", status=status))
     done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     assert 5 == len(there(registry, "docker://", tmp_path))
 
 
 def test_two_tags_cost_two_requests(run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", FINE, tag="1")
+    put_images(registry, "app", FINE, tag="1")
     done(run, "copy", f"docker://{registry.host}/app:1", f"docker://{registry.host}/m:1", "--tag", "2")
     assert 2 == len(registry.sent("PUT", "/m/manifests/"))
 
@@ -439,7 +439,7 @@ def test_of_an_artifact_it_is_said_what_was_copied(run: Run, registry: ScriptedR
 def test_a_pulled_image_is_found_by_its_name_with_and_without_the_host(
     place: str, run: Run, registry: ScriptedRegistry
 ) -> None:
-    hold(registry, "team/app", FINE, tag="1")
+    put_images(registry, "team/app", FINE, tag="1")
     done(run, "pull", f"{registry.host}/team/app:1", place)
     for name in (f"{registry.host}/team/app:1", "team/app:1"):
         assert FINE.digest == run("inspect", f"{place}:{name}", "--digest").out.strip()
@@ -447,9 +447,9 @@ def test_a_pulled_image_is_found_by_its_name_with_and_without_the_host(
 
 
 def test_a_name_without_a_host_that_several_images_have_is_refused(run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", FINE, tag="1")
+    put_images(registry, "app", FINE, tag="1")
     done(run, "pull", f"{registry.host}/app:1", "store/")
-    hold(registry, "app", OTHER, tag="1")
+    put_images(registry, "app", OTHER, tag="1")
     done(run, "pull", f"{registry.host}/app:1", "store/", "--tag", "reg.example/app:1")
     result = run("inspect", "store/:app:1")
     assert 3 == result.code and "several images" in result.err

@@ -77,11 +77,11 @@ def tree(directory: str, seed: str, count: int = 4, size: int = 200_000, **chang
 # Following advice
 
 
-class Yard:
-    """A directory with a collection, and a copy of how it was before an advice was followed."""
+class Collection:
+    """A directory with archives and layouts, and a copy of it from before an advice was followed."""
 
     def __init__(self, run: Callable[..., Any], top: Path) -> None:
-        self.top, self.was, self._run = top / "yard", top / "was", run
+        self.top, self.before, self._run = top / "collection", top / "before", run
         self.top.mkdir()
         bin = top / "bin"
         bin.mkdir()
@@ -104,13 +104,13 @@ class Yard:
         assert 1 == len(found), found
         return found[0]
 
-    def sh(self, command: str) -> None:
+    def run_shell(self, command: str) -> None:
         """Runs a command line, which ends well."""
         done = subprocess.run(["sh", "-c", command], cwd=self.top, env=self._env, stdin=subprocess.DEVNULL, capture_output=True)
         assert 0 == done.returncode, f"{command}\n{done.stdout.decode()}\n{done.stderr.decode()}"
 
-    def keep(self) -> None:
-        shutil.copytree(self.top, self.was)
+    def save_copy(self) -> None:
+        shutil.copytree(self.top, self.before)
 
     def blobs(self) -> int:
         """Bytes of the blobs of all layouts, of each file once however many names it has."""
@@ -126,14 +126,14 @@ class Yard:
 
     def diff(self, before: str, after: str, *words: str) -> None:
         """No file of an image differs from what it was."""
-        result = self._run("diff", "--fail-on", "files", *words, self.was / before, self.top / after)
+        result = self._run("diff", "--fail-on", "files", *words, self.before / before, self.top / after)
         assert 0 == result.code, str(result)
 
-    def true(self, kind: str, *words: str, within: float = 0.05) -> None:
+    def saves_as_stated(self, kind: str, *words: str, within: float = 0.05) -> None:
         """Whatever is advised of a kind saves what it said."""
         for advised in self.advice(kind, *words):
             before = self.blobs()
-            self.sh(advised["command"])
+            self.run_shell(advised["command"])
             saved = before - self.blobs()
             assert abs(saved - advised["saves"]) <= within * advised["saves"], f"saved {saved}, said {advised}"
 
@@ -141,8 +141,8 @@ class Yard:
         """Follows the one advice of a kind: it saves what it said and is not given again."""
         measure = self.disk if kind == "contained" else self.unique if archives else self.blobs
         advised, before = self.only(kind, *words), measure()
-        self.keep()
-        self.sh(advised["command"])
+        self.save_copy()
+        self.run_shell(advised["command"])
         saved = before - measure()
         assert abs(saved - advised["saves"]) <= within * advised["saves"], f"saved {saved}, said {advised}"
         assert [] == self.advice(kind, *words)
@@ -150,8 +150,8 @@ class Yard:
 
 
 @pytest.fixture
-def yard(ocitool: Callable[..., Any], tmp_path: Path) -> Yard:
-    return Yard(ocitool, tmp_path)
+def collection(ocitool: Callable[..., Any], tmp_path: Path) -> Collection:
+    return Collection(ocitool, tmp_path)
 
 
 def named(one: Image, tag: str) -> dict[str, Any]:
@@ -200,65 +200,65 @@ def app(name: str, base: bytes = OLD_LIBS, **how: Any) -> Image:
     return image([SYSTEM, base, OWN[name]], **{"created": "2024-01-15T00:00:00Z", "tag": f"{name}:1", **how})
 
 
-def expected(yard: Yard, *names: str) -> None:
+def expected(collection: Collection, *names: str) -> None:
     """A layout beside the collection with the images as they would be on the new base."""
-    write_layout(yard.was / "expected", [app(name, NEW_LIBS) for name in names])
+    write_layout(collection.before / "expected", [app(name, NEW_LIBS) for name in names])
 
 
-def test_rebase_saves_what_the_old_base_alone_held(yard: Yard) -> None:
-    yard.layout([old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a")])
-    yard.follow("rebase")
-    expected(yard, "a")
-    yard.diff("expected:a:1", "store:a:1")
+def test_rebase_saves_what_the_old_base_alone_held(collection: Collection) -> None:
+    collection.layout([old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a")])
+    collection.follow("rebase")
+    expected(collection, "a")
+    collection.diff("expected:a:1", "store:a:1")
 
 
-def test_rebase_moves_all_images_of_the_old_base(yard: Yard) -> None:
-    yard.layout([old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a"), app("b")])
-    assert ["./store:a:1", "./store:b:1"] == yard.follow("rebase")["images"]
-    expected(yard, "a", "b")
-    yard.diff("expected:a:1", "store:a:1")
-    yard.diff("expected:b:1", "store:b:1")
+def test_rebase_moves_all_images_of_the_old_base(collection: Collection) -> None:
+    collection.layout([old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a"), app("b")])
+    assert ["./store:a:1", "./store:b:1"] == collection.follow("rebase")["images"]
+    expected(collection, "a", "b")
+    collection.diff("expected:a:1", "store:a:1")
+    collection.diff("expected:b:1", "store:b:1")
 
 
-def test_rebase_says_nothing_that_an_untagged_image_prevents(yard: Yard) -> None:
+def test_rebase_says_nothing_that_an_untagged_image_prevents(collection: Collection) -> None:
     """What a command writes beside it would not take its place."""
-    yard.layout([old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a", tag=None)])
-    assert [] == yard.advice("rebase")
+    collection.layout([old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a", tag=None)])
+    assert [] == collection.advice("rebase")
 
 
-def test_rebase_takes_every_name_of_the_old_base_away(yard: Yard) -> None:
+def test_rebase_takes_every_name_of_the_old_base_away(collection: Collection) -> None:
     old, new, one = old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a")
     entries = [old.descriptor, named(old, "debian:oldstable"), new.descriptor, one.descriptor]
-    yard.layout([old, new, one], index=index_of(entries))
-    yard.follow("rebase")
+    collection.layout([old, new, one], index=index_of(entries))
+    collection.follow("rebase")
 
 
-def test_rebase_moves_every_name_of_an_image(yard: Yard) -> None:
+def test_rebase_moves_every_name_of_an_image(collection: Collection) -> None:
     old, new, one = old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a")
-    yard.layout([old, new, one], index=index_of([*(x.descriptor for x in (old, new, one)), named(one, "a:latest")]))
-    yard.follow("rebase")
-    expected(yard, "a")
-    yard.diff("expected:a:1", "store:a:latest")
+    collection.layout([old, new, one], index=index_of([*(x.descriptor for x in (old, new, one)), named(one, "a:latest")]))
+    collection.follow("rebase")
+    expected(collection, "a")
+    collection.diff("expected:a:1", "store:a:latest")
 
 
 @pytest.mark.parametrize(("how", "codec"), [("oci", "gzip"), ("docker", "none")])
-def test_rebase_works_in_archives(yard: Yard, how: str, codec: str) -> None:
+def test_rebase_works_in_archives(collection: Collection, how: str, codec: str) -> None:
     for name, one in {
         "old.tar": old_base(tag="debian:12.1", codec=codec), "new.tar": new_base(tag="debian:12.2", codec=codec),
         "it's a.tar": app("a", codec=codec), "b.tar": app("b", codec=codec),
     }.items():  # fmt: skip
-        WRITE[how](yard.top / name, [one])
-    yard.follow("rebase", archives=True)
-    expected(yard, "a", "b")
-    yard.diff("expected:a:1", "it's a.tar")
-    yard.diff("expected:b:1", "b.tar")
+        WRITE[how](collection.top / name, [one])
+    collection.follow("rebase", archives=True)
+    expected(collection, "a", "b")
+    collection.diff("expected:a:1", "it's a.tar")
+    collection.diff("expected:b:1", "b.tar")
 
 
-def test_rebase_counts_nothing_that_another_image_keeps(yard: Yard) -> None:
+def test_rebase_counts_nothing_that_another_image_keeps(collection: Collection) -> None:
     top, both = several({"amd64": [SYSTEM, OLD_LIBS, OWN["b"]], "arm64": [OWN["c"]]}, "b:1")
     one = [old_base(tag="debian:12.1"), new_base(tag="debian:12.2"), app("a")]
-    yard.layout([*one, *both], index=index_of([*(x.descriptor for x in one), top]))
-    assert [] == [found for found in yard.advice("rebase") if found["saves"] > 5000]
+    collection.layout([*one, *both], index=index_of([*(x.descriptor for x in one), top]))
+    assert [] == [found for found in collection.advice("rebase") if found["saves"] > 5000]
 
 
 @pytest.mark.parametrize(
@@ -272,16 +272,16 @@ def test_rebase_counts_nothing_that_another_image_keeps(yard: Yard) -> None:
     ],
     ids=["base-is-newest", "no-newer", "base-is-younger", "another-family", "artifact-keeps-it"],
 )
-def test_rebase_is_not_advised_without_gain(yard: Yard, images: list[Image]) -> None:
-    yard.layout(images)
-    assert [] == [found for found in yard.advice("rebase") if found["saves"] > 5000]
+def test_rebase_is_not_advised_without_gain(collection: Collection, images: list[Image]) -> None:
+    collection.layout(images)
+    assert [] == [found for found in collection.advice("rebase") if found["saves"] > 5000]
 
 
-def test_rebase_is_not_advised_for_several_platforms(yard: Yard) -> None:
+def test_rebase_is_not_advised_for_several_platforms(collection: Collection) -> None:
     top, both = several({"amd64": [SYSTEM, OLD_LIBS, OWN["b"]], "arm64": [OWN["c"]]}, "b:1")
     one = [old_base(tag="debian:12.1"), new_base(tag="debian:12.2")]
-    yard.layout([*one, *both], index=index_of([*(x.descriptor for x in one), top]))
-    assert [] == yard.advice("rebase")
+    collection.layout([*one, *both], index=index_of([*(x.descriptor for x in one), top]))
+    assert [] == collection.advice("rebase")
 
 
 # recompress
@@ -295,77 +295,77 @@ def tight(tag: str | None = "tight:1", **how: Any) -> Image:
     return image([*PARTS, TOP], tag=tag, **{"codec": "zstd", **how})
 
 
-def test_recompress_saves_the_larger_blobs(yard: Yard) -> None:
-    yard.layout([image(PARTS, tag="wide:1"), tight()])
-    yard.follow("recompress")
-    yard.diff("store:wide:1", "store:wide:1")
+def test_recompress_saves_the_larger_blobs(collection: Collection) -> None:
+    collection.layout([image(PARTS, tag="wide:1"), tight()])
+    collection.follow("recompress")
+    collection.diff("store:wide:1", "store:wide:1")
 
 
-def test_recompress_rewrites_every_image_that_has_them(yard: Yard) -> None:
-    yard.layout([image(PARTS, tag="wide:1"), image([*PARTS, OWN["a"]], tag="wide:2"), tight()])
-    assert ["./store:wide:1", "./store:wide:2"] == yard.follow("recompress")["images"]
-    yard.diff("store:wide:1", "store:wide:1")
-    yard.diff("store:wide:2", "store:wide:2")
+def test_recompress_rewrites_every_image_that_has_them(collection: Collection) -> None:
+    collection.layout([image(PARTS, tag="wide:1"), image([*PARTS, OWN["a"]], tag="wide:2"), tight()])
+    assert ["./store:wide:1", "./store:wide:2"] == collection.follow("recompress")["images"]
+    collection.diff("store:wide:1", "store:wide:1")
+    collection.diff("store:wide:2", "store:wide:2")
 
 
-def test_recompress_is_not_advised_for_an_untagged_image(yard: Yard) -> None:
-    yard.layout([image(PARTS), tight()])
-    assert [] == yard.advice("recompress")
+def test_recompress_is_not_advised_for_an_untagged_image(collection: Collection) -> None:
+    collection.layout([image(PARTS), tight()])
+    assert [] == collection.advice("recompress")
 
 
-def test_recompress_is_not_advised_where_an_untagged_image_has_the_blobs_too(yard: Yard) -> None:
-    yard.layout([image(PARTS, tag="wide:1"), image([*PARTS, OWN["a"]]), tight()])
-    assert [] == yard.advice("recompress")
+def test_recompress_is_not_advised_where_an_untagged_image_has_the_blobs_too(collection: Collection) -> None:
+    collection.layout([image(PARTS, tag="wide:1"), image([*PARTS, OWN["a"]]), tight()])
+    assert [] == collection.advice("recompress")
 
 
-def test_recompress_rewrites_an_image_wherever_it_is(yard: Yard) -> None:
+def test_recompress_rewrites_an_image_wherever_it_is(collection: Collection) -> None:
     for name in ("one", "two"):
-        yard.layout([image(PARTS, tag="wide:1")], name)
-    write_oci_archive(yard.top / "three.tar", [image(PARTS, tag="wide:1")])
-    yard.layout([tight()], "tight")
-    yard.follow("recompress", archives=True)
+        collection.layout([image(PARTS, tag="wide:1")], name)
+    write_oci_archive(collection.top / "three.tar", [image(PARTS, tag="wide:1")])
+    collection.layout([tight()], "tight")
+    collection.follow("recompress", archives=True)
     for place in ("one:wide:1", "two:wide:1", "three.tar"):
-        yard.diff(place, place)
+        collection.diff(place, place)
 
 
-def test_recompress_is_told_by_an_image_that_the_command_can_take(yard: Yard) -> None:
+def test_recompress_is_told_by_an_image_that_the_command_can_take(collection: Collection) -> None:
     """Of an index only the image of the host's platform is."""
     wide, (top, both) = image(PARTS, tag="wide:1"), several({"amd64": [TOP], "arm64": PARTS}, "both:1", codec="zstd")
-    yard.layout([wide, *both], index=index_of([wide.descriptor, top]))
-    yard.true("recompress")
+    collection.layout([wide, *both], index=index_of([wide.descriptor, top]))
+    collection.saves_as_stated("recompress")
 
 
-def test_recompress_works_in_archives_in_place(yard: Yard) -> None:
-    write_oci_archive(yard.top / "it's wide.tar", [image(PARTS, tag="wide:1")])
-    write_oci_archive(yard.top / "tight.tar", [tight()])
-    yard.follow("recompress", archives=True)
-    yard.diff("it's wide.tar", "it's wide.tar")
+def test_recompress_works_in_archives_in_place(collection: Collection) -> None:
+    write_oci_archive(collection.top / "it's wide.tar", [image(PARTS, tag="wide:1")])
+    write_oci_archive(collection.top / "tight.tar", [tight()])
+    collection.follow("recompress", archives=True)
+    collection.diff("it's wide.tar", "it's wide.tar")
 
 
-def test_recompress_counts_each_image_for_itself(yard: Yard) -> None:
+def test_recompress_counts_each_image_for_itself(collection: Collection) -> None:
     """What only one of two images has beside the layers of both is saved by that image's rewrite alone."""
-    yard.layout([image(PARTS, tag="wide:1"), image([PARTS[0], OWN["a"]], tag="wide:2"), tight()])
-    yard.keep()
-    before = yard.blobs()
-    advised = yard.advice("recompress")
+    collection.layout([image(PARTS, tag="wide:1"), image([PARTS[0], OWN["a"]], tag="wide:2"), tight()])
+    collection.save_copy()
+    before = collection.blobs()
+    advised = collection.advice("recompress")
     for one in advised:
-        yard.sh(one["command"])
+        collection.run_shell(one["command"])
     saves = sum(one["saves"] for one in advised)
-    assert abs(before - yard.blobs() - saves) <= 0.05 * saves
-    assert [] == yard.advice("recompress")
+    assert abs(before - collection.blobs() - saves) <= 0.05 * saves
+    assert [] == collection.advice("recompress")
 
 
-def test_recompress_never_takes_platforms_away(yard: Yard) -> None:
+def test_recompress_never_takes_platforms_away(collection: Collection) -> None:
     top, both = several({"amd64": PARTS, "arm64": [OWN["a"]]}, "both:1")
     small = tight()
-    yard.layout([small, *both], index=index_of([small.descriptor, top]))
-    assert [] == yard.advice("recompress")
+    collection.layout([small, *both], index=index_of([small.descriptor, top]))
+    assert [] == collection.advice("recompress")
 
 
-def test_recompress_is_not_advised_where_an_artifact_keeps_the_blobs(yard: Yard) -> None:
+def test_recompress_is_not_advised_where_an_artifact_keeps_the_blobs(collection: Collection) -> None:
     wide = image(PARTS, tag="wide:1")
-    yard.layout([wide, tight(), speaking_of(wide)])
-    assert [] == yard.advice("recompress")
+    collection.layout([wide, tight(), speaking_of(wide)])
+    assert [] == collection.advice("recompress")
 
 
 # rebuild
@@ -380,43 +380,43 @@ def build(time: int, *own: bytes, **how: Any) -> Image:
     return image([*build_tars(time), *own], **how)
 
 
-def test_rebuild_saves_layers_that_differ_in_times_alone(yard: Yard) -> None:
-    yard.layout([build(1_700_000_000, tag="app:1"), build(1_710_000_000, OWN["a"], tag="app:2")])
-    yard.follow("rebuild", ".", "--files")
-    yard.diff("store:app:2", "store:app:2", "--semantic")
+def test_rebuild_saves_layers_that_differ_in_times_alone(collection: Collection) -> None:
+    collection.layout([build(1_700_000_000, tag="app:1"), build(1_710_000_000, OWN["a"], tag="app:2")])
+    collection.follow("rebuild", ".", "--files")
+    collection.diff("store:app:2", "store:app:2", "--semantic")
 
 
-def test_rebuild_is_not_advised_for_an_untagged_image(yard: Yard) -> None:
-    yard.layout([build(1_700_000_000, tag="app:1"), build(1_710_000_000, OWN["a"])])
-    assert [] == yard.advice("rebuild", ".", "--files")
+def test_rebuild_is_not_advised_for_an_untagged_image(collection: Collection) -> None:
+    collection.layout([build(1_700_000_000, tag="app:1"), build(1_710_000_000, OWN["a"])])
+    assert [] == collection.advice("rebuild", ".", "--files")
 
 
-def test_rebuild_takes_layers_from_an_untagged_image(yard: Yard) -> None:
-    yard.layout([build(1_700_000_000), build(1_710_000_000, OWN["a"], tag="app:2")])
-    yard.follow("rebuild", ".", "--files")
-    yard.diff("store:app:2", "store:app:2", "--semantic")
+def test_rebuild_takes_layers_from_an_untagged_image(collection: Collection) -> None:
+    collection.layout([build(1_700_000_000), build(1_710_000_000, OWN["a"], tag="app:2")])
+    collection.follow("rebuild", ".", "--files")
+    collection.diff("store:app:2", "store:app:2", "--semantic")
 
 
-def test_rebuild_is_told_by_an_image_that_the_command_can_take(yard: Yard) -> None:
+def test_rebuild_is_told_by_an_image_that_the_command_can_take(collection: Collection) -> None:
     """Of an index only the image of the host's platform is."""
     one, (top, both) = build(1_710_000_000, OWN["a"], tag="app:2"), several({"amd64": [TOP], "arm64": build_tars(1)}, "both:1")
-    yard.layout([*both, one], index=index_of([top, one.descriptor]))
-    yard.true("rebuild", ".", "--files")
+    collection.layout([*both, one], index=index_of([top, one.descriptor]))
+    collection.saves_as_stated("rebuild", ".", "--files")
 
 
 @pytest.mark.parametrize(("how", "codec"), [("oci", "gzip"), ("docker", "none")])
-def test_rebuild_works_in_archives_in_place(yard: Yard, how: str, codec: str) -> None:
-    WRITE[how](yard.top / "old.tar", [build(1_700_000_000, tag="app:1", codec=codec)])
-    WRITE[how](yard.top / "it's new.tar", [build(1_710_000_000, OWN["a"], tag="app:2", codec=codec)])
-    yard.follow("rebuild", ".", "--files", archives=True)
-    yard.diff("it's new.tar", "it's new.tar", "--semantic")
+def test_rebuild_works_in_archives_in_place(collection: Collection, how: str, codec: str) -> None:
+    WRITE[how](collection.top / "old.tar", [build(1_700_000_000, tag="app:1", codec=codec)])
+    WRITE[how](collection.top / "it's new.tar", [build(1_710_000_000, OWN["a"], tag="app:2", codec=codec)])
+    collection.follow("rebuild", ".", "--files", archives=True)
+    collection.diff("it's new.tar", "it's new.tar", "--semantic")
 
 
-def test_rebuild_never_takes_platforms_away(yard: Yard) -> None:
+def test_rebuild_never_takes_platforms_away(collection: Collection) -> None:
     old = build(1_600_000_000, tag="app:1")
     top, both = several({"amd64": build_tars(1_710_000_000), "arm64": [OWN["a"]]}, "app:2")
-    yard.layout([old, *both], index=index_of([old.descriptor, top]))
-    assert [] == yard.advice("rebuild", ".", "--files")
+    collection.layout([old, *both], index=index_of([old.descriptor, top]))
+    assert [] == collection.advice("rebuild", ".", "--files")
 
 
 def install(time: int, *more: tuple[str, bytes]) -> bytes:
@@ -430,32 +430,34 @@ def install(time: int, *more: tuple[str, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["layout", "oci"])
-def test_two_builds_that_differ_in_logs_and_caches_get_the_advice_to_rebuild_with_the_whole_layer(yard: Yard, how: str) -> None:
+def test_two_builds_that_differ_in_logs_and_caches_get_the_advice_to_rebuild_with_the_whole_layer(
+    collection: Collection, how: str
+) -> None:
     old = image([LOW, install(1_700_000_000)], tag="app:1")
     new = image([LOW, install(1_710_000_000), OWN["a"]], tag="app:2")
     if how == "layout":
-        yard.layout([old, new])
+        collection.layout([old, new])
     else:
-        write_oci_archive(yard.top / "old.tar", [old])
-        write_oci_archive(yard.top / "new.tar", [new])
-    advised = yard.follow("rebuild", ".", "--files", archives=how == "oci")
+        write_oci_archive(collection.top / "old.tar", [old])
+        write_oci_archive(collection.top / "new.tar", [new])
+    advised = collection.follow("rebuild", ".", "--files", archives=how == "oci")
     assert advised["saves"] in (len(old.layers[1]), len(new.layers[1]))
     for glob in ("'/var/log/**'", "'/var/cache/**'", "'**/__pycache__/**'"):
         assert f"--ignore-path {glob}" in advised["command"]
 
 
-def test_builds_that_differ_in_a_file_besides_logs_are_not_taken_for_one_another(yard: Yard) -> None:
-    yard.layout([
+def test_builds_that_differ_in_a_file_besides_logs_are_not_taken_for_one_another(collection: Collection) -> None:
+    collection.layout([
         image([LOW, install(1_700_000_000)], tag="app:1"), image([LOW, install(1_710_000_000, ("z", b"other"))], tag="app:2")
     ])  # fmt: skip
-    assert [] == yard.advice("rebuild", ".", "--files")
+    assert [] == collection.advice("rebuild", ".", "--files")
 
 
-def test_rebuild_is_not_advised_for_a_mode_or_a_byte(yard: Yard) -> None:
+def test_rebuild_is_not_advised_for_a_mode_or_a_byte(collection: Collection) -> None:
     one = build(1_700_000_000, tag="app:1")
     mode = image([tree("usr", "usr", mode=0o600), tree("opt", "optional")], tag="app:2")
-    yard.layout([one, mode])
-    assert [] == yard.advice("rebuild", ".", "--files")
+    collection.layout([one, mode])
+    assert [] == collection.advice("rebuild", ".", "--files")
 
 
 # squash
@@ -467,104 +469,106 @@ LOW = tree("bin", "low")
 COPIED = [LOW, PLAIN, OPENED]
 
 
-def test_squash_saves_the_files_that_were_copied_up(yard: Yard) -> None:
-    yard.layout([image(COPIED, tag="app:1")])
-    yard.follow("squash", ".", "--files")
-    yard.diff("store:app:1", "store:app:1")
+def test_squash_saves_the_files_that_were_copied_up(collection: Collection) -> None:
+    collection.layout([image(COPIED, tag="app:1")])
+    collection.follow("squash", ".", "--files")
+    collection.diff("store:app:1", "store:app:1")
 
 
-def test_squash_keeps_what_lies_below(yard: Yard) -> None:
-    yard.layout([image(COPIED, tag="app:1"), image([LOW], tag="low:1")])
-    yard.follow("squash", ".", "--files")
-    yard.diff("store:app:1", "store:app:1")
+def test_squash_keeps_what_lies_below(collection: Collection) -> None:
+    collection.layout([image(COPIED, tag="app:1"), image([LOW], tag="low:1")])
+    collection.follow("squash", ".", "--files")
+    collection.diff("store:app:1", "store:app:1")
 
 
-def test_squash_saves_of_a_layer_with_more_in_it_what_it_said(yard: Yard) -> None:
+def test_squash_saves_of_a_layer_with_more_in_it_what_it_said(collection: Collection) -> None:
     more = layer_tar([("data/", None), *files("data", *DATA, mode=0o777), *files("more", "more", size=500_000)])
-    yard.layout([image([LOW, PLAIN, more], tag="app:1")])
-    yard.follow("squash", ".", "--files")
-    yard.diff("store:app:1", "store:app:1")
+    collection.layout([image([LOW, PLAIN, more], tag="app:1")])
+    collection.follow("squash", ".", "--files")
+    collection.diff("store:app:1", "store:app:1")
 
 
-def test_squash_of_two_copies_says_of_both_what_one_command_saves(yard: Yard) -> None:
+def test_squash_of_two_copies_says_of_both_what_one_command_saves(collection: Collection) -> None:
     one = layer_tar([("data/", None), *files("data", *DATA[:1], mode=0o777)])
     two = layer_tar([("data/", None), *files("data", *DATA[1:], mode=0o777)])
-    yard.layout([image([LOW, PLAIN, one, two], tag="app:1")])
-    advised, before = yard.advice("squash", ".", "--files"), yard.blobs()
-    yard.keep()
-    yard.sh(advised[0]["command"])
-    saved = before - yard.blobs()
+    collection.layout([image([LOW, PLAIN, one, two], tag="app:1")])
+    advised, before = collection.advice("squash", ".", "--files"), collection.blobs()
+    collection.save_copy()
+    collection.run_shell(advised[0]["command"])
+    saved = before - collection.blobs()
     assert abs(saved - advised[0]["saves"]) <= 0.05 * advised[0]["saves"], f"saved {saved}, said {advised}"
 
 
-def test_squash_saves_of_files_that_gzip_makes_no_smaller_what_it_said(yard: Yard) -> None:
+def test_squash_saves_of_files_that_gzip_makes_no_smaller_what_it_said(collection: Collection) -> None:
     """Beside them in the layer are files that it makes much smaller."""
     copied = [entry("picture", packed("picture", 600_000), mode=mode) for mode in (0o644, 0o600)]
-    yard.layout([image([LOW, layer_tar(copied[:1]), layer_tar([copied[1], ("doc", prose("doc", 900_000))])], tag="app:1")])
-    yard.follow("squash", ".", "--files")
+    collection.layout(
+        [image([LOW, layer_tar(copied[:1]), layer_tar([copied[1], ("doc", prose("doc", 900_000))])], tag="app:1")]
+    )
+    collection.follow("squash", ".", "--files")
 
 
-def test_squash_works_in_a_store_of_any_name(yard: Yard) -> None:
-    yard.layout([image(COPIED, tag="app:1")], AWKWARD)
-    yard.follow("squash", ".", "--files")
+def test_squash_works_in_a_store_of_any_name(collection: Collection) -> None:
+    collection.layout([image(COPIED, tag="app:1")], AWKWARD)
+    collection.follow("squash", ".", "--files")
 
 
 @pytest.mark.parametrize("word", ["store/", "oci:store", "{top}/store"])
-def test_squash_works_however_the_store_was_named(yard: Yard, word: str) -> None:
-    yard.layout([image(COPIED, tag="app:1")])
-    yard.follow("squash", word.format(top=yard.top), "--files")
-    yard.diff("store:app:1", "store:app:1")
+def test_squash_works_however_the_store_was_named(collection: Collection, word: str) -> None:
+    collection.layout([image(COPIED, tag="app:1")])
+    collection.follow("squash", word.format(top=collection.top), "--files")
+    collection.diff("store:app:1", "store:app:1")
 
 
 @pytest.mark.parametrize("word", ["oci-archive:app.tar", "app.tar:app:1"])
-def test_squash_works_however_the_archive_was_named(yard: Yard, word: str) -> None:
-    write_oci_archive(yard.top / "app.tar", [image(COPIED, tag="app:1")])
-    yard.follow("squash", word.format(top=yard.top), "--files", archives=True)
-    yard.diff("app.tar", "app.tar")
+def test_squash_works_however_the_archive_was_named(collection: Collection, word: str) -> None:
+    write_oci_archive(collection.top / "app.tar", [image(COPIED, tag="app:1")])
+    collection.follow("squash", word.format(top=collection.top), "--files", archives=True)
+    collection.diff("app.tar", "app.tar")
 
 
-def test_squash_works_in_a_store_whose_name_begins_with_a_dash(yard: Yard) -> None:
-    yard.layout([image(COPIED, tag="app:1")], "-store")
-    yard.follow("squash", "--files", "--", "-store")
+def test_squash_works_in_a_store_whose_name_begins_with_a_dash(collection: Collection) -> None:
+    collection.layout([image(COPIED, tag="app:1")], "-store")
+    collection.follow("squash", "--files", "--", "-store")
 
 
-def test_squash_is_not_advised_for_an_untagged_image(yard: Yard) -> None:
-    yard.layout([image(COPIED), image([TOP], tag="top:1")])
-    assert [] == yard.advice("squash", ".", "--files")
+def test_squash_is_not_advised_for_an_untagged_image(collection: Collection) -> None:
+    collection.layout([image(COPIED), image([TOP], tag="top:1")])
+    assert [] == collection.advice("squash", ".", "--files")
 
 
-def test_squash_rewrites_an_image_wherever_it_is(yard: Yard) -> None:
+def test_squash_rewrites_an_image_wherever_it_is(collection: Collection) -> None:
     for name in ("one", "two"):
-        yard.layout([image(COPIED, tag="app:1")], name)
-    yard.follow("squash", ".", "--files", archives=True)
-    yard.diff("one:app:1", "two:app:1")
+        collection.layout([image(COPIED, tag="app:1")], name)
+    collection.follow("squash", ".", "--files", archives=True)
+    collection.diff("one:app:1", "two:app:1")
 
 
-def test_squash_moves_every_name_of_an_image(yard: Yard) -> None:
+def test_squash_moves_every_name_of_an_image(collection: Collection) -> None:
     one = image(COPIED, tag="app:1")
-    yard.layout([one], index=index_of([one.descriptor, named(one, "app:latest")]))
-    yard.follow("squash", ".", "--files")
-    yard.diff("store:app:1", "store:app:latest")
+    collection.layout([one], index=index_of([one.descriptor, named(one, "app:latest")]))
+    collection.follow("squash", ".", "--files")
+    collection.diff("store:app:1", "store:app:latest")
 
 
 @pytest.mark.parametrize(("how", "codec"), [("oci", "gzip"), ("docker", "none"), ("oci", "zstd")])
-def test_squash_works_in_archives_in_place(yard: Yard, how: str, codec: str) -> None:
-    WRITE[how](yard.top / "it's mine.tar", [image(COPIED, tag="app:1", codec=codec)])
-    yard.follow("squash", ".", "--files", archives=True)
-    yard.diff("it's mine.tar", "it's mine.tar")
+def test_squash_works_in_archives_in_place(collection: Collection, how: str, codec: str) -> None:
+    WRITE[how](collection.top / "it's mine.tar", [image(COPIED, tag="app:1", codec=codec)])
+    collection.follow("squash", ".", "--files", archives=True)
+    collection.diff("it's mine.tar", "it's mine.tar")
 
 
-def test_squash_is_not_advised_for_one_of_several_in_an_archive(yard: Yard) -> None:
-    write_oci_archive(yard.top / "all.tar", [image(COPIED, tag="app:1"), image([TOP], tag="top:1")])
-    assert [] == yard.advice("squash", ".", "--files")
+def test_squash_is_not_advised_for_one_of_several_in_an_archive(collection: Collection) -> None:
+    write_oci_archive(collection.top / "all.tar", [image(COPIED, tag="app:1"), image([TOP], tag="top:1")])
+    assert [] == collection.advice("squash", ".", "--files")
 
 
-def test_shared_copies_are_looked_at_only(yard: Yard) -> None:
+def test_shared_copies_are_looked_at_only(collection: Collection) -> None:
     shared = image([LOW, PLAIN], tag="lower:1")
-    yard.layout([image(COPIED, tag="app:1"), shared])
-    advised, before = yard.only("squash", ".", "--files"), yard.blobs()
-    yard.sh(advised["command"])
-    assert before == yard.blobs()
+    collection.layout([image(COPIED, tag="app:1"), shared])
+    advised, before = collection.only("squash", ".", "--files"), collection.blobs()
+    collection.run_shell(advised["command"])
+    assert before == collection.blobs()
     fixed = sum(len(data) for data in {**image([LOW, PLAIN], tag="app:1").blobs, **shared.blobs}.values())
     assert abs(before - fixed - advised["saves"]) <= 0.05 * advised["saves"]
 
@@ -578,27 +582,27 @@ def test_shared_copies_are_looked_at_only(yard: Yard) -> None:
     ],
     ids=["overwritten", "new", "tiny"],
 )
-def test_squash_is_not_advised_without_copies(yard: Yard, top: bytes) -> None:
-    yard.layout([image([LOW, PLAIN, top], tag="app:1")])
-    assert [] == yard.advice("squash", ".", "--files")
+def test_squash_is_not_advised_without_copies(collection: Collection, top: bytes) -> None:
+    collection.layout([image([LOW, PLAIN, top], tag="app:1")])
+    assert [] == collection.advice("squash", ".", "--files")
 
 
-def test_squash_is_not_advised_for_tiny_files(yard: Yard) -> None:
+def test_squash_is_not_advised_for_tiny_files(collection: Collection) -> None:
     tars = [layer_tar([("d/", None), *files("d", "d/a", "d/b", size=9000, mode=mode)]) for mode in (0o644, 0o600)]
-    yard.layout([image(tars, tag="app:1")])
-    assert [] == yard.advice("squash", ".", "--files")
+    collection.layout([image(tars, tag="app:1")])
+    assert [] == collection.advice("squash", ".", "--files")
 
 
-def test_squash_is_not_advised_where_an_artifact_keeps_the_layers(yard: Yard) -> None:
+def test_squash_is_not_advised_where_an_artifact_keeps_the_layers(collection: Collection) -> None:
     one = image(COPIED, tag="app:1")
-    yard.layout([one, speaking_of(one)])
-    assert [] == yard.advice("squash", ".", "--files")
+    collection.layout([one, speaking_of(one)])
+    assert [] == collection.advice("squash", ".", "--files")
 
 
-def test_squash_is_not_advised_for_several_platforms(yard: Yard) -> None:
+def test_squash_is_not_advised_for_several_platforms(collection: Collection) -> None:
     top, both = several({"amd64": COPIED, "arm64": [OWN["a"]]}, "app:1")
-    yard.layout(both, index=index_of([top]))
-    assert [] == yard.advice("squash", ".", "--files")
+    collection.layout(both, index=index_of([top]))
+    assert [] == collection.advice("squash", ".", "--files")
 
 
 # repeated, in one layer
@@ -612,50 +616,52 @@ def doubled(*names: str, content: bytes = SAME) -> bytes:
     return layer_tar([*((up + "/", None) for up in parents), *((name, content) for name in names), *files("x", "x")])
 
 
-def test_repeated_in_one_layer_is_held_once_by_hard_links(yard: Yard) -> None:
-    yard.layout([image([LOW, doubled(*LINKED)], tag="app:1")])
-    yard.follow("repeated", ".", "--files")
-    yard.diff("store:app:1", "store:app:1", "--ignore", "links", "--ignore", "mtime")
+def test_repeated_in_one_layer_is_held_once_by_hard_links(collection: Collection) -> None:
+    collection.layout([image([LOW, doubled(*LINKED)], tag="app:1")])
+    collection.follow("repeated", ".", "--files")
+    collection.diff("store:app:1", "store:app:1", "--ignore", "links", "--ignore", "mtime")
 
 
 @pytest.mark.parametrize(("twice", "beside"), [(packed, prose), (prose, packed)])
-def test_repeated_in_one_layer_saves_what_it_said_whatever_is_beside(yard: Yard, twice: Any, beside: Any) -> None:
+def test_repeated_in_one_layer_saves_what_it_said_whatever_is_beside(collection: Collection, twice: Any, beside: Any) -> None:
     content = twice("twice", 600_000)
-    yard.layout([image([LOW, layer_tar([("a", content), ("beside", beside("beside", 900_000)), ("b", content)])], tag="app:1")])
-    yard.follow("repeated", ".", "--files")
+    collection.layout(
+        [image([LOW, layer_tar([("a", content), ("beside", beside("beside", 900_000)), ("b", content)])], tag="app:1")]
+    )
+    collection.follow("repeated", ".", "--files")
 
 
-def test_repeated_in_one_layer_leaves_nothing_beside(yard: Yard) -> None:
-    yard.layout([image([LOW, doubled(*LINKED)], tag="app:1")])
-    yard.follow("repeated", ".", "--files")
-    assert ["store"] == [path.name for path in yard.top.iterdir()]
+def test_repeated_in_one_layer_leaves_nothing_beside(collection: Collection) -> None:
+    collection.layout([image([LOW, doubled(*LINKED)], tag="app:1")])
+    collection.follow("repeated", ".", "--files")
+    assert ["store"] == [path.name for path in collection.top.iterdir()]
 
 
-def test_repeated_in_one_layer_works_for_several_files(yard: Yard) -> None:
+def test_repeated_in_one_layer_works_for_several_files(collection: Collection) -> None:
     other = text("other", 700_000)
     tar = layer_tar([("a", SAME), ("b", other), *files("x", "x"), ("c", SAME), ("d", other)])
-    yard.layout([image([LOW, tar], tag="app:1")])
-    yard.follow("repeated", ".", "--files")
-    yard.diff("store:app:1", "store:app:1", "--ignore", "links")
+    collection.layout([image([LOW, tar], tag="app:1")])
+    collection.follow("repeated", ".", "--files")
+    collection.diff("store:app:1", "store:app:1", "--ignore", "links")
 
 
-def test_links_are_not_advised_for_an_untagged_image(yard: Yard) -> None:
-    yard.layout([image([LOW, doubled(*LINKED)]), image([TOP], tag="top:1")])
-    assert [] == yard.advice("repeated", ".", "--files")
+def test_links_are_not_advised_for_an_untagged_image(collection: Collection) -> None:
+    collection.layout([image([LOW, doubled(*LINKED)]), image([TOP], tag="top:1")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_repeated_in_one_layer_is_linked_wherever_the_image_is(yard: Yard) -> None:
+def test_repeated_in_one_layer_is_linked_wherever_the_image_is(collection: Collection) -> None:
     for name in ("one", "two"):
-        yard.layout([image([LOW, doubled(*LINKED)], tag="app:1")], name)
-    yard.follow("repeated", ".", "--files", archives=True)
-    yard.diff("one:app:1", "two:app:1", "--ignore", "links")
+        collection.layout([image([LOW, doubled(*LINKED)], tag="app:1")], name)
+    collection.follow("repeated", ".", "--files", archives=True)
+    collection.diff("one:app:1", "two:app:1", "--ignore", "links")
 
 
 @pytest.mark.parametrize(("how", "codec"), [("oci", "gzip"), ("docker", "none")])
-def test_repeated_in_one_layer_works_in_archives_in_place(yard: Yard, how: str, codec: str) -> None:
-    WRITE[how](yard.top / "it's mine.tar", [image([LOW, doubled(*LINKED)], tag="app:1", codec=codec)])
-    yard.follow("repeated", ".", "--files", archives=True)
-    yard.diff("it's mine.tar", "it's mine.tar", "--ignore", "links")
+def test_repeated_in_one_layer_works_in_archives_in_place(collection: Collection, how: str, codec: str) -> None:
+    WRITE[how](collection.top / "it's mine.tar", [image([LOW, doubled(*LINKED)], tag="app:1", codec=codec)])
+    collection.follow("repeated", ".", "--files", archives=True)
+    collection.diff("it's mine.tar", "it's mine.tar", "--ignore", "links")
 
 
 @pytest.mark.parametrize(
@@ -663,12 +669,14 @@ def test_repeated_in_one_layer_works_in_archives_in_place(yard: Yard, how: str, 
     [[("a", text("newer", 100_000))], [(".wh.a", b"")], [("a", "link:b")]],
     ids=["overwritten", "deleted", "replaced-by-a-symlink"],
 )
-def test_repeated_in_one_layer_changes_no_file_where_an_upper_layer_has_another(yard: Yard, upper: list[Any]) -> None:
-    yard.layout([image([LOW, doubled("a", "b"), layer_tar(upper)], tag="app:1")])
-    yard.keep()
-    for advised in yard.advice("repeated", ".", "--files"):
-        yard.sh(advised["command"])
-    yard.diff("store:app:1", "store:app:1", "--ignore", "links")
+def test_repeated_in_one_layer_changes_no_file_where_an_upper_layer_has_another(
+    collection: Collection, upper: list[Any]
+) -> None:
+    collection.layout([image([LOW, doubled("a", "b"), layer_tar(upper)], tag="app:1")])
+    collection.save_copy()
+    for advised in collection.advice("repeated", ".", "--files"):
+        collection.run_shell(advised["command"])
+    collection.diff("store:app:1", "store:app:1", "--ignore", "links")
 
 
 @pytest.mark.parametrize(
@@ -682,27 +690,27 @@ def test_repeated_in_one_layer_changes_no_file_where_an_upper_layer_has_another(
     ],
     ids=["mode", "owner", "links-already", "tiny", "unprintable"],
 )
-def test_links_are_not_advised_for_what_cannot_be_one_file(yard: Yard, tar: bytes) -> None:
-    yard.layout([image([LOW, tar], tag="app:1")])
-    assert [] == yard.advice("repeated", ".", "--files")
+def test_links_are_not_advised_for_what_cannot_be_one_file(collection: Collection, tar: bytes) -> None:
+    collection.layout([image([LOW, tar], tag="app:1")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_links_are_not_advised_in_a_layer_that_others_have(yard: Yard) -> None:
+def test_links_are_not_advised_in_a_layer_that_others_have(collection: Collection) -> None:
     tar = doubled("a", "b")
-    yard.layout([image([LOW, tar], tag="app:1"), image([LOW, tar, OWN["a"]], tag="app:2")])
-    assert [] == yard.advice("repeated", ".", "--files")
+    collection.layout([image([LOW, tar], tag="app:1"), image([LOW, tar, OWN["a"]], tag="app:2")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_links_are_not_advised_for_several_platforms(yard: Yard) -> None:
+def test_links_are_not_advised_for_several_platforms(collection: Collection) -> None:
     top, both = several({"amd64": [doubled("a", "b")], "arm64": [OWN["a"]]}, "app:1")
-    yard.layout(both, index=index_of([top]))
-    assert [] == yard.advice("repeated", ".", "--files")
+    collection.layout(both, index=index_of([top]))
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_links_are_not_advised_where_an_artifact_keeps_the_layer(yard: Yard) -> None:
+def test_links_are_not_advised_where_an_artifact_keeps_the_layer(collection: Collection) -> None:
     one = image([LOW, doubled("a", "b")], tag="app:1")
-    yard.layout([one, speaking_of(one)])
-    assert [] == yard.advice("repeated", ".", "--files")
+    collection.layout([one, speaking_of(one)])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
 # repeated, in two layers
@@ -711,63 +719,63 @@ UNDER = layer_tar([("opt/", None), ("opt/it's lib", SAME), *files("y", "y")])
 OVER = layer_tar([("srv/", None), ('srv/a "copy" $HOME', SAME), *files("z", "z")])
 
 
-def test_repeated_in_two_layers_saves_the_upper_one(yard: Yard) -> None:
-    yard.layout([image([UNDER, OVER], tag="app:1")])
-    yard.follow("repeated", ".", "--files")
+def test_repeated_in_two_layers_saves_the_upper_one(collection: Collection) -> None:
+    collection.layout([image([UNDER, OVER], tag="app:1")])
+    collection.follow("repeated", ".", "--files")
 
 
 @pytest.mark.parametrize(("twice", "beside"), [(packed, prose), (prose, packed)])
-def test_repeated_in_two_layers_saves_what_it_said_whatever_is_beside(yard: Yard, twice: Any, beside: Any) -> None:
+def test_repeated_in_two_layers_saves_what_it_said_whatever_is_beside(collection: Collection, twice: Any, beside: Any) -> None:
     content = twice("twice", 600_000)
     tars = [layer_tar([("a", content)]), layer_tar([("b", content), ("beside", beside("beside", 900_000))])]
-    yard.layout([image(tars, tag="app:1")])
-    yard.follow("repeated", ".", "--files")
+    collection.layout([image(tars, tag="app:1")])
+    collection.follow("repeated", ".", "--files")
 
 
-def test_repeated_in_two_layers_puts_a_symlink_to_the_lower_one_and_changes_nothing_else(yard: Yard) -> None:
-    yard.layout([image([UNDER, OVER], tag="app:1")])
-    yard.follow("repeated", ".", "--files")
+def test_repeated_in_two_layers_puts_a_symlink_to_the_lower_one_and_changes_nothing_else(collection: Collection) -> None:
+    collection.layout([image([UNDER, OVER], tag="app:1")])
+    collection.follow("repeated", ".", "--files")
     wanted = layer_tar([("srv/", None), ('srv/a "copy" $HOME', "link:/opt/it's lib"), *files("z", "z")])
-    write_layout(yard.was / "wanted", [image([UNDER, wanted], tag="app:1")])
-    yard.diff("wanted:app:1", "store:app:1", "--ignore", "mtime")
+    write_layout(collection.before / "wanted", [image([UNDER, wanted], tag="app:1")])
+    collection.diff("wanted:app:1", "store:app:1", "--ignore", "mtime")
 
 
-def test_repeated_in_two_layers_works_above_a_shared_layer(yard: Yard) -> None:
-    yard.layout([image([UNDER, OVER], tag="app:1"), image([UNDER], tag="under:1")])
-    yard.follow("repeated", ".", "--files")
-    yard.diff("store:under:1", "store:under:1")
+def test_repeated_in_two_layers_works_above_a_shared_layer(collection: Collection) -> None:
+    collection.layout([image([UNDER, OVER], tag="app:1"), image([UNDER], tag="under:1")])
+    collection.follow("repeated", ".", "--files")
+    collection.diff("store:under:1", "store:under:1")
 
 
-def test_nothing_is_taken_out_of_an_untagged_image(yard: Yard) -> None:
-    yard.layout([image([UNDER, OVER]), image([TOP], tag="top:1")])
-    assert [] == yard.advice("repeated", ".", "--files")
+def test_nothing_is_taken_out_of_an_untagged_image(collection: Collection) -> None:
+    collection.layout([image([UNDER, OVER]), image([TOP], tag="top:1")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_repeated_in_two_layers_works_for_several_files(yard: Yard) -> None:
+def test_repeated_in_two_layers_works_for_several_files(collection: Collection) -> None:
     names = ("one", "two", "three")
     tars = [layer_tar([(f"{at}/", None), *((f"{at}/{n}", text(n, 300_000)) for n in names)]) for at in ("opt", "srv")]
-    yard.layout([image([LOW, *tars, TOP], tag="app:1")])
-    yard.follow("repeated", ".", "--files")
+    collection.layout([image([LOW, *tars, TOP], tag="app:1")])
+    collection.follow("repeated", ".", "--files")
 
 
-def test_nothing_is_taken_out_whose_name_an_upper_layer_has_for_another_file(yard: Yard) -> None:
+def test_nothing_is_taken_out_whose_name_an_upper_layer_has_for_another_file(collection: Collection) -> None:
     """It would be taken out of the upper layer too."""
     newer = layer_tar([("srv/", None), ('srv/a "copy" $HOME', text("newer", 90_000))])
-    yard.layout([image([UNDER, OVER, newer], tag="app:1")])
-    assert [] == yard.advice("repeated", ".", "--files")
+    collection.layout([image([UNDER, OVER, newer], tag="app:1")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_nothing_is_taken_out_whose_name_a_shared_layer_has_too(yard: Yard) -> None:
+def test_nothing_is_taken_out_whose_name_a_shared_layer_has_too(collection: Collection) -> None:
     """It would be taken out of the shared layer too, which then were two."""
     base = layer_tar([("srv/", None), ('srv/a "copy" $HOME', text("older", 90_000)), *files("base", "base", size=900_000)])
-    yard.layout([image([base, UNDER, OVER], tag="app:1"), image([base], tag="base:1")])
-    yard.true("repeated", ".", "--files")
+    collection.layout([image([base, UNDER, OVER], tag="app:1"), image([base], tag="base:1")])
+    collection.saves_as_stated("repeated", ".", "--files")
 
 
-def test_nothing_is_taken_out_where_an_artifact_keeps_the_layer(yard: Yard) -> None:
+def test_nothing_is_taken_out_where_an_artifact_keeps_the_layer(collection: Collection) -> None:
     one = image([UNDER, OVER], tag="app:1")
-    yard.layout([one, speaking_of(one)])
-    assert [] == yard.advice("repeated", ".", "--files")
+    collection.layout([one, speaking_of(one)])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
 @pytest.mark.parametrize(
@@ -775,27 +783,27 @@ def test_nothing_is_taken_out_where_an_artifact_keeps_the_layer(yard: Yard) -> N
     [[UNDER, UNDER], [UNDER, layer_tar([("z", SAME[:80_000])])], [layer_tar([(name, SAME[:9_000])]) for name in "st"]],
     ids=["same-layer", "prefix", "tiny"],
 )
-def test_nothing_is_taken_out_that_is_not_there_twice(yard: Yard, tars: list[bytes]) -> None:
-    yard.layout([image(tars, tag="app:1")])
-    assert [] == yard.advice("repeated", ".", "--files")
+def test_nothing_is_taken_out_that_is_not_there_twice(collection: Collection, tars: list[bytes]) -> None:
+    collection.layout([image(tars, tag="app:1")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_nothing_is_taken_out_of_a_layer_that_others_have(yard: Yard) -> None:
-    yard.layout([image([UNDER, OVER], tag="app:1"), image([OVER], tag="over:1")])
-    assert [] == yard.advice("repeated", ".", "--files")
+def test_nothing_is_taken_out_of_a_layer_that_others_have(collection: Collection) -> None:
+    collection.layout([image([UNDER, OVER], tag="app:1"), image([OVER], tag="over:1")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_nothing_is_taken_out_where_the_lower_file_is_gone(yard: Yard) -> None:
+def test_nothing_is_taken_out_where_the_lower_file_is_gone(collection: Collection) -> None:
     """The copy is then the only one that whoever runs the image sees."""
     gone = layer_tar([("opt/", None), ("opt/.wh.it's lib", b""), ("srv/", None), ("srv/copy", SAME), *files("z", "z")])
-    yard.layout([image([UNDER, gone], tag="app:1")])
-    assert [] == yard.advice("repeated", ".", "--files")
+    collection.layout([image([UNDER, gone], tag="app:1")])
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
-def test_nothing_is_taken_out_of_several_platforms(yard: Yard) -> None:
+def test_nothing_is_taken_out_of_several_platforms(collection: Collection) -> None:
     top, both = several({"amd64": [UNDER, OVER], "arm64": [OWN["a"]]}, "app:1")
-    yard.layout(both, index=index_of([top]))
-    assert [] == yard.advice("repeated", ".", "--files")
+    collection.layout(both, index=index_of([top]))
+    assert [] == collection.advice("repeated", ".", "--files")
 
 
 # zstd
@@ -803,56 +811,56 @@ def test_nothing_is_taken_out_of_several_platforms(yard: Yard) -> None:
 ZSTD = (".", "--zstd", "9")
 
 
-def test_zstd_saves_what_was_estimated(yard: Yard) -> None:
-    yard.layout([image([*PARTS, OWN["a"]], tag="app:1"), image([*PARTS, OWN["b"]], tag="app:2")])
-    yard.follow("zstd", *ZSTD, within=0.1)
-    yard.diff("store:app:1", "store:app:1")
-    yard.diff("store:app:2", "store:app:2")
+def test_zstd_saves_what_was_estimated(collection: Collection) -> None:
+    collection.layout([image([*PARTS, OWN["a"]], tag="app:1"), image([*PARTS, OWN["b"]], tag="app:2")])
+    collection.follow("zstd", *ZSTD, within=0.1)
+    collection.diff("store:app:1", "store:app:1")
+    collection.diff("store:app:2", "store:app:2")
 
 
-def test_zstd_counts_nothing_that_an_untagged_image_keeps(yard: Yard) -> None:
-    yard.layout([image([*PARTS, OWN["a"]], tag="app:1"), image([*PARTS, OWN["b"]])])
-    yard.true("zstd", *ZSTD, within=0.1)
+def test_zstd_counts_nothing_that_an_untagged_image_keeps(collection: Collection) -> None:
+    collection.layout([image([*PARTS, OWN["a"]], tag="app:1"), image([*PARTS, OWN["b"]])])
+    collection.saves_as_stated("zstd", *ZSTD, within=0.1)
 
 
-def test_zstd_moves_every_name_of_an_image(yard: Yard) -> None:
+def test_zstd_moves_every_name_of_an_image(collection: Collection) -> None:
     one = full(image([*PARTS, OWN["a"]]), "reg.example/team/app:1")
-    yard.layout([one], index=index_of([one.descriptor, named(one, "app:latest")]))
-    yard.follow("zstd", *ZSTD, within=0.1)
-    yard.diff("store:app:latest", "store:app:latest")
-    yard.diff("store:app:latest", "store:reg.example/team/app:1")
+    collection.layout([one], index=index_of([one.descriptor, named(one, "app:latest")]))
+    collection.follow("zstd", *ZSTD, within=0.1)
+    collection.diff("store:app:latest", "store:app:latest")
+    collection.diff("store:app:latest", "store:reg.example/team/app:1")
 
 
-def test_zstd_converts_every_platform(yard: Yard) -> None:
+def test_zstd_converts_every_platform(collection: Collection) -> None:
     top, both = several({"amd64": PARTS, "arm64": [OWN["a"]]}, "app:1")
-    yard.layout(both, index=index_of([top]))
-    yard.follow("zstd", *ZSTD, within=0.1)
-    yard.diff("store:app:1", "store:app:1", "--all-platforms")
+    collection.layout(both, index=index_of([top]))
+    collection.follow("zstd", *ZSTD, within=0.1)
+    collection.diff("store:app:1", "store:app:1", "--all-platforms")
 
 
-def test_zstd_works_in_archives_in_place(yard: Yard) -> None:
-    write_oci_archive(yard.top / "it's a.tar", [image([*PARTS, OWN["a"]], tag="a:1")])
-    write_oci_archive(yard.top / "b.tar", [image([*PARTS, OWN["b"]], tag="b:1")])
-    yard.follow("zstd", *ZSTD, archives=True, within=0.1)
-    yard.diff("it's a.tar", "it's a.tar")
+def test_zstd_works_in_archives_in_place(collection: Collection) -> None:
+    write_oci_archive(collection.top / "it's a.tar", [image([*PARTS, OWN["a"]], tag="a:1")])
+    write_oci_archive(collection.top / "b.tar", [image([*PARTS, OWN["b"]], tag="b:1")])
+    collection.follow("zstd", *ZSTD, archives=True, within=0.1)
+    collection.diff("it's a.tar", "it's a.tar")
 
 
-def test_zstd_is_not_advised_where_nothing_is_gzip(yard: Yard) -> None:
-    yard.layout([tight(), image([OWN["a"]], tag="plain:1", codec="none")])
-    assert [] == yard.advice("zstd", *ZSTD)
+def test_zstd_is_not_advised_where_nothing_is_gzip(collection: Collection) -> None:
+    collection.layout([tight(), image([OWN["a"]], tag="plain:1", codec="none")])
+    assert [] == collection.advice("zstd", *ZSTD)
 
 
-def test_zstd_counts_no_layer_that_an_artifact_keeps(yard: Yard) -> None:
+def test_zstd_counts_no_layer_that_an_artifact_keeps(collection: Collection) -> None:
     one = image([*PARTS, OWN["a"]], tag="app:1")
-    yard.layout([one, speaking_of(one)])
-    yard.true("zstd", *ZSTD, within=0.1)
+    collection.layout([one, speaking_of(one)])
+    collection.saves_as_stated("zstd", *ZSTD, within=0.1)
 
 
-def test_zstd_converts_all_images_of_an_archive(yard: Yard) -> None:
-    write_oci_archive(yard.top / "all.tar", [image([*PARTS, OWN[name]], tag=f"{name}:1") for name in "ab"])
-    yard.follow("zstd", *ZSTD, archives=True, within=0.1)
+def test_zstd_converts_all_images_of_an_archive(collection: Collection) -> None:
+    write_oci_archive(collection.top / "all.tar", [image([*PARTS, OWN[name]], tag=f"{name}:1") for name in "ab"])
+    collection.follow("zstd", *ZSTD, archives=True, within=0.1)
     for place in ("all.tar:a:1", "all.tar:b:1"):
-        yard.diff(place, place)
+        collection.diff(place, place)
 
 
 # contained
@@ -862,218 +870,220 @@ def whole(tag: str | None, **how: Any) -> Image:
     return image(PARTS, tag=tag, **how)
 
 
-def test_contained_saves_the_documents_of_an_image_whose_layers_another_has(yard: Yard) -> None:
-    yard.layout([whole("base:1"), image([*PARTS, TOP], tag="app:1")])
-    assert f" @{whole('base:1').digest} " in yard.follow("contained")["command"]
-    yard.diff("store:app:1", "store:app:1")
+def test_contained_saves_the_documents_of_an_image_whose_layers_another_has(collection: Collection) -> None:
+    collection.layout([whole("base:1"), image([*PARTS, TOP], tag="app:1")])
+    assert f" @{whole('base:1').digest} " in collection.follow("contained")["command"]
+    collection.diff("store:app:1", "store:app:1")
 
 
-def test_contained_saves_layers_in_another_compression(yard: Yard) -> None:
-    yard.layout([whole("base:1"), tight()])
-    yard.follow("contained")
+def test_contained_saves_layers_in_another_compression(collection: Collection) -> None:
+    collection.layout([whole("base:1"), tight()])
+    collection.follow("contained")
 
 
-def test_contained_saves_what_two_images_alone_share(yard: Yard) -> None:
-    yard.layout([whole("base:1"), whole("base:2", created="2024-05-01T00:00:00Z"), tight()])
-    yard.follow("contained")
+def test_contained_saves_what_two_images_alone_share(collection: Collection) -> None:
+    collection.layout([whole("base:1"), whole("base:2", created="2024-05-01T00:00:00Z"), tight()])
+    collection.follow("contained")
 
 
-def test_contained_takes_an_untagged_image_away(yard: Yard) -> None:
-    yard.layout([whole(None), tight()])
-    yard.follow("contained")
+def test_contained_takes_an_untagged_image_away(collection: Collection) -> None:
+    collection.layout([whole(None), tight()])
+    collection.follow("contained")
 
 
-def test_contained_takes_an_image_away_wherever_it_is(yard: Yard) -> None:
-    yard.layout([whole("base:1")], "one")
-    yard.layout([whole("base:1"), tight()], "two")
-    write_oci_archive(yard.top / "three.tar", [whole("base:1")])
-    yard.follow("contained")
+def test_contained_takes_an_image_away_wherever_it_is(collection: Collection) -> None:
+    collection.layout([whole("base:1")], "one")
+    collection.layout([whole("base:1"), tight()], "two")
+    write_oci_archive(collection.top / "three.tar", [whole("base:1")])
+    collection.follow("contained")
 
 
-def test_contained_works_for_archives(yard: Yard) -> None:
-    write_oci_archive(yard.top / "it's the base.tar", [whole("base:1")])
-    write_oci_archive(yard.top / "app.tar", [tight()])
-    yard.follow("contained")
-    assert ["app.tar"] == [path.name for path in yard.top.iterdir()]
+def test_contained_works_for_archives(collection: Collection) -> None:
+    write_oci_archive(collection.top / "it's the base.tar", [whole("base:1")])
+    write_oci_archive(collection.top / "app.tar", [tight()])
+    collection.follow("contained")
+    assert ["app.tar"] == [path.name for path in collection.top.iterdir()]
 
 
-def test_contained_is_not_advised_for_the_same_image_or_an_equal_one(yard: Yard) -> None:
-    yard.layout([whole("base:1"), whole("base:2", created="2024-05-01T00:00:00Z")])
-    write_oci_archive(yard.top / "base.tar", [whole("base:1")])
-    assert [] == yard.advice("contained")
+def test_contained_is_not_advised_for_the_same_image_or_an_equal_one(collection: Collection) -> None:
+    collection.layout([whole("base:1"), whole("base:2", created="2024-05-01T00:00:00Z")])
+    write_oci_archive(collection.top / "base.tar", [whole("base:1")])
+    assert [] == collection.advice("contained")
 
 
-def test_contained_is_not_advised_where_an_artifact_keeps_it(yard: Yard) -> None:
+def test_contained_is_not_advised_where_an_artifact_keeps_it(collection: Collection) -> None:
     base = whole("base:1")
-    yard.layout([base, tight(), speaking_of(base)])
-    assert [] == yard.advice("contained")
+    collection.layout([base, tight(), speaking_of(base)])
+    assert [] == collection.advice("contained")
 
 
-def test_contained_is_not_advised_for_several_platforms(yard: Yard) -> None:
+def test_contained_is_not_advised_for_several_platforms(collection: Collection) -> None:
     top, both = several({"amd64": PARTS, "arm64": [OWN["a"]]}, "base:1")
     holders = [tight(), image([OWN["a"], TOP], tag="arm:1", architecture="arm64")]
-    yard.layout([*holders, *both], index=index_of([*(one.descriptor for one in holders), top]))
-    assert [] == yard.advice("contained")
+    collection.layout([*holders, *both], index=index_of([*(one.descriptor for one in holders), top]))
+    assert [] == collection.advice("contained")
 
 
 # link
 
 
-def test_link_saves_the_blobs_that_layouts_both_have(yard: Yard) -> None:
-    yard.layout([image([*PARTS, OWN["a"]], tag="a:1")], "one")
-    yard.layout([image([*PARTS, OWN["b"]], tag="b:1")], AWKWARD)
-    yard.follow("link")
-    yard.diff("one:a:1", "one:a:1")
-    yard.diff(f"{AWKWARD}:b:1", f"{AWKWARD}:b:1")
+def test_link_saves_the_blobs_that_layouts_both_have(collection: Collection) -> None:
+    collection.layout([image([*PARTS, OWN["a"]], tag="a:1")], "one")
+    collection.layout([image([*PARTS, OWN["b"]], tag="b:1")], AWKWARD)
+    collection.follow("link")
+    collection.diff("one:a:1", "one:a:1")
+    collection.diff(f"{AWKWARD}:b:1", f"{AWKWARD}:b:1")
 
 
-def test_link_counts_three_layouts_and_what_is_linked_already(yard: Yard) -> None:
+def test_link_counts_three_layouts_and_what_is_linked_already(collection: Collection) -> None:
     for name in ("one", "two"):
-        yard.layout([image([*PARTS, OWN["a"]], tag="a:1")], name)
-    yard.sh("ocitool layout link one two")
-    yard.layout([image([PARTS[1], OWN["b"]], tag="b:1")], "three")
-    yard.follow("link")
+        collection.layout([image([*PARTS, OWN["a"]], tag="a:1")], name)
+    collection.run_shell("ocitool layout link one two")
+    collection.layout([image([PARTS[1], OWN["b"]], tag="b:1")], "three")
+    collection.follow("link")
 
 
-def test_link_names_only_layouts_that_gain(yard: Yard) -> None:
+def test_link_names_only_layouts_that_gain(collection: Collection) -> None:
     for name, own in (("one", "a"), ("two", "b")):
-        yard.layout([image([*PARTS, OWN[own]], tag="a:1")], name)
-    yard.layout([image([OWN["c"]], tag="c:1")], "alone")
-    assert "alone" not in yard.follow("link")["command"]
+        collection.layout([image([*PARTS, OWN[own]], tag="a:1")], name)
+    collection.layout([image([OWN["c"]], tag="c:1")], "alone")
+    assert "alone" not in collection.follow("link")["command"]
 
 
-def test_link_counts_nothing_that_keeps_another_name(yard: Yard) -> None:
+def test_link_counts_nothing_that_keeps_another_name(collection: Collection) -> None:
     for name in ("one", "two"):
-        yard.layout([image(PARTS, tag="a:1")], name)
-    for blob in (yard.top / "two/blobs/sha256").iterdir():
-        os.link(blob, yard.top / f"kept-{blob.name}")
-    assert [] == yard.advice("link", "one", "two")
+        collection.layout([image(PARTS, tag="a:1")], name)
+    for blob in (collection.top / "two/blobs/sha256").iterdir():
+        os.link(blob, collection.top / f"kept-{blob.name}")
+    assert [] == collection.advice("link", "one", "two")
 
 
-def test_link_joins_no_files_of_another_mode(yard: Yard) -> None:
+def test_link_joins_no_files_of_another_mode(collection: Collection) -> None:
     for name in ("one", "two"):
-        yard.layout([image(PARTS, tag="a:1")], name)
-    for blob in (yard.top / "two/blobs/sha256").iterdir():
+        collection.layout([image(PARTS, tag="a:1")], name)
+    for blob in (collection.top / "two/blobs/sha256").iterdir():
         blob.chmod(0o600)
-    assert [] == yard.advice("link")
+    assert [] == collection.advice("link")
 
 
-def test_link_is_not_advised_where_nothing_is_equal(yard: Yard) -> None:
-    yard.layout([image([OWN["a"]], tag="a:1")], "one")
-    yard.layout([image([OWN["b"]], tag="b:1")], "two")
-    assert [] == yard.advice("link")
+def test_link_is_not_advised_where_nothing_is_equal(collection: Collection) -> None:
+    collection.layout([image([OWN["a"]], tag="a:1")], "one")
+    collection.layout([image([OWN["b"]], tag="b:1")], "two")
+    assert [] == collection.advice("link")
 
 
 # store
 
 
-def archives(yard: Yard, how: str = "oci", names: Sequence[str] = ("it's a.tar", "b.tar"), **more: Any) -> list[Path]:
+def archives(
+    collection: Collection, how: str = "oci", names: Sequence[str] = ("it's a.tar", "b.tar"), **more: Any
+) -> list[Path]:
     """Two archives that share most of their layers."""
     return [
-        WRITE[how](yard.top / name, [image([*PARTS, OWN[own]], tag=f"{own}:1", **more)])
+        WRITE[how](collection.top / name, [image([*PARTS, OWN[own]], tag=f"{own}:1", **more)])
         for name, own in zip(names, ("a", "b"), strict=True)
     ]
 
 
-def stored(yard: Yard, paths: Sequence[Path]) -> None:
+def stored(collection: Collection, paths: Sequence[Path]) -> None:
     """Follows the advice to keep archives in one layout: files before, its blobs after."""
-    advised, before = yard.only("store"), sum(path.stat().st_size for path in paths)
-    yard.keep()
-    yard.sh(advised["command"])
-    saved = before - yard.blobs()
+    advised, before = collection.only("store"), sum(path.stat().st_size for path in paths)
+    collection.save_copy()
+    collection.run_shell(advised["command"])
+    saved = before - collection.blobs()
     assert abs(saved - advised["saves"]) <= 0.05 * advised["saves"], f"saved {saved}, said {advised}"
     assert [False] * len(paths) == [path.exists() for path in paths]
-    assert [] == yard.advice("store")
+    assert [] == collection.advice("store")
 
 
 @pytest.mark.parametrize(("how", "codec"), [("oci", "gzip"), ("docker", "none")])
-def test_store_saves_what_archives_share(yard: Yard, how: str, codec: str) -> None:
-    stored(yard, archives(yard, how, codec=codec))
-    yard.diff("it's a.tar", "store:a:1")
-    yard.diff("b.tar", "store:b:1")
+def test_store_saves_what_archives_share(collection: Collection, how: str, codec: str) -> None:
+    stored(collection, archives(collection, how, codec=codec))
+    collection.diff("it's a.tar", "store:a:1")
+    collection.diff("b.tar", "store:b:1")
 
 
-def test_store_is_not_advised_for_two_images_of_one_name(yard: Yard) -> None:
+def test_store_is_not_advised_for_two_images_of_one_name(collection: Collection) -> None:
     for own in ("a", "b"):
-        write_oci_archive(yard.top / f"{own}.tar", [image([*PARTS, OWN[own]], tag="app:latest")])
-    assert [] == yard.advice("store")
+        write_oci_archive(collection.top / f"{own}.tar", [image([*PARTS, OWN[own]], tag="app:latest")])
+    assert [] == collection.advice("store")
 
 
-def test_store_keeps_untagged_images(yard: Yard) -> None:
-    stored(yard, [write_oci_archive(yard.top / f"{own}.tar", [image([*PARTS, OWN[own]])]) for own in ("a", "b")])
-    assert 2 == len(yard.report("store")["images"])
+def test_store_keeps_untagged_images(collection: Collection) -> None:
+    stored(collection, [write_oci_archive(collection.top / f"{own}.tar", [image([*PARTS, OWN[own]])]) for own in ("a", "b")])
+    assert 2 == len(collection.report("store")["images"])
 
 
-def test_store_keeps_every_platform(yard: Yard) -> None:
+def test_store_keeps_every_platform(collection: Collection) -> None:
     top, both = several({"amd64": PARTS, "arm64": [OWN["a"]]}, "app:1")
-    paths = [write_oci_archive(yard.top / "all.tar", both, index=index_of([top]))]
-    paths.append(write_oci_archive(yard.top / "one.tar", [image([*PARTS, OWN["b"]], tag="b:1")]))
-    stored(yard, paths)
-    yard.diff("all.tar:app:1", "store:app:1", "--all-platforms")
+    paths = [write_oci_archive(collection.top / "all.tar", both, index=index_of([top]))]
+    paths.append(write_oci_archive(collection.top / "one.tar", [image([*PARTS, OWN["b"]], tag="b:1")]))
+    stored(collection, paths)
+    collection.diff("all.tar:app:1", "store:app:1", "--all-platforms")
 
 
-def test_store_counts_the_same_image_in_two_archives_once(yard: Yard) -> None:
+def test_store_counts_the_same_image_in_two_archives_once(collection: Collection) -> None:
     one = image([*PARTS, OWN["a"]], tag="a:1")
-    stored(yard, [write_oci_archive(yard.top / name, [one]) for name in ("a.tar", "again.tar")])
-    yard.diff("a.tar", "store:a:1")
+    stored(collection, [write_oci_archive(collection.top / name, [one]) for name in ("a.tar", "again.tar")])
+    collection.diff("a.tar", "store:a:1")
 
 
-def test_store_counts_all_that_an_archive_holds_where_one_image_was_asked_about(yard: Yard) -> None:
-    shared, *_ = archives(yard)
+def test_store_counts_all_that_an_archive_holds_where_one_image_was_asked_about(collection: Collection) -> None:
+    shared, *_ = archives(collection)
     write_oci_archive(shared, [image([*PARTS, OWN["a"]], tag="a:1"), image([*PARTS, OWN["c"]], tag="c:1")])
-    before = sum(path.stat().st_size for path in yard.top.iterdir())
-    for advised in yard.advice("store", f"{shared.name}:a:1", "b.tar"):
-        yard.sh(advised["command"])
-        saved = before - yard.blobs()
+    before = sum(path.stat().st_size for path in collection.top.iterdir())
+    for advised in collection.advice("store", f"{shared.name}:a:1", "b.tar"):
+        collection.run_shell(advised["command"])
+        saved = before - collection.blobs()
         assert abs(saved - advised["saves"]) <= 0.05 * advised["saves"], f"saved {saved}, said {advised}"
 
 
-def test_store_takes_no_name_from_an_image_that_is_there_already(yard: Yard) -> None:
-    yard.layout([image([OWN["c"]], tag="a:1")])
-    archives(yard)
-    yard.keep()
-    for advised in yard.advice("store"):
-        yard.sh(advised["command"])
-    yard.diff("store:a:1", "store:a:1")
+def test_store_takes_no_name_from_an_image_that_is_there_already(collection: Collection) -> None:
+    collection.layout([image([OWN["c"]], tag="a:1")])
+    archives(collection)
+    collection.save_copy()
+    for advised in collection.advice("store"):
+        collection.run_shell(advised["command"])
+    collection.diff("store:a:1", "store:a:1")
 
 
-def test_store_says_of_archives_that_are_compressed_what_a_layout_saves(yard: Yard) -> None:
-    for path in archives(yard):
-        yard.sh(f"gzip '{path.name}'" if "'" not in path.name else f'gzip "{path.name}"')
-    stored(yard, sorted(yard.top.iterdir()))
+def test_store_says_of_archives_that_are_compressed_what_a_layout_saves(collection: Collection) -> None:
+    for path in archives(collection):
+        collection.run_shell(f"gzip '{path.name}'" if "'" not in path.name else f'gzip "{path.name}"')
+    stored(collection, sorted(collection.top.iterdir()))
 
 
-def test_store_leaves_an_archive_alone_that_could_not_be_read_whole(yard: Yard) -> None:
-    first, second = archives(yard)
+def test_store_leaves_an_archive_alone_that_could_not_be_read_whole(collection: Collection) -> None:
+    first, second = archives(collection)
     one, bad = image([*PARTS, OWN["c"]], tag="c:1"), image([TOP], tag="bad:1")
     found = layout_files([one, bad])
     del found[f"blobs/sha256/{sha256(bad.config)[7:]}"]
     write_tar(second, found)
-    result = yard._run("dedupe", ".", "--format", "json", cwd=yard.top)
+    result = collection._run("dedupe", ".", "--format", "json", cwd=collection.top)
     assert [] == [
         advised for advised in report_of(result, 1)["advice"] if advised["kind"] == "store" and "b.tar" in advised["command"]
     ]
     assert first.exists()
 
 
-def test_store_is_not_advised_for_one_archive_or_what_shares_nothing(yard: Yard) -> None:
-    write_oci_archive(yard.top / "a.tar", [image([OWN["a"]], tag="a:1")])
-    assert [] == yard.advice("store")
-    write_oci_archive(yard.top / "b.tar", [image([OWN["b"]], tag="b:1")])
-    assert [] == [advised for advised in yard.advice("store") if advised["saves"] > 50_000]
+def test_store_is_not_advised_for_one_archive_or_what_shares_nothing(collection: Collection) -> None:
+    write_oci_archive(collection.top / "a.tar", [image([OWN["a"]], tag="a:1")])
+    assert [] == collection.advice("store")
+    write_oci_archive(collection.top / "b.tar", [image([OWN["b"]], tag="b:1")])
+    assert [] == [advised for advised in collection.advice("store") if advised["saves"] > 50_000]
 
 
 # All of them
 
 
-def test_the_same_image_in_two_places_is_advised_nothing_but_to_share_the_place(yard: Yard) -> None:
+def test_the_same_image_in_two_places_is_advised_nothing_but_to_share_the_place(collection: Collection) -> None:
     one = image(PARTS, tag="app:1")
-    yard.layout([one], "one")
-    yard.layout([one], "two")
-    write_oci_archive(yard.top / "app.tar", [one])
-    assert {"link"} == {advised["kind"] for advised in yard.report(".", "--files")["advice"]}
+    collection.layout([one], "one")
+    collection.layout([one], "two")
+    write_oci_archive(collection.top / "app.tar", [one])
+    assert {"link"} == {advised["kind"] for advised in collection.report(".", "--files")["advice"]}
 
 
-def test_tiny_images_of_other_contents_are_advised_nothing(yard: Yard) -> None:
-    yard.layout([image([layer_tar([(name, name.encode() * 100)])], tag=f"{name}:1") for name in ("a", "b", "c")])
-    assert [] == yard.report(".", "--files")["advice"]
+def test_tiny_images_of_other_contents_are_advised_nothing(collection: Collection) -> None:
+    collection.layout([image([layer_tar([(name, name.encode() * 100)])], tag=f"{name}:1") for name in ("a", "b", "c")])
+    assert [] == collection.report(".", "--files")["advice"]

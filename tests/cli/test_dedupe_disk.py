@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from support.copying import ONE, TWO
 from support.images import Image, image, layer_tar, write_docker_archive, write_layout, write_oci_archive
-from support.registries import hold, noise
+from support.registries import put_images, random_bytes
 from support.registry import ScriptedRegistry
 from support.report import report_of
 
 Run = Callable[..., Any]
-BASE = layer_tar([("base", noise(200_000))])
+BASE = layer_tar([("base", random_bytes(200_000))])
 
 
 def app(name: str, tag: str | None = None, **how: Any) -> Image:
-    return image([BASE, layer_tar([(name, noise(20_000, len(name)))])], tag=tag or f"{name}:1", **how)
+    return image([BASE, layer_tar([(name, random_bytes(20_000, len(name)))])], tag=tag or f"{name}:1", **how)
 
 
 def report(run: Run, *words: Any, code: int = 0) -> Any:
@@ -116,7 +116,7 @@ def test_a_compressed_archive_takes_what_its_file_takes(ocitool: Run, tmp_path: 
 
 
 def test_what_is_at_a_registry_is_not_on_disk(registry: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
-    hold(registry, "app", image([ONE, TWO]), tag="1")
+    put_images(registry, "app", image([ONE, TWO]), tag="1")
     there = report(run, f"docker://{registry.host}/app:1")
     assert (None, there["bytes"]["unique"]) == (there["bytes"]["onDisk"], there["bytes"]["atRegistries"])
     size = write_oci_archive(tmp_path / "a.tar", [app("a")]).stat().st_size
@@ -143,7 +143,7 @@ def test_text_of_one_layout_says_what_sharing_saves(ocitool: Run, tmp_path: Path
 @pytest.mark.parametrize("form", ["text", "markdown"])
 def test_a_row_names_all_tags(form: str, registry: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
     for tag in ("1", "2", "latest"):
-        hold(registry, "app", image([ONE]), tag=tag)
+        put_images(registry, "app", image([ONE]), tag=tag)
     layout = write_layout(tmp_path / "store", [app("a", "x:1"), app("a", "x:2")])
     write_docker_archive(tmp_path / "a.tar", [app("bb", "named:7")])
     words = (f"docker://{registry.host}/app", "--tags", "*", layout, "a.tar")

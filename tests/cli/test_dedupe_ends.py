@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from support.copying import ONE, TWO
 from support.images import Image, image, index_of, pretty
-from support.registries import ALONE, PASSWORD, USER, hold, noise
+from support.registries import NO_REGISTRY_SETTINGS, PASSWORD, USER, put_images, random_bytes
 from support.registry import Fault, ScriptedRegistry, TokenAuth
 
 from ocitool.limits import MiB
@@ -44,7 +44,7 @@ def with_attestations(repo: str, registry: ScriptedRegistry) -> list[Image]:
         statement.manifest["layers"][0]["mediaType"] = "application/vnd.in-toto+json"
         statement.annotations = about
         images.append(statement)
-    hold(registry, repo, *images)
+    put_images(registry, repo, *images)
     return images
 
 
@@ -59,7 +59,7 @@ def put_index(registry: ScriptedRegistry, repo: str, entries: Sequence[Any], *ta
 
 @contextmanager
 def begun(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    known = {name: value for name, value in os.environ.items() if name not in ALONE}
+    known = {name: value for name, value in os.environ.items() if name not in NO_REGISTRY_SETTINGS}
     known |= {"OCITOOL_CACHE_DIR": str(folder / "cache"), "HOME": str(folder), "PATH": f"{folder}:{os.environ['PATH']}"}
     process = subprocess.Popen(
         [sys.executable, "-m", "ocitool", *words], cwd=folder, env=known, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -145,10 +145,10 @@ def test_it_ends_within_a_second_while_a_registry_is_silent(
 ) -> None:
     path, *words = STAGES[stage]
     registry.latency = 0
-    large = image([noise(2 * MiB)], codec="none")
+    large = image([random_bytes(2 * MiB)], codec="none")
     put_index(registry, "app", [one.descriptor for one in with_attestations("app", registry)], *(f"v{n}" for n in range(6)))
     if stage == "a layer":
-        hold(registry, "app", large, tag="large")
+        put_images(registry, "app", large, tag="large")
     if stage == "a token":
         registry.auth = TokenAuth(USER, PASSWORD, anonymous=True)
     path = path.replace("LARGE", large.manifest["layers"][0]["digest"])

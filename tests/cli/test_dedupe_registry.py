@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.copying import AMD, ARM, ONE, TWO
 from support.images import Image, image, index_of, layer_tar, pretty, sha256, write_layout
-from support.registries import ALONE, PASSWORD, USER, authfile, hold, hold_index, noise
+from support.registries import NO_REGISTRY_SETTINGS, PASSWORD, USER, authfile, put_images, put_index, random_bytes
 from support.registry import Fault, ScriptedRegistry, TokenAuth
 from support.report import done, report_of
 
@@ -21,20 +21,20 @@ from ocitool.spec import mediatypes
 
 Run = Callable[..., Any]
 THREE = layer_tar([("etc/", None), ("etc/motd", b"hello\n"), ("c", b"c" * 5000)])
-LARGE = layer_tar([("large", noise(2 * MiB, 5)), ("c", b"c" * 5000)])
+LARGE = layer_tar([("large", random_bytes(2 * MiB, 5)), ("c", b"c" * 5000)])
 AT_ONCE = {"Retry-After": "0"}
 
 
 def filled(registry: ScriptedRegistry) -> ScriptedRegistry:
     """team/app with v1.0, v1.1, v2.0 and latest; team/web with v1.0 and an index; other with latest."""
-    hold(registry, "team/app", image([ONE]), tag="v1.0")
-    hold(registry, "team/app", image([ONE, TWO]), tag="v1.1")
-    hold(registry, "team/app", image([ONE, TWO, THREE]), tag="v2.0")
-    hold(registry, "team/app", image([TWO]), tag="latest")
-    hold(registry, "team/web", image([ONE, THREE]), tag="v1.0")
+    put_images(registry, "team/app", image([ONE]), tag="v1.0")
+    put_images(registry, "team/app", image([ONE, TWO]), tag="v1.1")
+    put_images(registry, "team/app", image([ONE, TWO, THREE]), tag="v2.0")
+    put_images(registry, "team/app", image([TWO]), tag="latest")
+    put_images(registry, "team/web", image([ONE, THREE]), tag="v1.0")
     both = [image([ONE, TWO], platform=AMD, created=None), image([ONE], platform=ARM, architecture="arm64")]
-    hold_index(registry, "team/web", both, "all")
-    hold(registry, "other", image([THREE, LARGE]), tag="latest")
+    put_index(registry, "team/web", both, "all")
+    put_images(registry, "other", image([THREE, LARGE]), tag="latest")
     return registry
 
 
@@ -157,7 +157,7 @@ def test_all_pages_of_both_lists_are_read(run: Run) -> None:
     with ScriptedRegistry(page=2) as registry:
         for number in range(5):
             for tag in range(5):
-                hold(registry, f"r{number}", image([ONE], created=f"2024-01-0{number + 1}T00:00:0{tag}Z"), tag=f"t{tag}")
+                put_images(registry, f"r{number}", image([ONE], created=f"2024-01-0{number + 1}T00:00:0{tag}Z"), tag=f"t{tag}")
         report = done(run, "dedupe", at(registry), "--repos", "r*")
         assert {f"r{number}:t{tag}" for number in range(5) for tag in range(5)} == names(report)
 
@@ -220,9 +220,9 @@ def test_globs_are_2_where_no_registry_is_named(run: Run, tmp_path: Path) -> Non
 
 def test_cosigns_tags_and_lists_of_referrers_are_no_images(run: Run, registry: ScriptedRegistry) -> None:
     app = image([ONE])
-    hold(registry, "app", app, tag="1")
+    put_images(registry, "app", app, tag="1")
     for tag in (f"sha256-{'a' * 64}", *(f"sha256-{'b' * 64}.{kind}" for kind in ("sig", "att", "sbom"))):
-        hold(registry, "app", image([TWO]), tag=tag)
+        put_images(registry, "app", image([TWO]), tag=tag)
     for words in ((at(registry, "app"), "--tags", "*"), (at(registry), "--repos", "*")):
         registry.forget()
         assert {"app:1"} == names(done(run, "dedupe", *words))
@@ -231,7 +231,7 @@ def test_cosigns_tags_and_lists_of_referrers_are_no_images(run: Run, registry: S
 
 def test_one_image_under_many_names_is_counted_once_and_they_are_named(run: Run, registry: ScriptedRegistry) -> None:
     for repo, tag in (("a", "1"), ("a", "2"), ("b", "1")):
-        hold(registry, repo, image([ONE]), tag=tag)
+        put_images(registry, repo, image([ONE]), tag=tag)
     report = done(run, "dedupe", at(registry), "--repos", "*", "--jobs", "1")
     (one,) = report["images"]
     assert {f"{registry.host}/{name}" for name in ("a:1", "a:2", "b:1")} == {
@@ -269,7 +269,7 @@ def test_the_report_does_not_depend_on_which_answer_comes_first(run: Run, regist
 
 
 def test_advice_to_recompress_saves_as_much_as_in_a_layout(run: Run, registry: ScriptedRegistry, stored: str) -> None:
-    hold(registry, "team/app", image([ONE, TWO], codec="none", created="2025-01-01T00:00:00Z"), tag="plain")
+    put_images(registry, "team/app", image([ONE, TWO], codec="none", created="2025-01-01T00:00:00Z"), tag="plain")
     done(run, "copy", at(registry, "team/app:plain"), "store/")
     there, here = done(run, "dedupe", at(registry), "--repos", "*"), done(run, "dedupe", stored)
     advised = [sum(one["saves"] for one in report["advice"] if one["kind"] == "recompress") for report in (here, there)]
@@ -278,7 +278,7 @@ def test_advice_to_recompress_saves_as_much_as_in_a_layout(run: Run, registry: S
 
 def test_an_index_counts_all_its_platforms(run: Run, registry: ScriptedRegistry) -> None:
     both = [image([ONE, TWO], platform=AMD), image([ONE, THREE], platform=ARM, architecture="arm64")]
-    digest = hold_index(registry, "app", both, "all")
+    digest = put_index(registry, "app", both, "all")
     report = done(run, "dedupe", at(registry, "app:all"))
     (one,) = report["images"]
     assert ("index", digest, ["linux/amd64", "linux/arm64"], 4) == (
@@ -307,7 +307,7 @@ def test_each_configuration_is_fetched_once_whatever_wants_it_at_a_time(run: Run
     for number in range(24):
         one = image([ONE, TWO][: 1 + number % 2], created=f"2024-01-0{1 + number % 3}T00:00:00Z")
         one.manifest["annotations"] = {"number": str(number)}
-        hold(registry, "app", one, tag=f"t{number}")
+        put_images(registry, "app", one, tag=f"t{number}")
     report = done(run, "dedupe", at(registry, "app"), "--tags", "*", "--jobs", "8")
     assert 24 == len(report["images"])
     assert dict.fromkeys(configs(registry), 1) == blobs(registry)
@@ -347,10 +347,10 @@ def test_files_that_were_read_before_are_not_fetched_again(run: Run, registry: S
 
 def test_processes_that_read_layers_know_who_we_are(ocitool: Run, tmp_path: Path) -> None:
     with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
-        tars = [layer_tar([("n", noise(6 * MiB, seed))]) for seed in range(3)]
-        hold(registry, "app", image(tars, codec="none"), tag="1")
+        tars = [layer_tar([("n", random_bytes(6 * MiB, seed))]) for seed in range(3)]
+        put_images(registry, "app", image(tars, codec="none"), tag="1")
         words = ("--insecure-host", registry.host, "--authfile", authfile(tmp_path, registry.host))
-        env = {**ALONE, "HOME": str(tmp_path)}
+        env = {**NO_REGISTRY_SETTINGS, "HOME": str(tmp_path)}
         result = ocitool("dedupe", at(registry), "--repos", "*", "--files", *words, "--format", "json", env=env)
         report = report_of(result)
         assert 3 == report["files"]["references"]
@@ -383,11 +383,11 @@ def test_a_repository_whose_tags_are_not_told_is_named_and_the_rest_counted(
 
 def spoiled(registry: ScriptedRegistry, how: str) -> Image:
     """app with good:1, and app:bad, whose image is broken in this way and gone from the registry where it is so."""
-    hold(registry, "app", image([ONE, TWO]), tag="good")
+    put_images(registry, "app", image([ONE, TWO]), tag="good")
     one = image([ONE, THREE], created="2020-01-01T00:00:00Z")
     if how == "no JSON":
         one = image([ONE, THREE], config=b'{"os": ')
-    hold(registry, "app", one, tag="bad")
+    put_images(registry, "app", one, tag="bad")
     if how == "vanished":
         registry.faults.append(Fault("GET", "/manifests/bad", hook=lambda _: registry.tags.pop(("app", "bad"), None)))
     elif how == "other bytes":
@@ -442,8 +442,8 @@ def test_a_configuration_that_many_want_and_nobody_gets_is_a_problem_of_each(
     for number in range(20):
         one = image([ONE])
         one.manifest["annotations"] = {"number": str(number)}
-        hold(registry, "app", one, tag=f"t{number:02}")
-    hold(registry, "app", image([TWO]), tag="good")
+        put_images(registry, "app", one, tag=f"t{number:02}")
+    put_images(registry, "app", image([TWO]), tag="good")
     registry.latency = 0.01
     fault = Fault("GET", sha256(image([ONE]).config), **({"status": 404} if how == "gone" else {"flip": 10}))
     registry.faults.append(fault)
@@ -458,7 +458,7 @@ def test_a_configuration_that_comes_at_the_second_try_is_for_all(run: Run, regis
     for number in range(8):
         one = image([ONE])
         one.manifest["annotations"] = {"number": str(number)}
-        hold(registry, "app", one, tag=f"t{number}")
+        put_images(registry, "app", one, tag=f"t{number}")
     registry.latency = 0.01
     registry.faults.append(Fault("GET", sha256(image([ONE]).config), status=404, times=1))
     report = done(run, "dedupe", at(registry, "app"), "--tags", "*", "--jobs", "8", code=1)
@@ -475,7 +475,7 @@ def test_a_registry_that_is_down_is_named_beside_a_good_layout(words: tuple[str,
 
 
 def test_two_broken_images_and_nothing_else_are_a_report_without_images(run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", image([ONE]), tag="1")
+    put_images(registry, "app", image([ONE]), tag="1")
     report = done(run, "dedupe", at(registry, "app:2"), at(registry, "app:3"), code=1)
     assert ([], [3, 3]) == (report["images"], [one["exitCode"] for one in report["problems"]])
 
@@ -486,8 +486,8 @@ def test_two_broken_images_and_nothing_else_are_a_report_without_images(run: Run
 def two(registry: ScriptedRegistry, *tars: bytes) -> Image:
     """app:1 of these layers, and app:2 of ONE and TWO."""
     one = image(tars, codec="none")
-    hold(registry, "app", one, tag="1")
-    hold(registry, "app", image([ONE, TWO], codec="none"), tag="2")
+    put_images(registry, "app", one, tag="1")
+    put_images(registry, "app", image([ONE, TWO], codec="none"), tag="2")
     return one
 
 
@@ -496,7 +496,7 @@ def two(registry: ScriptedRegistry, *tars: bytes) -> Image:
 def test_a_layer_that_cannot_be_read_is_named_and_the_rest_read(
     size: int, fault: dict[str, Any], run: Run, registry: ScriptedRegistry
 ) -> None:
-    tars = [layer_tar([("n", noise(size, seed))]) for seed in range(3)]
+    tars = [layer_tar([("n", random_bytes(size, seed))]) for seed in range(3)]
     two(registry, *tars)
     registry.faults.append(Fault("GET", sha256(tars[0]), **fault))
     result = run("dedupe", at(registry, "app"), "--tags", "*", "--files", "--format", "json")
@@ -509,7 +509,7 @@ def test_a_layer_that_cannot_be_read_is_named_and_the_rest_read(
 
 @pytest.mark.parametrize("size", [1, 6 * MiB], ids=["read here", "read by processes"])
 def test_strict_stops_at_a_layer_that_cannot_be_read(size: int, run: Run, registry: ScriptedRegistry) -> None:
-    tars = [layer_tar([("n", noise(size, seed))]) for seed in range(3)]
+    tars = [layer_tar([("n", random_bytes(size, seed))]) for seed in range(3)]
     two(registry, *tars)
     registry.faults.append(Fault("GET", sha256(tars[0]), flip=600))
     result = run("dedupe", at(registry, "app"), "--tags", "*", "--files", "--strict")
@@ -518,14 +518,14 @@ def test_strict_stops_at_a_layer_that_cannot_be_read(size: int, run: Run, regist
 
 def test_a_layer_that_is_not_what_the_configuration_states_is_named(run: Run, registry: ScriptedRegistry) -> None:
     stated = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [sha256(ONE), sha256(THREE)]}}
-    hold(registry, "app", image([ONE, TWO], config=stated), tag="1")
+    put_images(registry, "app", image([ONE, TWO], config=stated), tag="1")
     result = run("dedupe", at(registry, "app:1"), "--files", "--format", "json")
     report = named(result, 5, sha256(image([TWO]).layers[0]), sha256(TWO), sha256(THREE))
     assert 1 == report["files"]["references"]
 
 
 def test_an_artifact_is_counted_and_its_blobs_are_no_layers_to_read(run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", image([ONE]), tag="1")
+    put_images(registry, "app", image([ONE]), tag="1")
     blob, empty = registry.put_blob("app", b"sbom" * 99), registry.put_blob("app", b"{}")
     kind = "application/vnd.example.sbom"
     manifest = {
@@ -540,7 +540,7 @@ def test_an_artifact_is_counted_and_its_blobs_are_no_layers_to_read(run: Run, re
 
 
 def test_an_empty_index_is_no_image_and_stops_nothing(run: Run, registry: ScriptedRegistry) -> None:
-    hold(registry, "app", image([ONE]), tag="1")
+    put_images(registry, "app", image([ONE]), tag="1")
     registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), "empty")
     result = run("dedupe", at(registry, "app"), "--tags", "*", "--format", "json")
     assert "app:1" in names(report_of(result, 0, 1)), str(result)

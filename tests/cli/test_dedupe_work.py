@@ -31,7 +31,7 @@ import pytest
 from support.copying import ONE, TWO
 from support.images import Image, config_of, image, layer_tar, pretty, sha256, write_docker_archive, write_layout
 from support.layers import END, head, member, pax, sample
-from support.registries import ALONE, hold, noise
+from support.registries import NO_REGISTRY_SETTINGS, put_images, random_bytes
 from support.registry import Fault, ScriptedRegistry
 from support.report import report_of
 
@@ -55,7 +55,7 @@ FILES = ("dedupe", "store", "--files", "--format", "json")
 @pytest.fixture
 def run(ocitool: Run, tmp_path: Path) -> Run:
     """The command in a directory of its own, at a home of its own: distributed writes there."""
-    env = {**ALONE, "HOME": str(tmp_path)}
+    env = {**NO_REGISTRY_SETTINGS, "HOME": str(tmp_path)}
     return lambda *words, **how: ocitool(*words, cwd=how.pop("cwd", tmp_path), env={**env, **how.pop("env", {})}, **how)
 
 
@@ -289,7 +289,7 @@ def write_slow(place: Path, count: int, big: int = BIG) -> Path:
     packed, hashed = gzip.compress(zeros, 1, mtime=0), hashlib.sha256(zeros)
     images = []
     for number in range(count):
-        own = layer_tar([("own", noise(MiB, number)), ("same", b"same" * 5000)])
+        own = layer_tar([("own", random_bytes(MiB, number)), ("same", b"same" * 5000)])
         stored, digest = packed + gzip.compress(own, 0, mtime=0), hashed.copy()
         digest.update(own)
         rootfs = {"type": "layers", "diff_ids": [f"sha256:{digest.hexdigest()}"]}
@@ -339,7 +339,7 @@ def begun(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command in a session of its own, all of which ends with the context."""
     command = [*before, sys.executable, "-m", "ocitool", *words]
-    known = {name: value for name, value in os.environ.items() if name not in ALONE}
+    known = {name: value for name, value in os.environ.items() if name not in NO_REGISTRY_SETTINGS}
     known |= {"OCITOOL_CACHE_DIR": str(cache), "HOME": str(cache), **env}
     process = subprocess.Popen(
         command, cwd=folder, env=known, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -569,7 +569,7 @@ def ended(*processes: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running_cluster(folder: Path, count: int) -> Iterator[tuple[Cluster, list[subprocess.Popen[bytes]]]]:
-    env = {name: value for name, value in os.environ.items() if name not in ALONE}
+    env = {name: value for name, value in os.environ.items() if name not in NO_REGISTRY_SETTINGS}
     env |= {"HOME": str(folder), "DASK_TEMPORARY_DIRECTORY": str(folder)}
     made = Cluster("", folder, env)
     words = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(folder / "file"))
@@ -618,8 +618,8 @@ def test_a_cluster_reads_what_is_named_from_here(name: str, cluster: Cluster, ru
 
 def test_a_cluster_fetches_from_a_registry(cluster: Cluster, run: Run) -> None:
     with ScriptedRegistry() as registry:
-        hold(registry, "app", image([ONE, TWO]), tag="1")
-        hold(registry, "app", image([ONE, layer_tar([("n", noise(2 * MiB))])], codec="none"), tag="2")
+        put_images(registry, "app", image([ONE, TWO]), tag="1")
+        put_images(registry, "app", image([ONE, layer_tar([("n", random_bytes(2 * MiB))])], codec="none"), tag="2")
         words = ("dedupe", f"docker://{registry.host}/app", "--tags", "*", "--files", "--insecure", "--no-cache", "--jobs", "1")
         here = report_of(run(*words, "--format", "json"))
         registry.forget()
@@ -632,7 +632,7 @@ def test_a_cluster_fetches_from_a_registry(cluster: Cluster, run: Run) -> None:
 @pytest.mark.parametrize("fault", [{"flip": 600}, {"status": 404}, {"status": 500, "headers": {"Retry-After": "0"}}])
 def test_what_a_cluster_cannot_read_is_named_as_here(fault: dict[str, Any], cluster: Cluster, run: Run) -> None:
     with ScriptedRegistry() as registry:
-        hold(registry, "app", image([ONE, TWO], codec="none"), tag="1")
+        put_images(registry, "app", image([ONE, TWO], codec="none"), tag="1")
         registry.faults.append(Fault("GET", sha256(TWO), **fault))
         words = ("dedupe", f"docker://{registry.host}/app:1", "--files", "--insecure", "--no-cache", "--format", "json")
         here, there = (report_of(run(*words, *more), 1) for more in ((), ("--cluster", cluster.address)))
@@ -740,7 +740,7 @@ def odd_layer() -> bytes:
         head(b"etc/link", b"2", link=b"../t\xe4rget"),
         head(b"etc/hard", b"1", link=b"etc/motd"),
         pax((b"mtime", b"1234567890.123456789"), (b"uid", b"4000000000"), (b"path", b"long/" * 40 + b"name")),
-        member(b"short", noise(5000)),
+        member(b"short", random_bytes(5000)),
         pax((b"mtime", b"-1.5")), member(b"old", b"o" * 700),
         head(b"null", b"3", device=(1, 3)), head(b"pipe", b"6"),
         END,
@@ -866,7 +866,7 @@ def test_layers_that_cannot_be_read_have_no_rows_and_the_others_do(run: Run, tmp
 
 @pytest.mark.parametrize("how", ["a file", "below a file", "a directory in the way", "no room"])
 def test_rows_that_cannot_be_written_are_9_and_leave_nothing_behind(how: str, ocitool: Run, tmp_path: Path) -> None:
-    contents = [noise(3000, number) for number in range(200)] if how == "no room" else [b"one"]
+    contents = [random_bytes(3000, number) for number in range(200)] if how == "no room" else [b"one"]
     tar = layer_tar([(f"{number}-{random.Random(number).randbytes(20).hex()}", data) for number, data in enumerate(contents)])
     write_layout(tmp_path / "store", [image([tar], tag="a")])
     place = tmp_path / "rows"

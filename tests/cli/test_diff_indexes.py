@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.images import docker_files, entry, image, layer_tar, write_layout, write_oci_archive, write_tar
 from support.indexes import AMD, ARM, S390, attestation, linux, multi, of, windows
-from support.registries import hold_index
+from support.registries import put_index
 from support.registry import ScriptedRegistry
 from support.report import report_of
 
@@ -224,8 +224,8 @@ def test_attestations_are_compared_as_far_as_their_images_are_the_same(
 
 def test_nothing_more_is_asked_of_a_registry(run: Run, registry: ScriptedRegistry) -> None:
     images = [of(AMD), of(ARM, "one"), of(OLD, "two")]
-    hold_index(registry, "a", images, "1")
-    hold_index(registry, "b", [images[0], of(ARM, "other"), of(NEW, "two")], "1")
+    put_index(registry, "a", images, "1")
+    put_index(registry, "b", [images[0], of(ARM, "other"), of(NEW, "two")], "1")
     words = (f"docker://{registry.host}/a:1", f"docker://{registry.host}/b:1", "--format", "json")
     counts = []
     for more in (("--platform", "linux/amd64"), ()):

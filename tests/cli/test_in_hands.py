@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import zstandard
-from support.desk import Run
 from support.images import (
     Image,
     docker_files,
@@ -31,6 +30,7 @@ from support.images import (
     write_oci_archive,
     write_tar,
 )
+from support.registry_command import Run
 
 HOLES = layer_tar([("etc/", None), ("etc/motd", b"hello\n"), ("zeros", bytes(600_000)), ("end", b"x" * 900)])
 UPPER = layer_tar([("srv/", None), ("srv/app", b"app\n")])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from support import places
-from support.desk import Run
 from support.images import gz, image, layer_tar, sha256, write_layout, zst
+from support.registry_command import Run
 
 from ocitool.spec import mediatypes
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.desk import Run
 from support.images import Image, image, index_of, layer_tar, layout_files, pretty, sha256, write_files, write_tar
+from support.registry_command import Run
 
 ONE, TWO = (layer_tar([(name, name.encode() * 99)]) for name in ("one", "two"))
 LOSSES: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {

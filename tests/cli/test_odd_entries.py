@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.copying import AMD, ARM
 from support.images import Image, gz, image, index_of, layer_tar, pretty, sha256, write_layout
-from support.registries import hold
+from support.registries import put_images
 from support.registry import ScriptedRegistry
 from support.report import report_of
 
@@ -335,7 +335,7 @@ def test_an_image_at_a_registry_is_found_beside_other_entries_without_a_request_
     run: Run, registry: ScriptedRegistry
 ) -> None:
     mine = image([ONE], platform=AMD)
-    hold(registry, "app", mine)
+    put_images(registry, "app", mine)
     others = [entry for entry, _ in UNKNOWN.values() if entry["mediaType"] != mediatypes.OCI_INDEX]
     top = pretty(index_of([*others, INVALID["no size"], mine.descriptor]))
     registry.forget()

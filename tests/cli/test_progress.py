@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.images import image, layer_tar, sha256, write_docker_archive, write_layout
-from support.registries import hold, noise
+from support.registries import put_images, random_bytes
 from support.registry import Fault, ScriptedRegistry
 
 from ocitool.cli import progress
@@ -17,9 +17,9 @@ from ocitool.limits import MiB
 Run = Callable[..., Any]
 
 SIZES = (3 * MiB // 2, MiB, MiB // 2, MiB // 4)
-LAYERS = [layer_tar([(f"file{number}", noise(size, number))]) for number, size in enumerate(SIZES)]
+LAYERS = [layer_tar([(f"file{number}", random_bytes(size, number))]) for number, size in enumerate(SIZES)]
 APP = image(LAYERS, tag="app:1")
-NEXT = image([*LAYERS, layer_tar([("more", noise(MiB // 8, 9))])], tag="app:2")
+NEXT = image([*LAYERS, layer_tar([("more", random_bytes(MiB // 8, 9))])], tag="app:2")
 PLAIN = image(LAYERS, tag="app:1", codec="none")
 
 
@@ -101,7 +101,7 @@ def test_totals_stand_from_the_first_byte_and_are_reached(
     write_layout(tmp_path / "held", [image(LAYERS[1:3], tag="old:1")])
     write_layout(tmp_path / "twice", [image([LAYERS[0], LAYERS[1], LAYERS[0]])])
     write_docker_archive(tmp_path / "saved.tar", [image(LAYERS, tag="app:1", codec="none")])
-    (tmp_path / "more.tar").write_bytes(layer_tar([("extra", noise(MiB // 4, 77))]))
+    (tmp_path / "more.tar").write_bytes(layer_tar([("extra", random_bytes(MiB // 4, 77))]))
     if words[0] == "repack":
         assert 0 == run("unpack", "app:app:1", "there").code
         (tmp_path / "there/rootfs/file2").write_bytes(b"other")
@@ -114,7 +114,7 @@ def test_totals_stand_from_the_first_byte_and_are_reached(
 
 @pytest.mark.parametrize("jobs", ["1", "4"])
 def test_a_pull_knows_all_layers_at_once(run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, jobs: str) -> None:
-    hold(registry, "app", APP, tag="1")
+    put_images(registry, "app", APP, tag="1")
     assert 0 == run("pull", f"{registry.host}/app:1", "out/", "--jobs", jobs).code
     assert [] == unlawful(recorded.moved)
     assert {len(LAYERS)} == {numbers.blobs for numbers in recorded.moved[-1]}
@@ -123,7 +123,7 @@ def test_a_pull_knows_all_layers_at_once(run: Run, recorded: RecordedProgress, r
 def test_layers_that_the_registry_has_count_off(
     run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
-    hold(registry, "app", APP, tag="1")
+    put_images(registry, "app", APP, tag="1")
     write_layout(tmp_path / "next", [NEXT])
     assert 0 == run("push", "next", f"{registry.host}/app:2").code
     last = recorded.moved[-1][-1]
@@ -134,7 +134,7 @@ def test_layers_that_the_registry_has_count_off(
 def test_what_is_sent_again_is_taken_back(
     run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
-    large = image([layer_tar([("large", noise(4 * MiB))])], tag="app:1", codec="none")
+    large = image([layer_tar([("large", random_bytes(4 * MiB))])], tag="app:1", codec="none")
     write_layout(tmp_path / "large", [large])
     registry.faults.append(Fault("PATCH", cut_request=2 * MiB, times=1))
     assert 0 == run("push", "large", f"{registry.host}/app:1").code
@@ -146,8 +146,8 @@ def test_what_is_fetched_again_is_taken_back(
     run: Run, recorded: RecordedProgress, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     """The first bytes that an earlier attempt left are not the layer's."""
-    large = layer_tar([("large", noise(4 * MiB))])
-    hold(registry, "app", image([large], codec="none"), tag="1")
+    large = layer_tar([("large", random_bytes(4 * MiB))])
+    put_images(registry, "app", image([large], codec="none"), tag="1")
     registry.faults.append(Fault("GET", sha256(large), cut_response=2 * MiB, flip=100))
     assert 0 != run("pull", f"{registry.host}/app:1", "out/").code
     registry.faults.clear()

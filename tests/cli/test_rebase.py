@@ -25,9 +25,9 @@ from support.images import (
     write_layout,
     write_oci_archive,
 )
-from support.judges import FileSystem, ours
 from support.merged import memory_image
-from support.registries import ALONE, crossed, hold, hold_index
+from support.reference_tools import FileSystem, ours
+from support.registries import NO_REGISTRY_SETTINGS, bytes_transferred, put_images, put_index
 from support.registry import ScriptedRegistry
 from support.report import report_of
 
@@ -360,34 +360,34 @@ def app(**stated: str) -> Image:
 @pytest.fixture
 def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     """The environment of one who knows no registry."""
-    return {**ALONE, "HOME": str(tmp_path_factory.mktemp("home"))}
+    return {**NO_REGISTRY_SETTINGS, "HOME": str(tmp_path_factory.mktemp("home"))}
 
 
 def test_without_flags_the_annotations_name_both_bases(
     ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
     name = f"{registry.host}/base:1"
-    hold(registry, "base", image(OLD))
-    hold(registry, "base", image(NEW), tag="1")
+    put_images(registry, "base", image(OLD))
+    put_images(registry, "base", image(NEW), tag="1")
     write_layout(place / "src", [app(name=name, digest=image(OLD).digest, other="x")])
     made = rebased(ocitool, place, "--insecure-host", registry.host, bases=False, env=home)
     assert [*image(NEW).layers, *image(OWN).layers] == made.layers
     assert {NAME: name, DIGEST: image(NEW).digest, "other": "x"} == made.annotations
     assert f"docker://{name}" == made.rebase_report["newBase"]["image"]
     assert ["base", "base"] == [notice["code"] for notice in made.report["notices"]]
-    assert crossed(registry) == made.report["bytes"]["transferred"]
+    assert bytes_transferred(registry) == made.report["bytes"]["transferred"]
 
 
 def test_what_annotations_name_is_followed_once_more(
     ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
     """The result of one rebase is what the next begins with."""
-    hold(registry, "base", image(OLD))
-    hold(registry, "base", image(NEW), tag="1")
+    put_images(registry, "base", image(OLD))
+    put_images(registry, "base", image(NEW), tag="1")
     write_layout(place / "src", [app(name=f"{registry.host}/base:1", digest=image(OLD).digest)])
     trust = ("--insecure-host", registry.host)
     rebased(ocitool, place, *trust, bases=False, env=home)
-    hold(registry, "base", image([SHARED, EXTRA]), tag="1")
+    put_images(registry, "base", image([SHARED, EXTRA]), tag="1")
     made = rebased(ocitool, place, *trust, bases=False, env=home, src="out", to="next")
     assert image([SHARED, EXTRA, *OWN]).layers == made.layers
     assert image([SHARED, EXTRA]).digest == made.annotations[DIGEST]
@@ -398,8 +398,8 @@ def test_the_old_base_is_looked_for_here_before_the_registry_is_asked(
     where: str, ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
     old, words, src = image(OLD), ["--insecure-host", registry.host], "src:app"
-    hold(registry, "base", old)
-    hold(registry, "base", image(NEW), tag="1")
+    put_images(registry, "base", old)
+    put_images(registry, "base", image(NEW), tag="1")
     mine = app(name=f"{registry.host}/base:1", digest=old.digest)
     beside = [mine]
     if where == "source":
@@ -435,7 +435,7 @@ def test_a_flag_is_stronger_than_an_annotation(ocitool: Run, place: Path) -> Non
 def test_the_new_base_by_a_flag_and_the_old_one_by_its_annotations(
     ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
-    hold(registry, "base", image(OLD))
+    put_images(registry, "base", image(OLD))
     write_layout(place / "src", [app(name=f"{registry.host}/base:1", digest=image(OLD).digest)])
     words = ("--new-base", place / "new", "--insecure-host", registry.host)
     made = rebased(ocitool, place, *words, bases=False, env=home)
@@ -470,7 +470,7 @@ def test_an_old_base_that_is_nowhere_is_not_found(ocitool: Run, place: Path) -> 
 def test_a_base_that_the_registry_no_longer_has_is_not_found(
     ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
-    hold(registry, "base", image(NEW), tag="1")
+    put_images(registry, "base", image(NEW), tag="1")
     write_layout(place / "src", [app(name=f"{registry.host}/base:1", digest=image(OLD).digest)])
     refused(3, rebase(ocitool, place, "--insecure-host", registry.host, bases=False, env=home))
     assert written_nothing(place)
@@ -500,7 +500,7 @@ def test_the_name_of_a_base_on_disk_is_its_full_tag(tag: str | None, name: str |
 def test_the_name_of_a_base_at_a_registry_is_its_tag_there(
     ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
-    hold(registry, "team/base", image(NEW), tag="2")
+    put_images(registry, "team/base", image(NEW), tag="2")
     words = ("--old-base", place / "old", "--insecure-host", registry.host)
     for reference, name in (("team/base:2", "team/base:2"), (f"team/base@{image(NEW).digest}", "team/base")):
         new = f"docker://{registry.host}/{reference}"
@@ -519,16 +519,16 @@ def test_at_one_registry_no_layer_is_sent(
     ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
     old, new = image(OLD), image(NEW)
-    hold(registry, "base", old)
-    hold(registry, "base", new, tag="1")
-    hold(registry, "app", app(name=f"{registry.host}/base:1", digest=old.digest), tag="1")
+    put_images(registry, "base", old)
+    put_images(registry, "base", new, tag="1")
+    put_images(registry, "app", app(name=f"{registry.host}/base:1", digest=old.digest), tag="1")
     registry.forget()
     words = (f"docker://{registry.host}/app:1", f"docker://{registry.host}/app:2", "--format", "json")
     found = report_of(ocitool("rebase", *words, "--insecure-host", registry.host, env=home))
     manifest = json.loads(registry.manifests["app", registry.tags["app", "2"]][1])
     assert [layer["digest"] for layer in image([*NEW, *OWN]).manifest["layers"]] == [x["digest"] for x in manifest["layers"]]
     assert manifest["config"]["size"] == registry.bytes_received
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
 
 
 # History
@@ -845,8 +845,8 @@ def test_attestations_of_rebased_images_go(ocitool: Run, place: Path) -> None:
 def test_an_index_base_by_annotations(
     ocitool: Run, place: Path, registry: ScriptedRegistry, home: dict[str, str | None]
 ) -> None:
-    old = hold_index(registry, "base", [amd(*OLD), arm(*OLD)], "0")
-    hold_index(registry, "base", [amd(*NEW), arm(*NEW[:2])], "1")
+    old = put_index(registry, "base", [amd(*OLD), arm(*OLD)], "0")
+    put_index(registry, "base", [amd(*NEW), arm(*NEW[:2])], "1")
     for number, (stated, kind) in enumerate([(old, arm), (arm(*OLD).digest, arm), (old, amd)]):
         mine = annotated(kind(*OLD, *OWN), name=f"{registry.host}/base:1", digest=stated)
         src = write_layout(place / f"src{number}", [mine])

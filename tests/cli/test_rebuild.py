@@ -27,8 +27,8 @@ from support.images import (
     write_layout,
     write_oci_archive,
 )
-from support.judges import FileSystem, ours
-from support.registries import noise
+from support.reference_tools import FileSystem, ours
+from support.registries import random_bytes
 from support.report import report_of
 
 from ocitool.images.image import Image as Opened
@@ -44,7 +44,7 @@ from ocitool.validation import validate
 Run = Callable[..., Any]
 THEN, NOW = 1_600_000_000, 1_700_000_000
 DELTA = "ocitool rebuild --plan delta"
-BIN, LIB = noise(5000, 1), noise(3000, 2)
+BIN, LIB = random_bytes(5000, 1), random_bytes(3000, 2)
 
 
 def timed(entries: Sequence[AnyEntry], seconds: int) -> bytes:
@@ -131,7 +131,7 @@ def rebuilt(
     ocitool: Run, new: Path, against: Path | Sequence[Path], *words: str, to: str = "made", like: Path | None = None,
     broken: bool = False,
 ) -> Made:  # fmt: skip
-    """A rebuild into a layout beside NEW: valid, and NEW's file system (that of `like`), which is judged here and not by the
+    """A rebuild into a layout beside NEW: valid, and NEW's file system (that of `like`), which is compared here and not by the
     command. broken: NEW itself is not valid."""
     path = new.parent / to
     olds = [against] if isinstance(against, Path) else against
@@ -545,7 +545,7 @@ def test_of_several_old_images_a_delta_stands_on_the_nearest(ocitool: Run, new: 
 
 
 def test_auto_never_makes_a_delta(ocitool: Run, tmp_path: Path) -> None:
-    large = noise(200_000)
+    large = random_bytes(200_000)
     new = put(tmp_path / "new", newer([layer_tar([("large", large), ("small", b"new")])]))
     old = put(tmp_path / "old", older([layer_tar([("large", large), ("small", b"old")])]))
     made = rebuilt(ocitool, new, old)

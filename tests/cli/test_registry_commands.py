@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.copying import AMD, ARM, ONE, TEXT, TWO
 from support.images import Image, entry, image, layer_tar, sha256
-from support.registries import crossed, hold, hold_index, holds
+from support.registries import bytes_transferred, has_image, put_images, put_index
 from support.registry import Fault, ScriptedRegistry
 from support.report import done
 
@@ -26,8 +26,8 @@ NEXT = image([ONE, TOP])
 def registry() -> Iterator[ScriptedRegistry]:
     """With APP and NEXT."""
     with ScriptedRegistry() as one:
-        hold(one, "app", APP, tag="1")
-        hold(one, "app", NEXT, tag="2")
+        put_images(one, "app", APP, tag="1")
+        put_images(one, "app", NEXT, tag="2")
         yield one
 
 
@@ -69,7 +69,7 @@ def test_inspect_opens_no_layer_and_says_that_it_believes_media_types(run: Run, 
 
 def test_inspect_of_an_index_does_not_know_what_is_there(run: Run, registry: ScriptedRegistry) -> None:
     images = [image([ONE], platform=AMD), image([TWO], platform=ARM, architecture="arm64")]
-    hold_index(registry, "app", images, "all")
+    put_index(registry, "app", images, "all")
     del registry.manifests["app", images[1].digest]
     found = done(run, "inspect", f"docker://{registry.host}/app:all", "--platform", "linux/amd64")
     listed = [(one["digest"], one["present"]) for one in found["index"]["manifests"]]
@@ -136,7 +136,7 @@ def test_edit_sends_a_configuration_and_nothing_else(run: Run, registry: Scripte
     assert APP.manifest["layers"] == manifest["layers"]
     assert "A=B" in config["config"]["Env"]
     assert manifest["config"]["size"] == registry.bytes_received
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
     assert [] == [one for one in registry.sent("GET", "/blobs/sha256:") if not one.path.endswith(sha256(APP.config))]
 
 
@@ -150,7 +150,7 @@ def test_append_sends_the_new_layer(run: Run, registry: ScriptedRegistry, tmp_pa
     assert ["kept", "kept", "new"] == [layer["origin"] for layer in found["images"][0]["layers"]]
     assert manifest["layers"][2]["size"] + manifest["config"]["size"] == registry.bytes_received
     assert 3 == len(config["rootfs"]["diff_ids"])
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
 
 
 def test_repack_sends_the_layer_that_was_edited(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_repack_sends_the_layer_that_was_edited(run: Run, registry: ScriptedRegi
     assert digests(NEXT)[0] == manifest["layers"][0]["digest"]
     assert ["kept", "rewritten"] == [layer["origin"] for layer in found["images"][0]["layers"]]
     assert manifest["layers"][1]["size"] + manifest["config"]["size"] == registry.bytes_received
-    assert crossed(registry) == found["bytes"]["transferred"]
+    assert bytes_transferred(registry) == found["bytes"]["transferred"]
     result = run("cat", f"docker://{registry.host}/app:edited", "c")
     assert b"edited" == result.stdout, str(result)
 
@@ -182,7 +182,7 @@ def test_insecure_is_for_one_registry_also_where_a_directory_names_the_other(run
 
 def test_of_an_index_one_image_is_fetched_and_all_can_be_edited(run: Run, registry: ScriptedRegistry) -> None:
     images = [image([TOP], platform=AMD), image([TWO], platform=ARM, architecture="arm64")]
-    hold_index(registry, "app", images, "all")
+    put_index(registry, "app", images, "all")
     result = run("cat", f"docker://{registry.host}/app:all", "c", "--platform", "linux/amd64")
     assert b"c" == result.stdout, str(result)
     assert [] == registry.sent("GET", images[1].digest)
@@ -190,12 +190,12 @@ def test_of_an_index_one_image_is_fetched_and_all_can_be_edited(run: Run, regist
     done(run, *words, "--all-platforms")
     document = json.loads(registry.manifests["app", registry.tags["app", "both"]][1])
     assert [AMD, ARM] == [one["platform"] for one in document["manifests"]]
-    assert all(holds(registry, "app", one) for one in images)
+    assert all(has_image(registry, "app", one) for one in images)
 
 
 def test_what_speaks_of_an_image_that_is_edited_is_named(run: Run, registry: ScriptedRegistry) -> None:
     app = image([TOP])
-    hold(registry, "app", app, tag="1")
+    put_images(registry, "app", app, tag="1")
     empty = registry.put_blob("app", b"{}")
     described = {"mediaType": "application/vnd.example.sbom", "digest": empty, "size": 2}
     manifest = {"schemaVersion": 2, "mediaType": mediatypes.OCI_MANIFEST, "artifactType": "application/vnd.example.sbom",
@@ -220,7 +220,7 @@ def test_squash_at_a_registry_sends_the_one_layer(run: Run, registry: ScriptedRe
 
 def test_rebuild_at_a_registry_sends_no_layer_that_the_old_image_has(run: Run, registry: ScriptedRegistry) -> None:
     later = layer_tar([("etc/", None), entry("etc/motd", TEXT, mtime=1_600_000_000_000_000_000)])
-    hold(registry, "app", image([later, TWO]), tag="3")
+    put_images(registry, "app", image([later, TWO]), tag="3")
     where = f"docker://{registry.host}/app"
     report = done(run, "rebuild", f"{where}:3", f"{where}:4", "--against", f"{where}:1")
     manifest, _ = pushed(registry, "4", report)
@@ -238,9 +238,9 @@ def test_rebase_at_a_registry_by_annotations(run: Run, registry: ScriptedRegistr
     app.manifest["annotations"] = {
         "org.opencontainers.image.base.name": name, "org.opencontainers.image.base.digest": base.digest,
     }  # fmt: skip
-    hold(registry, "base", base, tag="old")
-    hold(registry, "base", fixed, tag="latest")
-    hold(registry, "app", app, tag="app")
+    put_images(registry, "base", base, tag="old")
+    put_images(registry, "base", fixed, tag="latest")
+    put_images(registry, "app", app, tag="app")
     where = f"docker://{registry.host}/app"
     report = done(run, "rebase", f"{where}:app", f"{where}:rebased")
     manifest, _ = pushed(registry, "rebased", report)

@@ -17,7 +17,7 @@ import pytest
 from support import places
 from support.copying import ONE, TWO
 from support.images import Image, image, layer_tar, sha256, write_layout
-from support.registries import ALONE, PASSWORD, USER, authfile, hold, holds, noise
+from support.registries import NO_REGISTRY_SETTINGS, PASSWORD, USER, authfile, has_image, put_images, random_bytes
 from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, TokenAuth, certificates
 
 from ocitool.limits import MiB
@@ -25,7 +25,7 @@ from ocitool.limits import MiB
 Run = Callable[..., Any]
 AT_ONCE = {"Retry-After": "0"}
 """Of an answer that is to be tried again: nobody wants to sleep here."""
-LARGE = layer_tar([("large", noise(4 * MiB))])
+LARGE = layer_tar([("large", random_bytes(4 * MiB))])
 STALLED = 2 * MiB
 """Bytes of the large layer that come before silence."""
 
@@ -35,13 +35,13 @@ def run(ocitool: Run, tmp_path: Path) -> Run:
     """The command in a directory of its own, at a home without credentials."""
     home = tmp_path / "home"
     home.mkdir()
-    return lambda *words, **how: ocitool(*words, cwd=tmp_path, env={**ALONE, "HOME": str(home)}, **how)
+    return lambda *words, **how: ocitool(*words, cwd=tmp_path, env={**NO_REGISTRY_SETTINGS, "HOME": str(home)}, **how)
 
 
 def held(registry: ScriptedRegistry, *tars: bytes) -> Image:
     """An image of these layers, at app:1."""
     one = image(tars or (ONE, TWO), codec="none")
-    hold(registry, "app", one, tag="1")
+    put_images(registry, "app", one, tag="1")
     return one
 
 
@@ -219,7 +219,9 @@ def test_a_tag_that_moves_meanwhile_is_told_and_the_old_image_written(
     run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     one = held(registry)
-    registry.faults.append(Fault("GET", sha256(TWO), hook=lambda _: hold(registry, "app", image([ONE]), tag="1"), times=1))
+    registry.faults.append(
+        Fault("GET", sha256(TWO), hook=lambda _: put_images(registry, "app", image([ONE]), tag="1"), times=1)
+    )
     result = run("pull", f"{registry.host}/app:1", "out/", "--insecure")
     assert 0 == result.code, str(result)
     assert re.search(rf"^ocitool: note: .*moved.*{image([ONE]).digest}", result.err, re.MULTILINE)
@@ -246,7 +248,7 @@ def test_each_blob_is_a_line_and_the_last_line_says_what_crossed_the_network(
     assert all(1 == first.err.count(f"fetched {sha256(data)[7:19]}") for data in one.layers), str(first)
     assert re.fullmatch(r"transferred [\d.]+ [kMG]?i?B", first.out.splitlines()[-1]), str(first)
     more = image([LARGE, TWO[:-512]], codec="none")
-    hold(registry, "app", more, tag="2")
+    put_images(registry, "app", more, tag="2")
     registry.forget()
     second = run("pull", f"{registry.host}/app:2", "out/", "--insecure")
     crossed = registry.bytes_served + len(more.raw)
@@ -261,7 +263,9 @@ def test_each_blob_is_a_line_and_the_last_line_says_what_crossed_the_network(
 def test_quiet_says_nothing(run: Run, registry: ScriptedRegistry) -> None:
     held(registry)
     registry.faults.append(Fault("GET", "/blobs/", status=503, headers=AT_ONCE, times=1))
-    registry.faults.append(Fault("GET", sha256(TWO), hook=lambda _: hold(registry, "app", image([ONE]), tag="1"), times=1))
+    registry.faults.append(
+        Fault("GET", sha256(TWO), hook=lambda _: put_images(registry, "app", image([ONE]), tag="1"), times=1)
+    )
     result = run("pull", f"{registry.host}/app:1", "out/", "--insecure", "--quiet")
     assert (0, "", "") == (result.code, result.out, result.err)
 
@@ -282,7 +286,7 @@ def test_a_rehearsed_copy_to_a_registry_sends_nothing(run: Run, registry: Script
 def pulling(host: str, folder: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """A pull into the layout `out`, that ends with the context; `more`: of its environment."""
     words = [sys.executable, "-m", "ocitool", "pull", f"{host}/app:1", "out/", "--insecure"]
-    env = {name: value for name, value in os.environ.items() if name not in ALONE}
+    env = {name: value for name, value in os.environ.items() if name not in NO_REGISTRY_SETTINGS}
     env |= {"OCITOOL_CACHE_DIR": str(folder / "cache"), "HOME": str(folder), **more}
     process = subprocess.Popen(
         words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -427,7 +431,7 @@ def test_foreign_layers_are_fetched_when_asked_for_and_without_credentials(run: 
         one.manifest["layers"][1] |= {
             "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar", "urls": [f"{elsewhere.url}/two?sig=1"],
         }  # fmt: skip
-        hold(registry, "app", one, tag="1")
+        put_images(registry, "app", one, tag="1")
         del registry.blobs["app", sha256(TWO)]
         words = ("--insecure", "--authfile", authfile(tmp_path, registry.host, elsewhere.host))
         result = run("pull", f"{registry.host}/app:1", "out/", *words)
@@ -447,7 +451,7 @@ def test_what_was_pulled_can_be_pushed_back(run: Run, registry: ScriptedRegistry
     assert 0 == run("pull", f"{registry.host}/app:1", "out.tar", "--insecure").code
     result = run("push", "out.tar", f"{registry.host}/back:1", "--insecure", "--no-cache")
     assert 0 == result.code, str(result)
-    assert holds(registry, "back", one)
+    assert has_image(registry, "back", one)
 
 
 def test_a_layer_that_fails_does_not_wait_for_one_that_is_slow(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:

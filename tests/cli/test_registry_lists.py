@@ -11,7 +11,7 @@ import pytest
 from support import places
 from support.copying import ONE, TWO
 from support.images import Image, image
-from support.registries import hold
+from support.registries import put_images
 from support.registry import Fault, Reply, Request, ScriptedRegistry, _Body
 from support.report import done
 
@@ -43,9 +43,9 @@ def gaps() -> Iterator[ScriptedRegistry]:
     """Each image under its tag in one repository, and alone in one of its own."""
     with Gaps(page=1, referrers_page=1) as registry:
         for tag, one in IMAGES.items():
-            hold(registry, "app", one, tag=tag)
-            hold(registry, f"more/{tag}", one, tag="1")
-        hold(registry, "app", bill())
+            put_images(registry, "app", one, tag=tag)
+            put_images(registry, f"more/{tag}", one, tag="1")
+        put_images(registry, "app", bill())
         yield registry
 
 

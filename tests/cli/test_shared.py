@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.desk import Run
 from support.disk import NOBODY, as_nobody, open_to_all
 from support.images import entry, image, layer_tar, write_layout
+from support.registry_command import Run
 from support.report import report_of
 
 from ocitool.layers.entry import Kind

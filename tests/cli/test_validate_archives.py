@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.desk import Run
 from support.images import (
     config_of,
     docker_files,
@@ -27,6 +26,7 @@ from support.images import (
     write_oci_archive,
     write_tar,
 )
+from support.registry_command import Run
 
 from ocitool import reference
 

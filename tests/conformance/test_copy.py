@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support import places
-from support.judges import run
+from support.reference_tools import run
 
 pytestmark = pytest.mark.tools
 Run = Callable[..., Any]
@@ -46,8 +46,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, testdata: Path) -> Made:
     base = tmp_path_factory.mktemp("copied")
     ids = {}
     for name, file in SOURCES.items():
-        report = copy("--tag", f"judged.example/{name}:1", testdata / "encodings" / file, base / f"{name}.tar")
-        ids[f"judged.example/{name}:1"] = report["images"][0]["imageId"]
+        report = copy("--tag", f"checked.example/{name}:1", testdata / "encodings" / file, base / f"{name}.tar")
+        ids[f"checked.example/{name}:1"] = report["images"][0]["imageId"]
     copy(*(base / f"{name}.tar" for name in SOURCES), base / "all.tar")
     return Made(base / "all.tar", ids)
 
@@ -112,7 +112,7 @@ def test_podman_loads_a_compressed_archive_of_one_image(
 ) -> None:
     """Of several it takes none: podman 4.3 reads no docker archive that is compressed, whoever wrote it, and OCI archives
     of one image only."""
-    name = "judged.example/gzip:1"
+    name = "checked.example/gzip:1"
     copy(f"{made.archive}:{name}", tmp_path / f"one{ending}")
     podman("load", "--input", tmp_path / f"one{ending}")
     assert {name: made.ids[name]} == podman_ids(podman)
@@ -136,7 +136,7 @@ def test_skopeo_reads_every_image_by_every_transport(
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_skopeo_reads_converted_layers(compression: str, made: Made, need: Callable[..., str], tmp_path: Path) -> None:
     need("skopeo")
-    source = f"{made.archive}:judged.example/v1-2:1"
+    source = f"{made.archive}:checked.example/v1-2:1"
     report = copy("--compression", compression, "--tag", "v2", source, f"{tmp_path}/layout/")
     run("skopeo", "copy", "--insecure-policy", f"oci:{tmp_path}/layout:v2", f"dir:{tmp_path}/dir")
     assert report["images"][0]["digest"] == places.sha256((tmp_path / "dir/manifest.json").read_bytes())
@@ -144,7 +144,7 @@ def test_skopeo_reads_converted_layers(compression: str, made: Made, need: Calla
 
 def test_umoci_unpacks_a_layout(made: Made, need: Callable[..., str], tmp_path: Path) -> None:
     need("umoci", "root")
-    source = f"{made.archive}:judged.example/v1-2:1"
+    source = f"{made.archive}:checked.example/v1-2:1"
     copy("--compression", "gzip", "--tag", "v2", source, f"{tmp_path}/layout/")
     run("umoci", "unpack", "--image", f"{tmp_path}/layout:v2", tmp_path / "bundle")
     assert any((tmp_path / "bundle/rootfs").iterdir())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.judges import coarse, differences, distinct, of_container, of_umoci, ours, reference, run
+from support.reference_tools import coarse, differences, distinct, of_container, of_umoci, ours, reference, run
 from support.report import report_of
 
 from ocitool.images.image import Image
@@ -31,7 +31,7 @@ def opened(path: str | Path, task: Task) -> Image:
 
 
 def name_of(line: str) -> str:
-    return "judged:" + hashlib.sha256(line.encode()).hexdigest()[:12]
+    return "checked:" + hashlib.sha256(line.encode()).hexdigest()[:12]
 
 
 def edited(line: str, ocitool: Callable[..., Any], task: Task, place: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`--as layers` judged by the kernel: what it shows of the printed mount is our merged tree, path by path; and what is
+"""`--as layers` checked against the kernel: what it shows of the printed mount is our merged tree, path by path; and what is
 written through the mount is, as a layer, exactly that."""
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ def test_an_ordinary_user_mounts_in_a_namespace(ground: Path, need: Callable[...
         assert (0, b"./d/y\n./e/z\n") == (code, out), err
 
 
-# The flat tar, judged by GNU tar as root.
+# The flat tar, read by GNU tar as root.
 
 
 @pytest.mark.tools

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.images import AnyEntry, image, layer_tar, write_docker_archive, write_layout
-from support.judges import FileSystem, coarse, diff_ids, differences, of_container, of_umoci, ours, reference, run
+from support.reference_tools import FileSystem, coarse, diff_ids, differences, of_container, of_umoci, ours, reference, run
 
 from ocitool.images.config_edits import Settings
 from ocitool.images.image import Image
@@ -56,7 +56,7 @@ class Rebased:
 
     def __init__(self, line: str, count: int, other: str | None, place: Path, task: Task) -> None:
         self.line, self.out = line, place / "out.tar"
-        self.name = "judged:" + hashlib.sha256(f"rebased {line} {count} {other}".encode()).hexdigest()[:12]
+        self.name = "checked:" + hashlib.sha256(f"rebased {line} {count} {other}".encode()).hexdigest()[:12]
         reading, above = Session(task, cached=False), len(diff_ids(line, task) or ()) - count
         assert above > 0 < count
         base = place / "base.tar"
@@ -118,5 +118,5 @@ def test_umoci_refuses_a_link_to_what_the_base_lacks_though_a_later_layer_hides_
 
 
 def test_docker_refuses_a_link_to_what_the_base_lacks_though_a_later_layer_hides_it(docker_engine: Any, tmp_path: Path) -> None:
-    path = write_docker_archive(tmp_path / "x.tar", [image(HIDDEN, codec="none", tag="judged:link")])
+    path = write_docker_archive(tmp_path / "x.tar", [image(HIDDEN, codec="none", tag="checked:link")])
     assert 0 != docker_engine("load", "-i", path, check=False).returncode

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from support.images import entry, image, layer_tar, write_layout
-from support.judges import FileSystem, coarse, differences, of_container, of_umoci, ours, reference, run
 from support.real_registry import RealRegistry, real_registry
-from support.registries import noise
+from support.reference_tools import FileSystem, coarse, differences, of_container, of_umoci, ours, reference, run
+from support.registries import random_bytes
 from support.report import report_of
-from support.workshop import Product
+from support.written_images import WrittenImage
 
 from ocitool.images.image import Image
 from ocitool.images.select import single
@@ -54,7 +54,11 @@ def built(place: Path, seconds: int, app: bytes) -> Path:
     def layer(*files: tuple[str, bytes]) -> bytes:
         return layer_tar([entry(name, content, **when) for name, content in files])
 
-    tars = [layer(("base", noise(300_000, 1))), layer(("lib", noise(200_000, 2))), layer(("app", app), ("doc", app[:5]))]
+    tars = [
+        layer(("base", random_bytes(300_000, 1))),
+        layer(("lib", random_bytes(200_000, 2))),
+        layer(("app", app), ("doc", app[:5])),
+    ]
     history = [{"created": f"2024-01-01T00:00:{seconds:02}Z", "created_by": f"RUN {n}"} for n in range(3)]
     return write_layout(place, [image(tars, tag="app", history=history)])
 
@@ -77,7 +81,7 @@ def test_no_layer_that_old_has_is_pushed(
     plan: str, repository: str, registry: RealRegistry, ocitool: Run, tmp_path: Path
 ) -> None:
     """Into OLD's repository, or into another one of the registry, where they are mounted."""
-    old, new = built(tmp_path / "old", 10, noise(40_000, 3)), built(tmp_path / "new", 20, noise(50_000, 4))
+    old, new = built(tmp_path / "old", 10, random_bytes(40_000, 3)), built(tmp_path / "new", 20, random_bytes(50_000, 4))
     assert 0 == ocitool("push", "--insecure", old, f"{registry.host}/app:1").code
     had, dest = layers(ocitool, f"docker://{registry.host}/app:1"), f"docker://{registry.host}/{repository}:2"
     registry.clear_log()
@@ -133,9 +137,9 @@ def line_of(name: str) -> str:
 
 
 def rebuilt(ocitool: Run, old: str, new: str, plan: str, task: Task, place: Path) -> tuple[Path, FileSystem]:
-    """An archive of NEW, rebuilt, which is called judged:rebuilt, and our tree of it, which is that of NEW but for times."""
+    """An archive of NEW, rebuilt, which is called checked:rebuilt, and our tree of it, which is that of NEW but for times."""
     out = place / "out.tar"
-    words = ("--against", reference(line_of(old)), "--plan", plan, "--tag", "judged:rebuilt", "--format", "json")
+    words = ("--against", reference(line_of(old)), "--plan", plan, "--tag", "checked:rebuilt", "--format", "json")
     report_of(ocitool("rebuild", reference(line_of(new)), out, *words))
     tree = ours(opened(out, task), task)
     wanted = ours(opened(reference(line_of(new)), task), task)
@@ -169,9 +173,9 @@ def test_docker_loads_a_delta(
     docker = request.getfixturevalue(engine)
     out, tree = rebuilt(ocitool, old, new, "delta", task, tmp_path)
     docker("load", "-i", out)
-    they = of_container(docker, "judged:rebuilt", tmp_path / "export.tar")
-    docker("rmi", "judged:rebuilt")
-    product = Product(f"delta of {old} to {new}", new, tree, None)
+    they = of_container(docker, "checked:rebuilt", tmp_path / "export.tar")
+    docker("rmi", "checked:rebuilt")
+    product = WrittenImage(f"delta of {old} to {new}", new, tree, None)
     assert [] == product.differences_from("docker", they, copies=engine == "docker_engine")
 
 
@@ -180,8 +184,8 @@ def test_docker_loads_an_image_that_was_rebuilt_from_layers_of_another_one(
 ) -> None:
     out, tree = rebuilt(ocitool, "app-v1", "app-v2", "reuse", task, tmp_path)
     docker_engine("load", "-i", out)
-    they = of_container(docker_engine, "judged:rebuilt", tmp_path / "export.tar")
-    docker_engine("rmi", "judged:rebuilt")
+    they = of_container(docker_engine, "checked:rebuilt", tmp_path / "export.tar")
+    docker_engine("rmi", "checked:rebuilt")
     assert [] == differences("docker", "reuse", coarse(tree), they)
 
 
@@ -193,7 +197,7 @@ def test_a_chain_of_deltas_is_unpacked_as_the_last_of_them(
     last = reference(line_of("whiteouts"))
     for number, name in enumerate(("hardlinks", "xattrs", "whiteouts")):
         out = tmp_path / f"{number}.tar"
-        words = ("--against", last, "--plan", "delta", "--tag", "judged:chain", "--format", "json")
+        words = ("--against", last, "--plan", "delta", "--tag", "checked:chain", "--format", "json")
         report_of(ocitool("rebuild", reference(line_of(name)), out, *words))
         last = str(out)
     tree = ours(opened(last, task), task)

@@ -16,14 +16,14 @@ from support import places
 from support.copying import ONE, TWO
 from support.images import image, layer_tar, sha256, write_layout
 from support.real_registry import PASSWORD, USER, Proxy, real_registry
-from support.registries import noise
+from support.registries import random_bytes
 from support.registry import Certificates, certificates
 
 from ocitool.limits import MiB
 
 pytestmark = pytest.mark.tools
 Run = Callable[..., Any]
-APP = image([layer_tar([("large", noise(3 * MiB))]), ONE, TWO], tag="app")
+APP = image([layer_tar([("large", random_bytes(3 * MiB))]), ONE, TWO], tag="app")
 """Its first layer is sent by PATCH, the others with the PUT that ends their upload."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.judges import coarse, differences, distinct, of_container, of_directory, of_umoci, ours, reference, run
+from support.reference_tools import coarse, differences, distinct, of_container, of_directory, of_umoci, ours, reference, run
 from support.report import report_of
 
 from ocitool.images.select import single
@@ -51,7 +51,7 @@ def edit(root: Path) -> None:
 def repacked(line: str, mode: str, ocitool: Callable[..., Any], place: Path) -> Path:
     assert ocitool("unpack", reference(line), place / "work").code == 0
     edit(place / "work/rootfs")
-    tag = "judged:" + hashlib.sha256(line.encode()).hexdigest()[:12]
+    tag = "checked:" + hashlib.sha256(line.encode()).hexdigest()[:12]
     report_of(ocitool("repack", place / "work", place / "out.tar", "--mode", mode, "--tag", tag, "--format", "json"))
     return place / "out.tar"
 
@@ -78,7 +78,7 @@ def test_docker_loads_what_was_repacked(
 ) -> None:
     need("root")
     out = repacked(line, mode, ocitool, tmp_path)
-    name = "judged:" + hashlib.sha256(line.encode()).hexdigest()[:12]
+    name = "checked:" + hashlib.sha256(line.encode()).hexdigest()[:12]
     docker_engine("load", "-i", out)
     they = of_container(docker_engine, name, tmp_path / "export.tar")
     docker_engine("rmi", name)

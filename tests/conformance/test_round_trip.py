@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.disk import as_nobody, open_to_all
-from support.judges import ROOT, FileSystem, differences, of_directory, ours
+from support.reference_tools import ROOT, FileSystem, differences, of_directory, ours
 
 from ocitool import comparison
 from ocitool.disk.rootfs import Ownership
@@ -39,7 +39,7 @@ MODES: list[Mode] = ["rewrite", "append"]
 
 
 class Case(NamedTuple):
-    """`name`: as testdata/judges.txt has it."""
+    """`name`: as testdata/tools.txt has it."""
 
     name: str
     platform: str | None
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
 def named() -> list[str]:
     """All images of testdata."""
-    lines = (ROOT / "testdata/judges.txt").read_text().splitlines()[1:]
+    lines = (ROOT / "testdata/tools.txt").read_text().splitlines()[1:]
     return [line.split()[0] for line in lines]
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from support import places
 from support.images import image, layer_tar, write_layout
-from support.judges import of_container, of_umoci, run
+from support.reference_tools import of_container, of_umoci, run
 
 pytestmark = pytest.mark.tools
 SIZE = 6 << 20
-TAG = "judged:sparse"
+TAG = "checked:sparse"
 
 
 @pytest.fixture

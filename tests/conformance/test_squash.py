@@ -19,7 +19,7 @@ import pytest
 from support.copying import refused
 from support.images import Image as MadeImage
 from support.images import image, layer_tar, write_layout, write_oci_archive
-from support.judges import (
+from support.reference_tools import (
     ODD,
     FileSystem,
     coarse,
@@ -32,7 +32,7 @@ from support.judges import (
     reference,
     run,
 )
-from support.workshop import Product
+from support.written_images import WrittenImage
 
 from ocitool.images.image import Image
 from ocitool.images.select import single
@@ -107,7 +107,7 @@ def opened(path: str | Path, task: Task) -> Image:
 
 
 def name_of(line: str, kept: int) -> str:
-    return f"judged:{hashlib.sha256(line.encode()).hexdigest()[:12]}-{kept}"
+    return f"checked:{hashlib.sha256(line.encode()).hexdigest()[:12]}-{kept}"
 
 
 def umoci_sees(archive: Path, place: Path) -> FileSystem:
@@ -161,8 +161,8 @@ def test_docker_loads_what_was_not_portable_before(
 ) -> None:
     out = squashed(line, kept)
     they = docker_sees(out, name_of(line, kept), request.getfixturevalue(engine), tmp_path)
-    product = Product(f"squashed {line}", line, from_1970(ours(opened(out, task), task)), None)
-    assert [] == product.differences_from("docker", they, copies=engine == "docker_engine")
+    one = WrittenImage(f"squashed {line}", line, from_1970(ours(opened(out, task), task)), None)
+    assert [] == one.differences_from("docker", they, copies=engine == "docker_engine")
 
 
 # Traps that no image of testdata has: the lowest layer stays, two are squashed

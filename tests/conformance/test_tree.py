@@ -1,6 +1,6 @@
 """The merged tree against what engines and unpackers make of the same image, path by path, on every portable image.
 
-Images of equal diff_ids are one image to a judge: each is asked once.
+Images of equal diff_ids are one image to a tool: each is shown once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.judges import (
+from support.reference_tools import (
     ODD,
     coarse,
     diff_ids,
@@ -53,7 +53,7 @@ def test_merged_tree_is_what_docker_exports(
     line: str, need: Callable[..., str], docker_engine: Any, task: Task, tmp_path: Path
 ) -> None:
     need("skopeo")
-    name = "judged:" + hashlib.sha256(line.encode()).hexdigest()[:12]
+    name = "checked:" + hashlib.sha256(line.encode()).hexdigest()[:12]
     # Two steps: skopeo 1.9 cannot write a docker archive from one whose layer.tar is a link.
     run("skopeo", "copy", "--insecure-policy", skopeo_name(line), f"oci:{tmp_path}/layout:x")
     run("skopeo", "copy", "--insecure-policy", f"oci:{tmp_path}/layout:x", f"docker-archive:{tmp_path}/image.tar:{name}")

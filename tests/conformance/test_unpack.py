@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.judges import ODD, differences, distinct, of_directory, ours, reference, run, skopeo_name
+from support.reference_tools import ODD, differences, distinct, of_directory, ours, reference, run, skopeo_name
 
 from ocitool.images.select import single
 from ocitool.task import Task

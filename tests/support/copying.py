@@ -1,4 +1,4 @@
-"""What the tests of `copy` share: images to copy, and how a run is judged."""
+"""What the tests of `copy` share: images to copy, and how a run is checked."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A file system in memory that is edited as a person edits one, and the changes between two of its states.
 
-Nothing but the rules of a file system, so that plans are judged by something that knows no layers. A file's size stands for
+Nothing but the rules of a file system, so that plans are checked by something that knows no layers. A file's size stands for
 its content: every content that is ever written has a size of its own.
 """
 

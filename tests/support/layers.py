@@ -1,4 +1,4 @@
-"""Tars made byte by byte, so that what a test states about a layer does not depend on the writer it judges."""
+"""Tars made byte by byte, so that what a test states about a layer does not depend on the writer that is tested."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
         assert 1 == registry.tokens.issued
         assert not registry.requests("PATCH|PUT", "/blobs/")
 
-Where `registry.ScriptedRegistry` does what a test tells it, this one is the judge: what it takes is right. All listen
+Where `registry.ScriptedRegistry` does what a test tells it, this one is the reference: what it takes is right. All listen
 on 127.0.0.1, keep their data below the directory given, and end with their contexts.
 """
 

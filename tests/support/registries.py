@@ -1,9 +1,9 @@
-"""What tests of registries share: images in a `ScriptedRegistry`, and a task that waits for nobody.
+"""What tests of registries share: images in a `ScriptedRegistry`, and a task that does not wait between attempts.
 
-with ScriptedRegistry() as registry, Patient() as task:
+with ScriptedRegistry() as registry, NoWaitTask() as task:
     app = image([ONE], tag="app")
-    hold(registry, "app", app, tag="1")
-    source = opened(registry, "app:1", task)
+    put_images(registry, "app", app, tag="1")
+    source = open_remote(registry, "app:1", task)
     ...
     assert [] == task.pauses
 """
@@ -44,14 +44,14 @@ INSECURE = Access(_Everyone())
 USER, PASSWORD = "user", "secret"
 TENTH = 10_000
 UPLOAD = "/blobs/uploads/."
-ALONE: dict[str, str | None] = {
+NO_REGISTRY_SETTINGS: dict[str, str | None] = {
     name: None for word in ("http_proxy", "https_proxy", "all_proxy", "REGISTRY_AUTH_FILE") for name in (word, word.upper())
 }
 """The environment of a command that is to know nothing of this machine's registries, beside a HOME of its own."""
 
 
-class Patient(Task):
-    """Notes for how long it would have waited, and does not."""
+class NoWaitTask(Task):
+    """A task that notes each pause between attempts, in seconds, and does not wait."""
 
     def __init__(self, **settings: Any) -> None:
         self.pauses: list[float] = []
@@ -65,12 +65,12 @@ class Patient(Task):
         return [notice for notice in self.notices if notice.code == code]
 
 
-def noise(size: int, seed: int = 0) -> bytes:
+def random_bytes(size: int, seed: int = 0) -> bytes:
     """Bytes that no compression makes shorter, the same each time."""
     return random.Random(seed).randbytes(size)
 
 
-DATA = noise(100_007)
+DATA = random_bytes(100_007)
 """A blob of ten tenths and a little."""
 
 
@@ -78,7 +78,7 @@ def digest(data: bytes) -> Digest:
     return Digest.of(data)
 
 
-def hold(registry: ScriptedRegistry, repo: str, *images: Image, tag: str | None = None) -> None:
+def put_images(registry: ScriptedRegistry, repo: str, *images: Image, tag: str | None = None) -> None:
     """The registry has these images, the last of them under the tag."""
     for one in images:
         for name, data in one.blobs.items():
@@ -88,21 +88,21 @@ def hold(registry: ScriptedRegistry, repo: str, *images: Image, tag: str | None 
         registry.put_manifest(repo, one.manifest["mediaType"], one.raw, tag if last else None)
 
 
-def holds(registry: ScriptedRegistry, repo: str, one: Image) -> bool:
+def has_image(registry: ScriptedRegistry, repo: str, one: Image) -> bool:
     """Whether all of the image is there, byte for byte."""
     blobs = {name: data for name, data in one.blobs.items() if name != one.digest}
     there = all(data == registry.blobs.get((repo, name)) for name, data in blobs.items())
     return there and registry.manifests.get((repo, one.digest)) == (one.manifest["mediaType"], one.raw)
 
 
-def hold_index(registry: ScriptedRegistry, repo: str, images: Sequence[Image], tag: str, **changes: Any) -> str:
+def put_index(registry: ScriptedRegistry, repo: str, images: Sequence[Image], tag: str, **changes: Any) -> str:
     """The registry has these images and an index of them under the tag; its digest."""
-    hold(registry, repo, *images)
+    put_images(registry, repo, *images)
     raw = pretty(index_of([one.descriptor for one in images], **changes))
     return registry.put_manifest(repo, mediatypes.OCI_INDEX, raw, tag)
 
 
-def crossed(registry: ScriptedRegistry) -> int:
+def bytes_transferred(registry: ScriptedRegistry) -> int:
     """The bytes of blobs and documents that went over the network, either way, each time they did. Lists are no documents."""
     manifests = 0
     for one in registry.sent("GET|PUT", "/manifests/"):
@@ -118,11 +118,11 @@ def client(registry: Site, task: Task, access: Access = INSECURE) -> Client:
     return Client(registry.host, access, task)
 
 
-def opened(registry: Site, name: str, task: Task, access: Access = INSECURE) -> Source:
+def open_remote(registry: Site, name: str, task: Task, access: Access = INSECURE) -> Source:
     return open_source(f"docker://{registry.host}/{name}", "layers", task, Registries(access, task)).source
 
 
-def reading(task: Task, access: Access = INSECURE) -> Session:
+def session(task: Task, access: Access = INSECURE) -> Session:
     return Session(task, cached=False, registries=Registries(access, task))
 
 
@@ -134,7 +134,7 @@ def authfile(folder: Path, *hosts: str, user: str = USER, password: str = PASSWO
     return str(path)
 
 
-def cuts(method: str, path: str, size: int, count: int = 10) -> list[Fault]:
+def cut_responses(method: str, path: str, size: int, count: int = 10) -> list[Fault]:
     """The first so many answers each end after this many bytes of their body."""
     return [Fault(method, path, cut_response=size, after=n, times=1) for n in range(count)]
 
@@ -146,10 +146,10 @@ def cut_requests(method: str, path: str, size: int, count: int = 10) -> list[Fau
 
 def paths(registry: Site, method: str = ".*", path: str = "") -> list[str]:
     """What was asked for, as `GET manifests/1`, without the repository."""
-    return [f"{one.method} {short(one.path)}" for one in registry.sent(method, path)]
+    return [f"{one.method} {short_path(one.path)}" for one in registry.sent(method, path)]
 
 
-def short(path: str) -> str:
+def short_path(path: str) -> str:
     for word in ("/manifests/", "/blobs/", "/tags/", "/referrers/"):
         _, found, after = path.partition(word)
         if found:
@@ -160,14 +160,16 @@ def short(path: str) -> str:
 # What is done in a test
 
 
-def read(registry: ScriptedRegistry, task: Patient, data: bytes = DATA, *, size: int | None = None, offset: int = 0) -> bytes:
+def read(
+    registry: ScriptedRegistry, task: NoWaitTask, data: bytes = DATA, *, size: int | None = None, offset: int = 0
+) -> bytes:
     """The blob of these bytes, of this size, as it comes."""
     registry.put_blob("app", data)
     size = len(data) if size is None else size
     return b"".join(blobs.fetch(client(registry, task), "app", digest(data), size, offset))
 
 
-def checked(registry: ScriptedRegistry, task: Patient, data: bytes = DATA) -> bytes:
+def read_verified(registry: ScriptedRegistry, task: NoWaitTask, data: bytes = DATA) -> bytes:
     """As `read`, held against its digest as every reader does."""
     registry.put_blob("app", data)
     coming = blobs.fetch(client(registry, task), "app", digest(data), len(data))
@@ -185,11 +187,11 @@ def layers(source: Source) -> list[Blob]:
 
 def one_layer(registry: ScriptedRegistry, size: int) -> Image:
     """An image whose only layer has this many bytes, at app:1."""
-    one = image([noise(size)], codec="none")
-    hold(registry, "app", one, tag="1")
+    one = image([random_bytes(size)], codec="none")
+    put_images(registry, "app", one, tag="1")
     return one
 
 
-def push(registry: ScriptedRegistry, task: Patient, src: Path | str, to: str = "app:1", **how: Any) -> WriteResult:
+def push(registry: ScriptedRegistry, task: NoWaitTask, src: Path | str, to: str = "app:1", **how: Any) -> WriteResult:
     names = how.pop("names", ())
-    return copy([str(src)], reading(task), WriteOptions(f"docker://{registry.host}/{to}", names=names), **how)
+    return copy([str(src)], session(task), WriteOptions(f"docker://{registry.host}/{to}", names=names), **how)

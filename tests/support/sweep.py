@@ -1,7 +1,7 @@
 """One image file or directory through every command that reads and through copies, held against laws that need no example:
 no traceback, no exit 70, a copy and a comparison with itself that find no difference, and nothing dropped unsaid.
 
-What a place holds is counted by the standard library alone (`census`), so that ocitool does not judge itself.
+What a place holds is counted by the standard library alone (`census`), so that ocitool is not compared with itself.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.registries import DATA, Patient
+from support.registries import DATA, NoWaitTask
 from support.registry import Recorder, ScriptedRegistry
 
 
@@ -23,6 +23,6 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def task() -> Iterator[Patient]:
-    with Patient() as running:
+def task() -> Iterator[NoWaitTask]:
+    with NoWaitTask() as running:
         yield running

@@ -389,7 +389,7 @@ def test_unknown_records_of_untouched_members_stay() -> None:
     assert kept == made[: len(kept)]
 
 
-# The judges can fail
+# The checks can fail
 
 
 WRONG: dict[str, Plan] = {

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.copying import ONE
 from support.images import config_of, image, pretty
-from support.registries import DATA, INSECURE, Patient, client, digest, hold, hold_index, opened, reading
+from support.registries import DATA, INSECURE, NoWaitTask, client, digest, open_remote, put_images, put_index, session
 from support.registry import Fault, Recorder, Reply, Request, ScriptedRegistry, Site, TokenAuth, _Body
 
 from ocitool import limits
@@ -44,7 +44,7 @@ class Pages(Site):
         return Reply(status=200, headers={"Link": link}, body=self.page(number))
 
 
-def listed(member: str, task: Patient, site: Site) -> list[Any] | None:
+def listed(member: str, task: NoWaitTask, site: Site) -> list[Any] | None:
     asking = client(site, task)
     if member == "tags":
         return asking.tags("app")
@@ -59,7 +59,7 @@ def item(member: str, name: str) -> Any:
 
 
 @LISTS
-def test_a_list_whose_pages_never_end_ends(member: str, task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_whose_pages_never_end_ends(member: str, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST_PAGES", 20)
     with Pages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
         with pytest.raises(LimitError, match="more than 20 pages"):
@@ -68,7 +68,9 @@ def test_a_list_whose_pages_never_end_ends(member: str, task: Patient, monkeypat
 
 
 @LISTS
-def test_a_list_that_asks_for_patience_at_each_page_ends(member: str, task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_asks_for_patience_at_each_page_ends(
+    member: str, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "LIST_SECONDS", 0.2)
     with Pages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
         site.latency = 0.05
@@ -78,7 +80,7 @@ def test_a_list_that_asks_for_patience_at_each_page_ends(member: str, task: Pati
 
 
 @LISTS
-def test_a_page_that_comes_again_under_another_address_ends_the_list(member: str, task: Patient) -> None:
+def test_a_page_that_comes_again_under_another_address_ends_the_list(member: str, task: NoWaitTask) -> None:
     with Pages(lambda n: json.dumps({member: [item(member, "same")]}).encode()) as site:
         with suppress(FormatError):  # of referrers: as if there were none
             assert None is listed(member, task, site)
@@ -86,7 +88,7 @@ def test_a_page_that_comes_again_under_another_address_ends_the_list(member: str
 
 
 @LISTS
-def test_all_pages_of_a_list_share_their_bytes(member: str, task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_of_a_list_share_their_bytes(member: str, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST", JsonLimits(100 * KiB, 1000))
     with Pages(lambda n: json.dumps({member: [item(member, f"{n}" + "x" * 30 * KiB)]}).encode()) as site:
         with pytest.raises(LimitError):
@@ -97,7 +99,7 @@ def test_all_pages_of_a_list_share_their_bytes(member: str, task: Patient, monke
 @pytest.mark.parametrize(
     ("member", "value"), [("tags", b"0"), ("tags", b'""'), ("repositories", b"[]"), ("manifests", b'{"a":[]}')]
 )
-def test_a_page_of_very_many_values_is_not_parsed(member: str, value: bytes, task: Patient) -> None:
+def test_a_page_of_very_many_values_is_not_parsed(member: str, value: bytes, task: NoWaitTask) -> None:
     body = b'{"%s":[%s]}' % (member.encode(), b",".join([value] * 4_100_000))
     with Pages(lambda n: body) as site:
         tracemalloc.start()
@@ -109,14 +111,14 @@ def test_a_page_of_very_many_values_is_not_parsed(member: str, value: bytes, tas
             tracemalloc.stop()
 
 
-def test_a_token_that_is_very_long_is_refused(task: Patient) -> None:
+def test_a_token_that_is_very_long_is_refused(task: NoWaitTask) -> None:
     with Recorder(json.dumps({"token": "x" * MiB}).encode()) as server, ScriptedRegistry(auth=TokenAuth("u", "p")) as registry:
         registry.realm = f"{server.url}/token"
         with pytest.raises(LimitError, match=f"more than {limits.TOKEN.size} bytes"):
             client(registry, task).tags("app")
 
 
-def test_a_token_servers_answer_of_very_many_values_is_refused(task: Patient) -> None:
+def test_a_token_servers_answer_of_very_many_values_is_refused(task: NoWaitTask) -> None:
     body = b'{"token":"x","more":[%s]}' % b",".join([b"[]"] * 20_000)
     with Recorder(body) as server, ScriptedRegistry(auth=TokenAuth("u", "p")) as registry:
         registry.realm = f"{server.url}/token"
@@ -182,7 +184,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
-def test_what_has_no_end_is_left(pieces: tuple[bytes, ...], task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_no_end_is_left(pieces: tuple[bytes, ...], task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST", JsonLimits(MiB, 1000))
     with saying(repeated(*pieces)) as host, pytest.raises(OcitoolError):
         from ocitool.transports.registry.client import Client
@@ -211,7 +213,7 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("pieces", DRIPS.values(), ids=DRIPS)
-def test_an_answer_that_drips_ends(pieces: tuple[bytes, ...], task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_drips_ends(pieces: tuple[bytes, ...], task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocitool.transports.registry import endpoint
     from ocitool.transports.registry.client import Client
 
@@ -224,7 +226,7 @@ def test_an_answer_that_drips_ends(pieces: tuple[bytes, ...], task: Patient, mon
         assert time.monotonic() - began < 10
 
 
-def test_a_blob_that_drips_ends(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blob_that_drips_ends(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocitool.transports.registry import endpoint
     from ocitool.transports.registry.client import Client
 
@@ -237,7 +239,7 @@ def test_a_blob_that_drips_ends(task: Patient, monkeypatch: pytest.MonkeyPatch) 
         assert time.monotonic() - began < 10
 
 
-def test_a_blob_that_its_reader_takes_slowly_is_no_drip(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blob_that_its_reader_takes_slowly_is_no_drip(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocitool.transports.registry import endpoint
 
     monkeypatch.setattr(endpoint, "_TIMEOUT", 0.2)
@@ -262,72 +264,72 @@ def many(registry: ScriptedRegistry, number: int, size: int, *, same: bool = Fal
         one = image([ONE], platform={"os": "linux", "architecture": f"a{n}"})
         one.manifest["annotations"] = {"n": "0" if same else str(n), "x": "y" * size}
         made.append(one)
-    hold_index(registry, "app", made, "1")
+    put_index(registry, "app", made, "1")
 
 
-def test_manifests_of_an_index_are_not_all_held(task: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_manifests_of_an_index_are_not_all_held(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OCITOOL_MAX_DOCUMENTS", str(MiB))
     with ScriptedRegistry() as registry:
         many(registry, 60, 100 * KiB)
         ref = f"docker://{registry.host}/app:1"
         registry.forget()
         with suppress(LimitError):
-            inspect(ref, reading(task))
+            inspect(ref, session(task))
         assert len(registry.sent("GET", "/manifests/")) <= 12
         with pytest.raises(LimitError, match="manifests and configurations"):
-            copy([ref], reading(task), WriteOptions(f"{tmp_path}/out/"), all_platforms=True)
-        one = inspect(ref, reading(task), platform="linux/a7")
+            copy([ref], session(task), WriteOptions(f"{tmp_path}/out/"), all_platforms=True)
+        one = inspect(ref, session(task), platform="linux/a7")
         assert one is not None
 
 
-def test_one_image_of_a_large_index_is_read(task: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_image_of_a_large_index_is_read(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OCITOOL_MAX_DOCUMENTS", str(MiB))
     with ScriptedRegistry() as registry:
         many(registry, 60, 100 * KiB)
         ref = f"docker://{registry.host}/app:1"
-        copy([ref], reading(task), WriteOptions(f"{tmp_path}/out/"), platform="linux/a59")
+        copy([ref], session(task), WriteOptions(f"{tmp_path}/out/"), platform="linux/a59")
 
 
 def test_a_manifest_that_an_index_names_often_is_fetched_once_and_counts_once(
-    task: Patient, monkeypatch: pytest.MonkeyPatch
+    task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCITOOL_MAX_DOCUMENTS", str(MiB))
     with ScriptedRegistry() as registry:
         many(registry, 200, 100 * KiB, same=True)
         registry.forget()
-        inspect(f"docker://{registry.host}/app:1", reading(task))
+        inspect(f"docker://{registry.host}/app:1", session(task))
         assert 2 == len(registry.sent("GET", "/manifests/"))
 
 
-def test_configurations_count_as_manifests_do(task: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_configurations_count_as_manifests_do(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OCITOOL_MAX_DOCUMENTS", str(MiB))
     with ScriptedRegistry() as registry:
         made = [
             image([ONE], author=f"{n}" + "y" * 100 * KiB, platform={"os": "linux", "architecture": f"a{n}"}) for n in range(60)
         ]
-        hold_index(registry, "app", made, "1")
+        put_index(registry, "app", made, "1")
         with pytest.raises(LimitError, match="manifests and configurations"):
-            copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{tmp_path}/out/"), all_platforms=True)
+            copy([f"docker://{registry.host}/app:1"], session(task), WriteOptions(f"{tmp_path}/out/"), all_platforms=True)
 
 
-def test_referrers_that_are_very_many_are_refused(task: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_referrers_that_are_very_many_are_refused(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OCITOOL_MAX_DOCUMENTS", str(MiB))
     with ScriptedRegistry() as registry:
         app = image([ONE])
-        hold(registry, "app", app, tag="1")
+        put_images(registry, "app", app, tag="1")
         subject = {"mediaType": mediatypes.OCI_MANIFEST, "digest": app.digest, "size": len(app.raw)}
         for n in range(60):
             one = image([ONE])
             one.manifest |= {"subject": subject, "annotations": {"n": str(n), "x": "y" * 100 * KiB}}
             registry.put_manifest("app", mediatypes.OCI_MANIFEST, pretty(one.manifest))
         with pytest.raises(LimitError):
-            copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{tmp_path}/out/"), referrers=True)
+            copy([f"docker://{registry.host}/app:1"], session(task), WriteOptions(f"{tmp_path}/out/"), referrers=True)
 
 
-def test_the_whole_of_a_source_is_open_to_what_fits(task: Patient) -> None:
+def test_the_whole_of_a_source_is_open_to_what_fits(task: NoWaitTask) -> None:
     with ScriptedRegistry() as registry:
         many(registry, 3, KiB)
-        assert registry.tags["app", "1"] == str(opened(registry, "app:1", task).root.digest)
+        assert registry.tags["app", "1"] == str(open_remote(registry, "app:1", task).root.digest)
 
 
 def test_a_body_in_chunks_of_a_byte_is_read_in_small_steps() -> None:
@@ -348,7 +350,7 @@ def test_a_body_in_chunks_of_a_byte_is_read_in_small_steps() -> None:
     assert Answer.most <= 1 << 16
 
 
-def test_a_configuration_of_many_images_is_held_once(task: Patient) -> None:
+def test_a_configuration_of_many_images_is_held_once(task: NoWaitTask) -> None:
     config = pretty(config_of([ONE], author="y" * MiB))
     with ScriptedRegistry() as registry:
         made = []
@@ -356,10 +358,10 @@ def test_a_configuration_of_many_images_is_held_once(task: Patient) -> None:
             one = image([ONE], config=config, platform={"os": "linux", "architecture": f"a{n}"})
             one.manifest["annotations"] = {"n": str(n)}
             made.append(one)
-        hold_index(registry, "app", made, "1")
+        put_index(registry, "app", made, "1")
         tracemalloc.start()
         try:
-            found = inspect(f"docker://{registry.host}/app:1", reading(task), all_platforms=True)
+            found = inspect(f"docker://{registry.host}/app:1", session(task), all_platforms=True)
             assert 60 == len(found.images)
             assert tracemalloc.get_traced_memory()[1] < 20 * MiB
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from support.images import image, index_of, pretty
-from support.registries import INSECURE, hold
+from support.registries import INSECURE, put_images
 from support.registry import Fault, ScriptedRegistry
 
 from ocitool.digest import Digest
@@ -71,7 +71,7 @@ def test_no_more_is_held_than_the_bound_and_what_was_used_last_stays(monkeypatch
 def test_sources_of_one_command_fetch_a_common_document_once_and_those_of_another_again() -> None:
     with ScriptedRegistry() as registry:
         one = image(platform={"os": "linux", "architecture": "amd64"})
-        hold(registry, "app", one)
+        put_images(registry, "app", one)
         for tag in ("a", "b"):
             registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([one.descriptor], annotations={"t": tag})), tag)
         for times in (1, 2):
@@ -86,7 +86,7 @@ def test_sources_of_one_command_fetch_a_common_document_once_and_those_of_anothe
 def test_a_document_that_is_another_one_is_not_held() -> None:
     with ScriptedRegistry() as registry, Task() as task:
         one = image()
-        hold(registry, "app", one, tag="a")
+        put_images(registry, "app", one, tag="a")
         registry.faults.append(Fault("GET", "/blobs/", flip=0, times=1))
         known = Registries(INSECURE, task)
         with pytest.raises(Exception, match="stated is"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from support.registries import INSECURE, Patient
+from support.registries import INSECURE, NoWaitTask
 from support.registry import Recorder
 
 from ocitool.errors import TransportError
@@ -136,12 +136,12 @@ def recorder() -> Iterator[Recorder]:
         yield one
 
 
-def connections(task: Patient) -> Connections:
+def connections(task: NoWaitTask) -> Connections:
     return Connections(task, INSECURE, NetworkZones("127.0.0.1", "127.0.0.1"), insecure=True)
 
 
 @pytest.mark.parametrize("headers", [{"X": "a\r\nEvil: b"}, {"X\nEvil": "b"}, {"X": "a\0"}, {"X": "\u20ac"}])
-def test_a_header_of_more_than_a_line_is_not_sent(headers: dict[str, str], recorder: Recorder, task: Patient) -> None:
+def test_a_header_of_more_than_a_line_is_not_sent(headers: dict[str, str], recorder: Recorder, task: NoWaitTask) -> None:
     with pytest.raises(ValueError):
         connections(task).send("GET", f"{recorder.url}/", headers, None, 5)
     assert [] == recorder.requests
@@ -158,13 +158,13 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("form", TARGETS)
-def test_an_address_is_sent_as_it_was_written(form: str, recorder: Recorder, task: Patient) -> None:
+def test_an_address_is_sent_as_it_was_written(form: str, recorder: Recorder, task: NoWaitTask) -> None:
     expected, written = TARGETS[form]
     connections(task).send("GET", f"{recorder.url}{written}", {}, None, 5).close()
     assert [expected] == [one.path for one in recorder.requests]
 
 
-def test_a_registry_that_needs_no_login_is_asked_on_one_connection(recorder: Recorder, task: Patient) -> None:
+def test_a_registry_that_needs_no_login_is_asked_on_one_connection(recorder: Recorder, task: NoWaitTask) -> None:
     several = connections(task)
     places = set()
     for _ in range(3):
@@ -174,7 +174,7 @@ def test_a_registry_that_needs_no_login_is_asked_on_one_connection(recorder: Rec
     assert 1 == len(places)
 
 
-def test_a_connection_whose_body_is_not_read_serves_nothing_else(recorder: Recorder, task: Patient) -> None:
+def test_a_connection_whose_body_is_not_read_serves_nothing_else(recorder: Recorder, task: NoWaitTask) -> None:
     several = connections(task)
     for _ in range(2):
         response = several.send("GET", f"{recorder.url}/", {}, None, 5)
@@ -183,6 +183,6 @@ def test_a_connection_whose_body_is_not_read_serves_nothing_else(recorder: Recor
     assert 2 == len(recorder.requests)
 
 
-def test_a_name_that_no_address_can_have_is_a_host_that_is_not_known(task: Patient) -> None:
+def test_a_name_that_no_address_can_have_is_a_host_that_is_not_known(task: NoWaitTask) -> None:
     with pytest.raises(TransportError, match="unknown host"):
         Client(f"{'a' * 64}.example", INSECURE, task).tags("app")

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from support.registries import INSECURE, Patient, client, digest
+from support.registries import INSECURE, NoWaitTask, client, digest
 from support.registry import Fault, Reply, Request, Site, _Body
 
 from ocitool import limits
@@ -38,7 +38,7 @@ class Scripted(Site):
         return Reply(status=self.status, headers=headers, body=raw)
 
 
-def tags(site: Site, task: Patient) -> list[str]:
+def tags(site: Site, task: NoWaitTask) -> list[str]:
     return client(site, task).tags("app")
 
 
@@ -83,7 +83,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("link", FORMS.values(), ids=FORMS)
-def test_every_form_of_a_link_leads_to_the_next_page(link: str, task: Patient) -> None:
+def test_every_form_of_a_link_leads_to_the_next_page(link: str, task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], link), SECOND: (["b"], "")}) as site:
         assert ["a", "b"] == tags(site, task)
         assert ["/v2/app/tags/list", SECOND] == [request.path for request in site.requests if request.status == 200]
@@ -93,7 +93,7 @@ ELSEWHERE = ['</v2/x>; rel="prev"', '</v2/x>; rel="prev"; rel="next"', '</v2/x>;
 
 
 @pytest.mark.parametrize("link", ELSEWHERE)
-def test_a_link_that_leads_elsewhere_is_no_next_page(link: str, task: Patient) -> None:
+def test_a_link_that_leads_elsewhere_is_no_next_page(link: str, task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], link)}) as site:
         assert ["a"] == tags(site, task)
         assert 1 == len(site.requests)
@@ -103,7 +103,7 @@ UNREADABLE = ['</v2/x; rel="next"', '</v2/x>; rel="next', "</v2/x> rel=next", ';
 
 
 @pytest.mark.parametrize("link", UNREADABLE)
-def test_a_list_whose_link_cannot_be_read_is_refused(link: str, task: Patient) -> None:
+def test_a_list_whose_link_cannot_be_read_is_refused(link: str, task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError):
         tags(site, task)
 
@@ -111,13 +111,13 @@ def test_a_list_whose_link_cannot_be_read_is_refused(link: str, task: Patient) -
 @pytest.mark.parametrize(
     "link", ["<http://127.0.0.1:9/v2/app/tags/list?last=a>", "<//127.0.0.1:9/x>; rel=next", "<http://[::1]/x>"]
 )
-def test_a_next_page_at_another_registry_is_refused(link: str, task: Patient) -> None:
+def test_a_next_page_at_another_registry_is_refused(link: str, task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError, match="another registry"):
         tags(site, task)
 
 
 @pytest.mark.parametrize("raw", ["ä", "日本", "a b"])
-def test_a_link_may_hold_what_no_address_can_as_it_is(raw: str, task: Patient) -> None:
+def test_a_link_may_hold_what_no_address_can_as_it_is(raw: str, task: NoWaitTask) -> None:
     """Servers write UTF-8 into headers, which are read as Latin-1."""
     path = f"/v2/app/tags/list?last={quote(raw)}"
     link = f"</v2/app/tags/list?last={raw}>; rel=next".encode().decode("latin-1")
@@ -125,7 +125,7 @@ def test_a_link_may_hold_what_no_address_can_as_it_is(raw: str, task: Patient) -
         assert ["a", "b"] == tags(site, task)
 
 
-def test_a_page_that_is_nowhere_is_asked_for_at_both_paths_and_says_nothing_of_the_repository(task: Patient) -> None:
+def test_a_page_that_is_nowhere_is_asked_for_at_both_paths_and_says_nothing_of_the_repository(task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
         with pytest.raises(NotFoundError, match="next page") as caught:
             tags(site, task)
@@ -133,7 +133,7 @@ def test_a_page_that_is_nowhere_is_asked_for_at_both_paths_and_says_nothing_of_t
         assert ["/v2/app/tags/list", "/else/where?last=a", "/v2/app/tags/list?last=a"] == [one.path for one in site.requests]
 
 
-def test_a_page_that_fails_is_not_asked_for_at_another_path(task: Patient) -> None:
+def test_a_page_that_fails_is_not_asked_for_at_another_path(task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
         site.faults.append(Fault("GET", "/else/", status=503))
         with pytest.raises(TransportError, match="503"):
@@ -141,12 +141,12 @@ def test_a_page_that_fails_is_not_asked_for_at_another_path(task: Patient) -> No
         assert [] == site.sent("GET", r"/v2/app/tags/list\?")
 
 
-def test_a_list_of_the_destination_that_breaks_off_is_not_taken_for_a_repository_without_tags(task: Patient) -> None:
+def test_a_list_of_the_destination_that_breaks_off_is_not_taken_for_a_repository_without_tags(task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], f"<{SECOND}>; rel=next")}) as site:
         assert client(site, task).all_tags("app", pull_scope("app"), 4) is None
 
 
-def test_the_next_page_is_relative_to_where_the_registry_sent_us(task: Patient) -> None:
+def test_the_next_page_is_relative_to_where_the_registry_sent_us(task: NoWaitTask) -> None:
     pages = {"/v2/api/app/tags/list": (["a"], '<list?last=a>; rel="next"'), "/v2/api/app/tags/list?last=a": (["b"], "")}
     with Scripted(pages) as site:
         site.faults.append(Fault("GET", "^/v2/app/tags/list", redirect="/v2/api/app/tags/list"))
@@ -160,7 +160,7 @@ KINDS = pytest.mark.parametrize("member", ["tags", "repositories", "manifests"])
 PATHS = {"tags": "/v2/app/tags/list", "repositories": "/v2/_catalog", "manifests": f"/v2/app/referrers/{digest(b'x')}"}
 
 
-def entries(site: Scripted, task: Patient) -> list[Any] | None:
+def entries(site: Scripted, task: NoWaitTask) -> list[Any] | None:
     asking = Client(site.host, INSECURE, task)
     read: dict[str, Callable[[], list[Any] | None]] = {
         "tags": lambda: asking.tags("app"), "repositories": asking.repositories,
@@ -175,7 +175,7 @@ def entry(member: str, name: str) -> Any:
 
 @KINDS
 @pytest.mark.parametrize("empty", [[], None, b"{}"], ids=["empty", "null", "left out"])
-def test_an_empty_page_with_a_link_is_not_the_end(member: str, empty: Any, task: Patient) -> None:
+def test_an_empty_page_with_a_link_is_not_the_end(member: str, empty: Any, task: NoWaitTask) -> None:
     path = PATHS[member]
     pages = {
         path: ([entry(member, "a")], f"<{path}?last=a>; rel=next"), f"{path}?last=a": (empty, f"<{path}?last=b>; rel=next"),
@@ -187,7 +187,7 @@ def test_an_empty_page_with_a_link_is_not_the_end(member: str, empty: Any, task:
 
 
 @KINDS
-def test_a_first_page_that_is_empty_is_not_the_end(member: str, task: Patient) -> None:
+def test_a_first_page_that_is_empty_is_not_the_end(member: str, task: NoWaitTask) -> None:
     path = PATHS[member]
     pages = {path: ([], f"<{path}?last=a>; rel=next"), f"{path}?last=a": ([entry(member, "b")], "")}
     with Scripted(pages, member) as site:
@@ -195,7 +195,7 @@ def test_a_first_page_that_is_empty_is_not_the_end(member: str, task: Patient) -
 
 
 @KINDS
-def test_a_last_page_that_repeats_what_is_known_ends_the_list(member: str, task: Patient) -> None:
+def test_a_last_page_that_repeats_what_is_known_ends_the_list(member: str, task: NoWaitTask) -> None:
     """`last` is the first entry of the next page at some registries."""
     path = PATHS[member]
     one, two = entry(member, "a"), entry(member, "b")
@@ -205,7 +205,7 @@ def test_a_last_page_that_repeats_what_is_known_ends_the_list(member: str, task:
 
 
 @KINDS
-def test_empty_pages_without_an_end_are_refused(member: str, task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_pages_without_an_end_are_refused(member: str, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST_PAGES", 20)
     path = PATHS[member]
     pages = {path: ([], f"<{path}?n=0>")} | {f"{path}?n={n}": ([], f"<{path}?n={n + 1}>") for n in range(30)}
@@ -216,7 +216,7 @@ def test_empty_pages_without_an_end_are_refused(member: str, task: Patient, monk
 
 
 @KINDS
-def test_pages_that_lead_to_each_other_are_refused(member: str, task: Patient) -> None:
+def test_pages_that_lead_to_each_other_are_refused(member: str, task: NoWaitTask) -> None:
     path = PATHS[member]
     pages = {
         path: ([entry(member, "a")], f"<{path}?n=1>"), f"{path}?n=1": ([entry(member, "b")], f"<{path}?n=2>"),
@@ -230,7 +230,7 @@ def test_pages_that_lead_to_each_other_are_refused(member: str, task: Patient) -
 
 @KINDS
 @pytest.mark.parametrize("end", ["not found", b"<html>", b'{"errors": [{"code": "UNKNOWN"}]}', b"[]", b'{"%s": 3}'], ids=str)
-def test_a_list_that_breaks_off_at_a_later_page_is_an_error(member: str, end: Any, task: Patient) -> None:
+def test_a_list_that_breaks_off_at_a_later_page_is_an_error(member: str, end: Any, task: NoWaitTask) -> None:
     path = PATHS[member]
     pages: dict[str, tuple[Any, str]] = {path: ([entry(member, "a")], f"<{path}?n=1>; rel=next")}
     if isinstance(end, bytes):
@@ -241,35 +241,35 @@ def test_a_list_that_breaks_off_at_a_later_page_is_an_error(member: str, end: An
 
 @pytest.mark.parametrize("link", ["", f"<{SECOND}>; rel=next"])
 @pytest.mark.parametrize("body", [b'{"name": "app", "Tags": ["a"]}', b'{"message": "try later"}', b'{"results": []}'])
-def test_a_document_without_the_list_is_no_empty_list(body: bytes, link: str, task: Patient) -> None:
+def test_a_document_without_the_list_is_no_empty_list(body: bytes, link: str, task: NoWaitTask) -> None:
     site = Scripted({"/v2/app/tags/list": (body, link), SECOND: (["b"], "")})
     with site, pytest.raises(FormatError, match="not a list"):
         tags(site, task)
 
 
-def test_a_list_that_is_left_out_is_empty(task: Patient) -> None:
+def test_a_list_that_is_left_out_is_empty(task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (b'{"name": "app"}', "")}) as site:
         assert [] == tags(site, task)
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"null", b'{"tags": ["a", 3]}', b'{"tags": [null]}'])
-def test_what_is_no_list_of_strings_is_an_error(body: bytes, task: Patient) -> None:
+def test_what_is_no_list_of_strings_is_an_error(body: bytes, task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(FormatError):
         tags(site, task)
 
 
-def test_an_error_document_in_the_place_of_a_list_is_told_in_the_registrys_words(task: Patient) -> None:
+def test_an_error_document_in_the_place_of_a_list_is_told_in_the_registrys_words(task: NoWaitTask) -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "the plan has ended"}]}'
     with Scripted({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(TransportError, match="the plan has ended"):
         tags(site, task)
 
 
-def test_a_part_of_a_list_that_is_said_to_be_one_is_an_error(task: Patient) -> None:
+def test_a_part_of_a_list_that_is_said_to_be_one_is_an_error(task: NoWaitTask) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], "")}, status=206) as site, pytest.raises(OcitoolError):
         tags(site, task)
 
 
-def test_no_page_is_asked_for_but_at_the_scripted_addresses(task: Patient) -> None:
+def test_no_page_is_asked_for_but_at_the_scripted_addresses(task: NoWaitTask) -> None:
     """The registry of these tests answers 404 for all others."""
     with Scripted({"/v2/app/tags/list": (["a"], "<?last=b>")}) as site, pytest.raises(NotFoundError):
         tags(site, task)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.copying import ONE
 from support.images import image
-from support.registries import DATA, INSECURE, PASSWORD, USER, Patient, authfile, digest, hold
+from support.registries import DATA, INSECURE, PASSWORD, USER, NoWaitTask, authfile, digest, put_images
 from support.registry import BasicAuth, Certificates, Fault, Recorder, ScriptedRegistry, TokenAuth, certificates
 
 from ocitool.errors import OcitoolError, TransportError
@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return certificates(tmp_path_factory.mktemp("certificates"))
 
 
-def tags(registry: Any, task: Patient, access: Access) -> list[str]:
+def tags(registry: Any, task: NoWaitTask, access: Access) -> list[str]:
     return Client(registry.host, access, task).tags("app")
 
 
@@ -41,7 +41,7 @@ def insecure(registry: Any, **more: Any) -> Access:
     return Access(frozenset({registry.host}), **more)
 
 
-def blob(registry: ScriptedRegistry, task: Patient, access: Access) -> bytes:
+def blob(registry: ScriptedRegistry, task: NoWaitTask, access: Access) -> bytes:
     registry.put_blob("app", DATA)
     return b"".join(blobs.fetch(Client(registry.host, access, task), "app", digest(DATA), len(DATA)))
 
@@ -50,11 +50,11 @@ def blob(registry: ScriptedRegistry, task: Patient, access: Access) -> bytes:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_token_server_does_not_send_us_to_another_host(status: int, task: Patient, tmp_path: Path) -> None:
+def test_a_token_server_does_not_send_us_to_another_host(status: int, task: NoWaitTask, tmp_path: Path) -> None:
     with Recorder(TOKEN) as inside, Recorder() as server, ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
         server.faults.append(Fault("GET", status=status, redirect=f"{inside.url}/computeMetadata/v1/token"))
         registry.realm = f"{server.url}/token"
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         with pytest.raises(TransportError, match="token server redirects to"):
             tags(registry, task, access)
@@ -62,14 +62,14 @@ def test_a_token_server_does_not_send_us_to_another_host(status: int, task: Pati
         assert [] == [one for one in registry.requests if "from-inside" in one.headers.get("authorization", "")]
 
 
-def test_a_token_server_may_send_us_on_at_its_own_host(task: Patient) -> None:
+def test_a_token_server_may_send_us_on_at_its_own_host(task: NoWaitTask) -> None:
     with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD, anonymous=True)) as registry:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         registry.faults.append(Fault("GET", "/token", redirect="{path}&again=1", times=1))
         assert ["1"] == tags(registry, task, INSECURE)
 
 
-def test_a_refresh_token_is_not_sent_on(task: Patient, tmp_path: Path) -> None:
+def test_a_refresh_token_is_not_sent_on(task: NoWaitTask, tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
     with Recorder(TOKEN) as inside, ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
         path.write_text(json.dumps({"auths": {registry.host: {"identitytoken": "refresh-word"}}}))
@@ -79,11 +79,11 @@ def test_a_refresh_token_is_not_sent_on(task: Patient, tmp_path: Path) -> None:
         assert [] == inside.requests
 
 
-def test_a_token_server_outside_of_the_registrys_domain_is_told_once(task: Patient, tmp_path: Path) -> None:
+def test_a_token_server_outside_of_the_registrys_domain_is_told_once(task: NoWaitTask, tmp_path: Path) -> None:
     with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
         registry.realm = registry.realm.replace("127.0.0.1", "localhost")
-        hold(registry, "app", image([ONE]), tag="1")
-        hold(registry, "other", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "other", image([ONE]), tag="1")
         client = Client(registry.host, INSECURE._replace(authfile=authfile(tmp_path, registry.host)), task)
         client.tags("app")
         client.tags("other")
@@ -91,9 +91,9 @@ def test_a_token_server_outside_of_the_registrys_domain_is_told_once(task: Patie
         assert f"localhost:{registry.host.partition(':')[2]}" in notice.text and "--realm" in notice.text
 
 
-def test_a_realm_that_is_named_is_the_only_one(task: Patient, tmp_path: Path) -> None:
+def test_a_realm_that_is_named_is_the_only_one(task: NoWaitTask, tmp_path: Path) -> None:
     with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry, Recorder(TOKEN) as other:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         assert ["1"] == tags(registry, task, access._replace(realms=(registry.host,)))
         assert [] == task.notices_of("realm")
@@ -103,16 +103,16 @@ def test_a_realm_that_is_named_is_the_only_one(task: Patient, tmp_path: Path) ->
         assert [] == other.requests
 
 
-def test_a_registry_whose_realm_is_named_gets_no_password_itself(task: Patient, tmp_path: Path) -> None:
+def test_a_registry_whose_realm_is_named_gets_no_password_itself(task: NoWaitTask, tmp_path: Path) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host), realms=("auth.example",))
         with pytest.raises(TransportError, match="--realm"):
             tags(registry, task, access)
         assert [] == [one for one in registry.requests if "authorization" in one.headers]
 
 
-def test_a_registry_whose_realm_is_named_gets_no_token_of_ours_itself(task: Patient, tmp_path: Path) -> None:
+def test_a_registry_whose_realm_is_named_gets_no_token_of_ours_itself(task: NoWaitTask, tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
     with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
         path.write_text(json.dumps({"auths": {registry.host: {"registrytoken": "own-token-word"}}}))
@@ -121,9 +121,9 @@ def test_a_registry_whose_realm_is_named_gets_no_token_of_ours_itself(task: Pati
         assert [] == [one for one in registry.requests if "authorization" in one.headers]
 
 
-def test_a_layers_address_at_the_registry_itself_gets_no_credentials(task: Patient, tmp_path: Path) -> None:
+def test_a_layers_address_at_the_registry_itself_gets_no_credentials(task: NoWaitTask, tmp_path: Path) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         registry.put_blob("other", DATA)
         client = Client(registry.host, insecure(registry, authfile=authfile(tmp_path, registry.host)), task)
         assert ["1"] == client.tags("app")
@@ -139,7 +139,7 @@ def test_a_layers_address_at_the_registry_itself_gets_no_credentials(task: Patie
 
 @pytest.mark.parametrize("how", ["insecure", "ca"])
 def test_what_is_insecure_is_one_host_and_not_the_proxy_before_it(
-    how: str, made: Certificates, task: Patient, monkeypatch: pytest.MonkeyPatch
+    how: str, made: Certificates, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bytes] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -169,14 +169,14 @@ def test_what_is_insecure_is_one_host_and_not_the_proxy_before_it(
         thread.join(10)
 
 
-def test_what_is_insecure_is_one_host_and_not_its_token_server(made: Certificates, task: Patient, tmp_path: Path) -> None:
+def test_what_is_insecure_is_one_host_and_not_its_token_server(made: Certificates, task: NoWaitTask, tmp_path: Path) -> None:
     auth = TokenAuth(USER, PASSWORD)
     with (
         ScriptedRegistry(auth=auth, tls=made.server) as registry,
         ScriptedRegistry(auth=auth, tls=made.server) as server,
     ):
         registry.realm = f"{server.url}/token"
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         access = insecure(registry, authfile=authfile(tmp_path, registry.host))
         with pytest.raises(TransportError, match="certificate is refused") as caught:
             tags(registry, task, access)
@@ -187,7 +187,7 @@ def test_what_is_insecure_is_one_host_and_not_its_token_server(made: Certificate
 
 
 @pytest.mark.parametrize("how", ["insecure", "ca"])
-def test_what_is_insecure_is_one_host_and_not_where_it_sends_us(how: str, made: Certificates, task: Patient) -> None:
+def test_what_is_insecure_is_one_host_and_not_where_it_sends_us(how: str, made: Certificates, task: NoWaitTask) -> None:
     with ScriptedRegistry(tls=made.server) as registry, Recorder(DATA, tls=made.server) as other:
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{other.url}/store"))
         access = insecure(registry) if how == "insecure" else Access(ca=made.ca)
@@ -197,7 +197,7 @@ def test_what_is_insecure_is_one_host_and_not_where_it_sends_us(how: str, made: 
 
 
 def test_our_certificate_is_shown_to_the_registry_alone(
-    made: Certificates, task: Patient, monkeypatch: pytest.MonkeyPatch
+    made: Certificates, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", made.ca)
     cert, key = made.client
@@ -214,7 +214,7 @@ def test_our_certificate_is_shown_to_the_registry_alone(
 
 
 def test_authorities_of_the_environment_are_believed_wherever_we_are_sent(
-    made: Certificates, task: Patient, monkeypatch: pytest.MonkeyPatch
+    made: Certificates, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", made.ca)
     with ScriptedRegistry(tls=made.server) as registry, Recorder(DATA, tls=made.server) as other:
@@ -227,7 +227,7 @@ def test_authorities_of_the_environment_are_believed_wherever_we_are_sent(
 
 @pytest.mark.parametrize("status", [307, 308])
 def test_an_upload_that_is_sent_to_another_host_takes_no_authorization_along(
-    status: int, task: Patient, tmp_path: Path
+    status: int, task: NoWaitTask, tmp_path: Path
 ) -> None:
     from ocitool.blob import BytesBlob
     from ocitool.transports.registry.blobs import UploadTarget, send
@@ -343,7 +343,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 @pytest.mark.parametrize("place", INSIDE)
 @pytest.mark.parametrize("way", ["realm", "blob", "manifest", "upload", "foreign"])
 def test_a_public_registry_sends_us_to_no_address_inside(
-    way: str, place: str, task: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: Any
+    way: str, place: str, task: NoWaitTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: Any
 ) -> None:
     connected: list[Any] = []
     real = socket.socket.connect
@@ -354,7 +354,7 @@ def test_a_public_registry_sends_us_to_no_address_inside(
         host, _, port = registry.host.partition(":")
         target = f"http://{place.format(port=port)}/inside"
         access = insecure(registry, authfile=authfile(tmp_path, registry.host), foreign=True)
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         registry.realm = target
         registry.faults.append(Fault("GET", "/blobs/|/manifests/", redirect=target))
         registry.faults.append(Fault("POST", "/blobs/", location=target))
@@ -377,10 +377,10 @@ def test_a_public_registry_sends_us_to_no_address_inside(
         assert [] == [one for one in registry.requests if one.path.startswith("/inside")]
 
 
-def test_a_host_that_the_user_names_may_lie_inside(task: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_host_that_the_user_names_may_lie_inside(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_if_public(monkeypatch)
     with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         there = registry.host.replace("127.0.0.1", "127.0.0.2")
         for named in ("realms", "private_hosts"):
             access = insecure(registry, authfile=authfile(tmp_path, registry.host), **{named: (there,)})
@@ -390,7 +390,7 @@ def test_a_host_that_the_user_names_may_lie_inside(task: Patient, monkeypatch: p
 
 
 def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to(
-    task: Patient, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
+    task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
 ) -> None:
     as_if_public(monkeypatch)
     with ScriptedRegistry() as registry, Recorder(DATA) as store:
@@ -400,11 +400,11 @@ def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to(
 
 
 def test_a_registry_whose_name_comes_to_mean_an_address_inside_is_left(
-    task: Patient, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
+    task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
 ) -> None:
     as_if_public(monkeypatch)
     with ScriptedRegistry() as registry:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         port = registry.host.partition(":")[2]
         names["reg.example"] = ["127.0.0.1", "127.0.0.2"]
         client = Client(f"reg.example:{port}", Access(frozenset({f"reg.example:{port}"})), task)
@@ -415,7 +415,7 @@ def test_a_registry_whose_name_comes_to_mean_an_address_inside_is_left(
 
 
 def test_a_registry_that_was_seen_inside_and_outside_sends_us_nowhere_inside(
-    task: Patient, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
+    task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
 ) -> None:
     """Whoever owns the name lets it mean this machine for the first connection, which needs no answer."""
     as_if_public(monkeypatch)
@@ -430,7 +430,7 @@ def test_a_registry_that_was_seen_inside_and_outside_sends_us_nowhere_inside(
             list(blobs.fetch(client, "app", digest(DATA), len(DATA)))
 
 
-def test_a_registry_on_this_machine_may_send_us_on_here(task: Patient) -> None:
+def test_a_registry_on_this_machine_may_send_us_on_here(task: NoWaitTask) -> None:
     with ScriptedRegistry() as registry, Recorder(DATA) as store:
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{store.url}/1"))
         assert DATA == blob(registry, task, insecure(registry))
@@ -439,7 +439,7 @@ def test_a_registry_on_this_machine_may_send_us_on_here(task: Patient) -> None:
             blob(registry, task, insecure(registry))
 
 
-def test_a_proxy_is_not_asked_for_an_address_inside(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_not_asked_for_an_address_inside(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own look-ups are not seen, but what spells an address is."""
 
     class Proxy(Recorder):

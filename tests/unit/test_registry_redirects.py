@@ -16,15 +16,15 @@ from support.registries import (
     PASSWORD,
     TENTH,
     USER,
-    Patient,
+    NoWaitTask,
     authfile,
-    checked,
     client,
-    cuts,
+    cut_responses,
     digest,
-    hold,
+    put_images,
     ranges,
     read,
+    read_verified,
 )
 from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
 
@@ -40,14 +40,14 @@ from ocitool.transports.registry.client import Client
 
 
 def test_where_the_registry_sends_us_no_authorization_goes_and_ranges_do(
-    recorder: Recorder, task: Patient, tmp_path: Path
+    recorder: Recorder, task: NoWaitTask, tmp_path: Path
 ) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         registry.put_blob("app", DATA)
         signed = f"{recorder.url}/store/1?sig=a%2Fb%3D&x=&y=1+2"
         registry.faults.append(Fault("GET", "/blobs/", redirect=signed))
-        recorder.faults += cuts("GET", "/store/", TENTH, 1)
+        recorder.faults += cut_responses("GET", "/store/", TENTH, 1)
         coming = blobs.fetch(client(registry, task, access), "app", digest(DATA), len(DATA))
         assert DATA == b"".join(coming)
         assert all("authorization" in one.headers for one in registry.sent()[1:])
@@ -58,27 +58,31 @@ def test_where_the_registry_sends_us_no_authorization_goes_and_ranges_do(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_every_kind_of_redirect_is_followed(status: int, registry: ScriptedRegistry, recorder: Recorder, task: Patient) -> None:
+def test_every_kind_of_redirect_is_followed(
+    status: int, registry: ScriptedRegistry, recorder: Recorder, task: NoWaitTask
+) -> None:
     registry.faults.append(Fault("GET", "/blobs/", status=status, redirect=f"{recorder.url}/store"))
-    assert DATA == checked(registry, task)
+    assert DATA == read_verified(registry, task)
 
 
-def test_an_address_that_has_expired_is_asked_for_again(registry: ScriptedRegistry, recorder: Recorder, task: Patient) -> None:
+def test_an_address_that_has_expired_is_asked_for_again(
+    registry: ScriptedRegistry, recorder: Recorder, task: NoWaitTask
+) -> None:
     registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/store"))
     recorder.faults += [Fault("GET", cut_response=TENTH, times=1), Fault("GET", status=403, after=1, times=1)]
-    assert DATA == checked(registry, task)
+    assert DATA == read_verified(registry, task)
     assert 3 == len(registry.sent("GET"))
     assert ["", f"bytes={TENTH}-", f"bytes={TENTH}-"] == ranges(recorder)
 
 
-def test_redirects_that_lead_to_themselves_end(registry: ScriptedRegistry, task: Patient) -> None:
+def test_redirects_that_lead_to_themselves_end(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("GET", "/blobs/", redirect="{path}"))
     with pytest.raises(TransportError, match="redirects"):
         read(registry, task)
     assert len(registry.sent("GET")) <= 10
 
 
-def test_from_tls_nobody_is_sent_to_an_address_without(recorder: Recorder, task: Patient, tmp_path: Path) -> None:
+def test_from_tls_nobody_is_sent_to_an_address_without(recorder: Recorder, task: NoWaitTask, tmp_path: Path) -> None:
     made = certificates(tmp_path)
     with ScriptedRegistry(tls=made.server) as registry:
         registry.put_blob("app", DATA)
@@ -90,7 +94,7 @@ def test_from_tls_nobody_is_sent_to_an_address_without(recorder: Recorder, task:
     assert [] == recorder.requests
 
 
-def test_an_error_of_where_we_were_sent_names_that_host(registry: ScriptedRegistry, task: Patient) -> None:
+def test_an_error_of_where_we_were_sent_names_that_host(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     with Recorder() as gone:
         host = gone.host
     registry.faults.append(Fault("GET", "/blobs/", redirect=f"http://{host}/store?sig=secret"))
@@ -121,11 +125,11 @@ class TlsAlone(ScriptedRegistry):
 
 
 def test_a_port_at_which_every_address_leads_to_the_same_with_tls_is_spoken_to_with_tls(
-    need: Callable[..., str], task: Patient, tmp_path: Path
+    need: Callable[..., str], task: NoWaitTask, tmp_path: Path
 ) -> None:
     need("openssl")
     with TlsAlone(certificates(tmp_path).server) as registry:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         asking = client(registry, task)
         assert ["1"] == asking.tags("app")
         assert asking.document("app", "1").digest is not None
@@ -133,15 +137,15 @@ def test_a_port_at_which_every_address_leads_to_the_same_with_tls_is_spoken_to_w
 
 
 @pytest.mark.parametrize("location", ["{base}{path}#part", "http://user:word@{host}{path}#"])
-def test_an_address_is_used_without_its_fragment(location: str, registry: ScriptedRegistry, task: Patient) -> None:
+def test_an_address_is_used_without_its_fragment(location: str, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("POST", location=location.replace("{host}", registry.host)))
     assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
     assert DATA == registry.blobs["app", str(digest(DATA))]
 
 
-def test_an_address_may_hold_what_none_can_as_it_is(registry: ScriptedRegistry, recorder: Recorder, task: Patient) -> None:
+def test_an_address_may_hold_what_none_can_as_it_is(registry: ScriptedRegistry, recorder: Recorder, task: NoWaitTask) -> None:
     registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/é é".encode().decode("latin-1")))
-    assert DATA == checked(registry, task)
+    assert DATA == read_verified(registry, task)
     assert ["/%C3%A9%20%C3%A9"] == [one.path for one in recorder.requests]
 
 
@@ -149,7 +153,7 @@ def test_an_address_may_hold_what_none_can_as_it_is(registry: ScriptedRegistry, 
     "form", [r"http://{other}\@{own}/x", r"http://{other}\.{own}/x", "http://{other}%2F@a%b/x", "http://a%b/x"]
 )
 def test_what_two_readers_may_take_for_addresses_of_two_hosts_is_none(
-    form: str, recorder: Recorder, task: Patient, tmp_path: Path
+    form: str, recorder: Recorder, task: NoWaitTask, tmp_path: Path
 ) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
@@ -163,7 +167,7 @@ def test_what_two_readers_may_take_for_addresses_of_two_hosts_is_none(
 # Lists
 
 
-def test_all_pages_of_tags_are_read(task: Patient) -> None:
+def test_all_pages_of_tags_are_read(task: NoWaitTask) -> None:
     with ScriptedRegistry(page=2) as registry:
         for n in range(5):
             registry.put_manifest("app", mediatypes.OCI_MANIFEST, image([ONE]).raw, f"v{n}")
@@ -171,17 +175,17 @@ def test_all_pages_of_tags_are_read(task: Patient) -> None:
         assert 3 == len(registry.sent("GET", "/tags/list"))
 
 
-def test_pages_that_lead_back_to_themselves_end(registry: ScriptedRegistry, task: Patient) -> None:
-    hold(registry, "app", image([ONE]), tag="1")
+def test_pages_that_lead_back_to_themselves_end(registry: ScriptedRegistry, task: NoWaitTask) -> None:
+    put_images(registry, "app", image([ONE]), tag="1")
     registry.faults.append(Fault("GET", "/tags/", headers={"Link": '</v2/app/tags/list?n=100>; rel="next"'}))
     with pytest.raises(OcitoolError, match="back to themselves"):
         client(registry, task).tags("app")
     assert len(registry.sent("GET", "/tags/list")) <= 3
 
 
-def test_a_page_at_another_host_is_not_asked_for(task: Patient, tmp_path: Path) -> None:
+def test_a_page_at_another_host_is_not_asked_for(task: NoWaitTask, tmp_path: Path) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, Recorder(b'{"tags": ["other"]}') as other:
-        hold(registry, "app", image([ONE]), tag="1")
+        put_images(registry, "app", image([ONE]), tag="1")
         registry.faults.append(Fault("GET", "/tags/", headers={"Link": f'<{other.url}/v2/app/tags/list>; rel="next"'}))
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         with pytest.raises(FormatError, match="another registry"):
@@ -190,7 +194,7 @@ def test_a_page_at_another_host_is_not_asked_for(task: Patient, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b'{"tags": 3}', b'{"tags": [3, {}, "1"]}', b"[" * 100_000])
-def test_a_list_that_is_none_is_an_error_or_empty(body: bytes, registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_list_that_is_none_is_an_error_or_empty(body: bytes, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("GET", "/tags/", status=200, body=body))
     try:
         assert client(registry, task).tags("app") in ([], ["1"])

@@ -16,15 +16,15 @@ from support.registries import (
     TENTH,
     UPLOAD,
     USER,
-    Patient,
+    NoWaitTask,
     authfile,
     client,
     cut_requests,
     digest,
-    hold,
-    holds,
-    noise,
+    has_image,
     push,
+    put_images,
+    random_bytes,
 )
 from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
 
@@ -38,7 +38,7 @@ from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
 
-SMALL = noise(900, seed=1)
+SMALL = random_bytes(900, seed=1)
 UNIT = 1000
 """What stands for a MiB here: up to so many bytes a blob goes with the end of its upload."""
 
@@ -52,7 +52,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def send(
-    registry: ScriptedRegistry, task: Patient, data: bytes = DATA, origins: Sequence[str] = (), access: Access = INSECURE
+    registry: ScriptedRegistry, task: NoWaitTask, data: bytes = DATA, origins: Sequence[str] = (), access: Access = INSECURE
 ) -> bool:
     """Puts these bytes into app; they are there then."""
     done = blobs.send(UploadTarget(client(registry, task, access), "app"), BytesBlob(data, digest(data)), origins)
@@ -79,7 +79,7 @@ def began(registry: ScriptedRegistry) -> int:
 
 
 def test_blobs_come_before_manifests_before_indexes_before_tags(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     files, images = multiarch()
     outer = pretty(index_of(json.loads(files["index.json"])["manifests"]))
@@ -90,13 +90,13 @@ def test_blobs_come_before_manifests_before_indexes_before_tags(
     kinds = [kind for kind, _ in stored(registry)]
     assert ["blob"] * kinds.count("blob") + ["manifest"] * 3 + ["index", "tag", "tag"] == kinds
     assert {("app", "1"): sha256(outer), ("app", "2"): sha256(outer)} == registry.tags
-    assert all(holds(registry, "app", one) for one in images)
+    assert all(has_image(registry, "app", one) for one in images)
     assert [] == [one for one in registry.sent() if one.status >= 400 and one.method != "HEAD"]
 
 
 def test_the_largest_blob_goes_first(registry: ScriptedRegistry, tmp_path: Path) -> None:
-    one = image([noise(size, seed=size) for size in (20_000, 500, 60_000, 4_000)], codec="none", tag="app")
-    with Patient(jobs=1) as task:
+    one = image([random_bytes(size, seed=size) for size in (20_000, 500, 60_000, 4_000)], codec="none", tag="app")
+    with NoWaitTask(jobs=1) as task:
         push(registry, task, write_layout(tmp_path / "layout", [one]))
     sizes = [len(registry.blobs["app", name]) for kind, name in stored(registry) if kind == "blob"]
     assert sorted(sizes, reverse=True) == sizes
@@ -106,7 +106,7 @@ def test_the_largest_blob_goes_first(registry: ScriptedRegistry, tmp_path: Path)
 # What is not sent
 
 
-def test_blobs_that_are_there_are_not_sent(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_blobs_that_are_there_are_not_sent(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> None:
     one = image([ONE, TWO], tag="app")
     registry.put_blob("app", one.layers[0])
     written = push(registry, task, write_layout(tmp_path / "layout", [one]))
@@ -118,23 +118,23 @@ def test_blobs_that_are_there_are_not_sent(registry: ScriptedRegistry, task: Pat
     assert 0 == began(registry) == again.kept
 
 
-def test_what_another_repository_has_is_mounted(registry: ScriptedRegistry, task: Patient) -> None:
+def test_what_another_repository_has_is_mounted(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.put_blob("other", DATA)
     assert not send(registry, task, origins=["other", "third"])
     assert 0 == registry.bytes_received
     assert ["other"] == [one.asked("from") for one in registry.sent("POST")]
 
 
-def test_within_a_registry_layers_are_neither_fetched_nor_sent(registry: ScriptedRegistry, task: Patient) -> None:
+def test_within_a_registry_layers_are_neither_fetched_nor_sent(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     one = image([DATA], codec="none")
-    hold(registry, "one", one, tag="1")
+    put_images(registry, "one", one, tag="1")
     push(registry, task, f"docker://{registry.host}/one:1", "two/deep:1")
-    assert holds(registry, "two/deep", one)
+    assert has_image(registry, "two/deep", one)
     assert len(one.config) == registry.bytes_served
     assert 0 == registry.bytes_received
 
 
-def test_a_mount_that_began_an_upload_goes_on_with_that(registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_mount_that_began_an_upload_goes_on_with_that(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.put_blob("other", DATA)
     registry.faults.append(Fault("POST", "mount=", no_mount=True))
     assert send(registry, task, origins=["other", "third"])
@@ -143,25 +143,25 @@ def test_a_mount_that_began_an_upload_goes_on_with_that(registry: ScriptedRegist
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 500])
-def test_where_a_mount_is_refused_the_blob_is_sent(status: int, registry: ScriptedRegistry, task: Patient) -> None:
+def test_where_a_mount_is_refused_the_blob_is_sent(status: int, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("POST", "mount=", status=status))
     assert send(registry, task, origins=["other"])
 
 
 def test_between_registries_nothing_is_kept_on_this_machine(
-    registry: ScriptedRegistry, task: Patient, monkeypatch: pytest.MonkeyPatch
+    registry: ScriptedRegistry, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a temporary file")
 
-    one = image([noise(3 * MiB), ONE], codec="none")
+    one = image([random_bytes(3 * MiB), ONE], codec="none")
     with ScriptedRegistry() as here:
-        hold(here, "one", one, tag="1")
+        put_images(here, "one", one, tag="1")
         monkeypatch.setattr(atomic.Temporary, "__init__", refuse)
         monkeypatch.setattr(source, "anonymous_temporary", refuse)
         push(registry, task, f"docker://{here.host}/one:1")
         assert len(one.config) + sum(map(len, one.layers)) == here.bytes_served
-    assert holds(registry, "app", one)
+    assert has_image(registry, "app", one)
 
 
 # Where the upload is
@@ -170,7 +170,7 @@ def test_between_registries_nothing_is_kept_on_this_machine(
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["at once", "streamed"])
 @pytest.mark.parametrize("location", ["{path}", "{base}{path}?_state=abc%3D&x=", "{path}?_state=a+b%2Fc&digestive=1&y"])
 def test_an_upload_goes_on_where_the_registry_says_byte_for_byte(
-    location: str, data: bytes, registry: ScriptedRegistry, task: Patient
+    location: str, data: bytes, registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     registry.faults.append(Fault("POST|PATCH", "/uploads/", location=location))
     assert send(registry, task, data)
@@ -178,7 +178,7 @@ def test_an_upload_goes_on_where_the_registry_says_byte_for_byte(
     assert [] == task.pauses
 
 
-def test_each_answer_may_move_the_upload(registry: ScriptedRegistry, task: Patient) -> None:
+def test_each_answer_may_move_the_upload(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("POST", "/uploads/", location="{path}?_state=1"))
     registry.faults.append(Fault("PATCH", "/uploads/", location="{path}?_state=2"))
     assert send(registry, task)
@@ -186,7 +186,7 @@ def test_each_answer_may_move_the_upload(registry: ScriptedRegistry, task: Patie
 
 
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["at once", "streamed"])
-def test_an_upload_at_another_host_gets_no_authorization(data: bytes, task: Patient, tmp_path: Path) -> None:
+def test_an_upload_at_another_host_gets_no_authorization(data: bytes, task: NoWaitTask, tmp_path: Path) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, ScriptedRegistry(store=registry.store) as other:
         registry.faults.append(Fault("POST", "/uploads/", location=f"{other.url}{{path}}?sig=secret%3D"))
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
@@ -200,7 +200,7 @@ def test_an_upload_at_another_host_gets_no_authorization(data: bytes, task: Pati
 
 
 @pytest.mark.parametrize("tenth", range(10))
-def test_an_upload_that_is_cut_goes_on_where_it_was_cut(tenth: int, registry: ScriptedRegistry, task: Patient) -> None:
+def test_an_upload_that_is_cut_goes_on_where_it_was_cut(tenth: int, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("PATCH", cut_request=tenth * TENTH, times=1))
     assert send(registry, task)
     assert len(DATA) == registry.bytes_received
@@ -210,7 +210,7 @@ def test_an_upload_that_is_cut_goes_on_where_it_was_cut(tenth: int, registry: Sc
         assert [f"{tenth * TENTH}-{len(DATA) - 1}"] == [one.headers["content-range"] for one in registry.sent("PATCH")[1:]]
 
 
-def test_an_upload_that_is_cut_at_every_tenth_sends_no_byte_twice(registry: ScriptedRegistry, task: Patient) -> None:
+def test_an_upload_that_is_cut_at_every_tenth_sends_no_byte_twice(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults += cut_requests("PATCH", UPLOAD, TENTH)
     assert send(registry, task)
     assert len(DATA) == registry.bytes_received
@@ -219,7 +219,7 @@ def test_an_upload_that_is_cut_at_every_tenth_sends_no_byte_twice(registry: Scri
 
 
 @pytest.mark.parametrize("tenth", range(10))
-def test_an_upload_that_the_registry_gave_up_begins_again(tenth: int, task: Patient) -> None:
+def test_an_upload_that_the_registry_gave_up_begins_again(tenth: int, task: NoWaitTask) -> None:
     with ScriptedRegistry(keep_uploads=False) as registry:
         registry.faults.append(Fault("PATCH", cut_request=tenth * TENTH, times=1))
         assert send(registry, task)
@@ -228,7 +228,7 @@ def test_an_upload_that_the_registry_gave_up_begins_again(tenth: int, task: Pati
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_an_upload_that_never_gets_further_is_given_up(keep: bool, task: Patient) -> None:
+def test_an_upload_that_never_gets_further_is_given_up(keep: bool, task: NoWaitTask) -> None:
     with ScriptedRegistry(keep_uploads=keep) as registry:
         registry.faults.append(Fault("PATCH", cut_request=0 if keep else TENTH))
         with pytest.raises(TransportError, match="the connection was cut"):
@@ -240,13 +240,13 @@ def test_an_upload_that_never_gets_further_is_given_up(keep: bool, task: Patient
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["at once", "streamed"])
 def test_an_answer_that_is_lost_costs_another_attempt(
-    method: str, data: bytes, registry: ScriptedRegistry, task: Patient
+    method: str, data: bytes, registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     registry.faults.append(Fault(method, "/uploads/", cut_response=-1, times=1))
     assert send(registry, task, data)
 
 
-def test_an_upload_that_is_forgotten_begins_again(registry: ScriptedRegistry, task: Patient) -> None:
+def test_an_upload_that_is_forgotten_begins_again(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("PATCH", hook=lambda _: registry.uploads.clear(), times=1))
     assert send(registry, task)
     assert 2 == began(registry)
@@ -257,14 +257,14 @@ def test_an_upload_that_is_forgotten_begins_again(registry: ScriptedRegistry, ta
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503, 504])
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
-def test_an_answer_that_may_pass_is_waited_out(method: str, status: int, registry: ScriptedRegistry, task: Patient) -> None:
+def test_an_answer_that_may_pass_is_waited_out(method: str, status: int, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault(method, "/uploads/", status=status, times=2))
     assert send(registry, task)
     assert 2 == len(task.pauses) == len(task.notices_of("retry"))
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
-def test_the_registry_says_how_long_to_wait(method: str, registry: ScriptedRegistry, task: Patient) -> None:
+def test_the_registry_says_how_long_to_wait(method: str, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault(method, "/uploads/", status=429, headers={"Retry-After": "7"}, times=1))
     assert send(registry, task)
     assert [7.0] == task.pauses
@@ -280,7 +280,7 @@ def test_a_refusal_that_stays_is_an_error_and_nothing_is_tagged(
     one = image([DATA], codec="none", tag="app")
     registry.put_blob("app", one.config)
     registry.faults.append(Fault(method, path, status=500))
-    with Patient(jobs=1) as task:
+    with NoWaitTask(jobs=1) as task:
         with pytest.raises(TransportError, match="500") as caught:
             push(registry, task, write_layout(tmp_path / "layout", [one]))
         assert 8 == caught.value.exit_code
@@ -289,7 +289,7 @@ def test_a_refusal_that_stays_is_an_error_and_nothing_is_tagged(
     assert {} == registry.tags == registry.manifests
 
 
-def test_a_refusal_of_one_blob_of_many_tags_nothing(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_a_refusal_of_one_blob_of_many_tags_nothing(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> None:
     files, images = multiarch()
     registry.faults.append(Fault("PUT", f"digest=sha256%3A{sha256(images[1].layers[1])[7:]}", status=403))
     with pytest.raises(TransportError, match="denied"):
@@ -301,18 +301,18 @@ def test_a_refusal_of_one_blob_of_many_tags_nothing(registry: ScriptedRegistry, 
 
 
 @pytest.mark.parametrize("most", [60 * UNIT, 16 * UNIT, 5 * UNIT, UNIT])
-def test_a_registry_that_takes_no_large_bodies_gets_chunks(most: int, registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_registry_that_takes_no_large_bodies_gets_chunks(most: int, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("PUT|PATCH", UPLOAD, max_body=most))
     assert send(registry, task)
     assert max(one.body_size for one in registry.sent("PATCH") if one.status == 202) <= most
 
 
-def test_a_small_blob_that_is_too_large_at_once_is_sent_in_chunks(registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_small_blob_that_is_too_large_at_once_is_sent_in_chunks(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("PUT", UPLOAD, max_body=500))
     assert send(registry, task, SMALL)
 
 
-def test_a_registry_that_takes_nothing_is_given_up(registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_registry_that_takes_nothing_is_given_up(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("PUT|PATCH", UPLOAD, status=413))
     with pytest.raises(TransportError, match="413"):
         send(registry, task)
@@ -322,7 +322,7 @@ def test_a_registry_that_takes_nothing_is_given_up(registry: ScriptedRegistry, t
 
 @pytest.mark.parametrize(("least", "sizes"), [("30000", [30_000] * 3 + [10_007]), ("5", [16_000] * 6 + [4_007])])
 def test_the_registry_says_how_small_chunks_may_be(
-    least: str, sizes: list[int], registry: ScriptedRegistry, task: Patient
+    least: str, sizes: list[int], registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     registry.faults.append(Fault("POST", headers={"OCI-Chunk-Min-Length": least}))
     assert send(registry, task)
@@ -332,7 +332,7 @@ def test_the_registry_says_how_small_chunks_may_be(
     assert said == [one.headers["content-range"] for one in registry.sent("PATCH")]
 
 
-def test_chunks_that_are_cut_go_on_where_they_were_cut(registry: ScriptedRegistry, task: Patient) -> None:
+def test_chunks_that_are_cut_go_on_where_they_were_cut(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("POST", headers={"OCI-Chunk-Min-Length": "30000"}))
     registry.faults.append(Fault("PATCH", cut_request=7, after=1, times=1))
     assert send(registry, task)
@@ -345,7 +345,7 @@ def test_chunks_that_are_cut_go_on_where_they_were_cut(registry: ScriptedRegistr
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["at once", "streamed"])
 @pytest.mark.parametrize("change", ["flipped", "short", "long"])
 def test_bytes_that_are_not_the_digests_are_not_stored(
-    change: str, data: bytes, registry: ScriptedRegistry, task: Patient
+    change: str, data: bytes, registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     wrong = BytesBlob({"flipped": data[:-1] + b"?", "short": data[:-5], "long": data + b"?"}[change], digest(data))
     wrong.size = len(data)
@@ -354,7 +354,9 @@ def test_bytes_that_are_not_the_digests_are_not_stored(
     assert {} == registry.blobs == registry.uploads
 
 
-def test_a_damaged_layer_ends_the_push_and_nothing_is_tagged(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_a_damaged_layer_ends_the_push_and_nothing_is_tagged(
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
+) -> None:
     one = image([DATA, ONE], codec="none", tag="app")
     layout = write_layout(tmp_path / "layout", [one])
     (layout / "blobs" / sha256(DATA).replace(":", "/")).write_bytes(DATA[:-1] + b"?")
@@ -365,7 +367,7 @@ def test_a_damaged_layer_ends_the_push_and_nothing_is_tagged(registry: ScriptedR
 
 
 def test_a_manifest_that_the_registry_stored_as_another_is_an_integrity_error_and_nothing_is_tagged(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     files, _ = multiarch()
     registry.faults.append(Fault("PUT", "/manifests/sha256:", headers={"Docker-Content-Digest": sha256(b"other")}))
@@ -374,14 +376,16 @@ def test_a_manifest_that_the_registry_stored_as_another_is_an_integrity_error_an
     assert {} == registry.tags
 
 
-def test_a_lost_answer_to_the_end_of_an_upload_sends_no_byte_again(registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_lost_answer_to_the_end_of_an_upload_sends_no_byte_again(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault("PUT", UPLOAD, cut_response=-1, times=1))
     assert send(registry, task)
     assert len(DATA) == registry.bytes_received
     assert 1 == began(registry)
 
 
-def test_an_upload_is_not_led_from_tls_to_where_there_is_none(need: Callable[..., str], task: Patient, tmp_path: Path) -> None:
+def test_an_upload_is_not_led_from_tls_to_where_there_is_none(
+    need: Callable[..., str], task: NoWaitTask, tmp_path: Path
+) -> None:
     need("openssl")
     made = certificates(tmp_path)
     with ScriptedRegistry(tls=made.server) as registry, Recorder() as plain:
@@ -393,7 +397,7 @@ def test_an_upload_is_not_led_from_tls_to_where_there_is_none(need: Callable[...
 
 
 def test_uploads_are_authorized_where_a_proxy_speaks_tls_for_the_registry(
-    need: Callable[..., str], task: Patient, tmp_path: Path
+    need: Callable[..., str], task: NoWaitTask, tmp_path: Path
 ) -> None:
     """It does not know, and names its uploads without."""
     need("openssl")

@@ -14,14 +14,14 @@ from support.registries import (
     DATA,
     INSECURE,
     UPLOAD,
-    Patient,
+    NoWaitTask,
     client,
     digest,
-    holds,
-    opened,
+    has_image,
+    open_remote,
     paths,
     push,
-    reading,
+    session,
 )
 from support.registry import Fault, ScriptedRegistry
 
@@ -63,19 +63,19 @@ def listed(registry: ScriptedRegistry, app: Image) -> list[dict[str, Any]]:
 
 
 def test_a_registry_that_keeps_the_list_of_referrers_gets_no_tag_for_it(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     layout, app, made = signed(tmp_path / "layout", "a/signature")
     push(registry, task, f"oci:{layout}:app", referrers=True)
-    assert holds(registry, "app", app)
-    assert holds(registry, "app", made[0])
+    assert has_image(registry, "app", app)
+    assert has_image(registry, "app", made[0])
     assert {("app", "1"): app.digest} == registry.tags
     assert [made[0].digest] == [one["digest"] for one in client(registry, task).referrers("app", digest(app.raw)) or ()]
 
 
 @pytest.mark.parametrize("kinds", [["a/signature"], ["a/signature", "a/sbom", "a/report", "a/fourth"]], ids=["one", "four"])
 def test_for_a_registry_that_keeps_no_list_of_referrers_a_tag_stands_for_it(
-    kinds: list[str], task: Patient, tmp_path: Path
+    kinds: list[str], task: NoWaitTask, tmp_path: Path
 ) -> None:
     layout, app, made = signed(tmp_path / "layout", *kinds)
     with ScriptedRegistry(referrers=False, latency=0.02) as registry:
@@ -89,7 +89,7 @@ def test_for_a_registry_that_keeps_no_list_of_referrers_a_tag_stands_for_it(
         assert wanted == sorted(listed(registry, app), key=lambda entry: kinds.index(entry["artifactType"]))
 
 
-def test_what_stands_in_the_list_of_referrers_stays(task: Patient, tmp_path: Path) -> None:
+def test_what_stands_in_the_list_of_referrers_stays(task: NoWaitTask, tmp_path: Path) -> None:
     layout, app, made = signed(tmp_path / "layout", "a/signature")
     old = image([TWO]).descriptor | {"artifactType": "old", "annotations": {"by": "others"}}
     with ScriptedRegistry(referrers=False) as registry:
@@ -101,19 +101,19 @@ def test_what_stands_in_the_list_of_referrers_stays(task: Patient, tmp_path: Pat
         assert old == listed(registry, app)[0]
 
 
-def test_what_speaks_of_an_image_can_be_read_back(task: Patient, tmp_path: Path) -> None:
+def test_what_speaks_of_an_image_can_be_read_back(task: NoWaitTask, tmp_path: Path) -> None:
     layout, app, made = signed(tmp_path / "layout", "a/signature", "a/sbom")
     for referrers in (True, False):
         with ScriptedRegistry(referrers=referrers, referrers_page=1) as registry:
             push(registry, task, f"oci:{layout}:app", referrers=True)
-            found = opened(registry, "app:1", task).referrers(digest(app.raw))  # type: ignore[attr-defined]
+            found = open_remote(registry, "app:1", task).referrers(digest(app.raw))  # type: ignore[attr-defined]
             assert {one.digest for one in made} == {str(one.descriptor.digest) for one in found}
 
 
 # Names
 
 
-def test_below_a_prefix_images_keep_their_own_names(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_below_a_prefix_images_keep_their_own_names(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> None:
     names = ["app:1", "reg.example:5000/team/app:2", "docker.io/library/base:3", "docker.io/user/tool:4"]
     images = [image([ONE, name.encode()], codec="none", tag=name) for name in names]
     push(registry, task, write_layout(tmp_path / "layout", images), "mirror/")
@@ -122,15 +122,15 @@ def test_below_a_prefix_images_keep_their_own_names(registry: ScriptedRegistry, 
 
 
 def test_what_two_repositories_share_is_sent_once_and_mounted(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     images = [image([DATA], codec="none", tag="a:1"), image([DATA, ONE], codec="none", tag="b:1")]
     push(registry, task, write_layout(tmp_path / "layout", images), "mirror/")
-    assert all(holds(registry, f"mirror/{name}", one) for name, one in zip("ab", images, strict=True))
+    assert all(has_image(registry, f"mirror/{name}", one) for name, one in zip("ab", images, strict=True))
     assert len({data for one in images for data in (one.config, *one.layers)}) == len(registry.sent("PUT", UPLOAD))
 
 
-def test_one_name_for_two_images_is_wrong(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_one_name_for_two_images_is_wrong(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "layout", [image([ONE], tag="a:1"), image([TWO], tag="b:1")])
     with pytest.raises(UsageError) as caught:
         push(registry, task, layout, "app:1")
@@ -141,7 +141,7 @@ def test_one_name_for_two_images_is_wrong(registry: ScriptedRegistry, task: Pati
     assert {} == registry.blobs
 
 
-def test_two_images_for_one_tag_are_refused_before_anything_is_sent(registry: ScriptedRegistry, task: Patient) -> None:
+def test_two_images_for_one_tag_are_refused_before_anything_is_sent(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     one, two = image([ONE], codec="none"), image([TWO], codec="none")
     name = f"{registry.host}/app:1"
     roots = tuple(OutputImage(made.descriptor, (name,)) for made in (one, two))
@@ -152,7 +152,9 @@ def test_two_images_for_one_tag_are_refused_before_anything_is_sent(registry: Sc
     assert [] == registry.requests
 
 
-def test_an_image_without_a_name_has_no_place_below_a_prefix(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_an_image_without_a_name_has_no_place_below_a_prefix(
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
+) -> None:
     for name in (None, "1.0"):
         layout = write_layout(tmp_path / str(name), [image([ONE], tag=name)])
         with pytest.raises(UsageError):
@@ -162,7 +164,7 @@ def test_an_image_without_a_name_has_no_place_below_a_prefix(registry: ScriptedR
 
 
 def test_a_digest_as_destination_gets_no_tag_and_takes_that_image_alone(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     one = image([ONE], tag="app:1")
     layout = write_layout(tmp_path / "layout", [one])
@@ -170,22 +172,24 @@ def test_a_digest_as_destination_gets_no_tag_and_takes_that_image_alone(
         push(registry, task, layout, f"app@{sha256(b'another')}")
     assert {} == registry.manifests
     push(registry, task, layout, f"app@{one.digest}")
-    assert holds(registry, "app", one)
+    assert has_image(registry, "app", one)
     assert {} == registry.tags
 
 
-def test_a_rehearsal_sends_nothing_and_knows_what_is_there(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_a_rehearsal_sends_nothing_and_knows_what_is_there(
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
+) -> None:
     one = image([ONE, TWO], tag="app")
     registry.put_blob("app", one.layers[0])
     to = WriteOptions(f"docker://{registry.host}/app:1", dry_run=True)
-    written = copy([str(write_layout(tmp_path / "layout", [one]))], reading(task), to)
+    written = copy([str(write_layout(tmp_path / "layout", [one]))], session(task), to)
     assert len(one.layers[0]) == written.skipped
     assert [] == [word for word in paths(registry) if not re.match("HEAD|GET", word)]
 
 
 @pytest.mark.parametrize("order", [("1.0", "1.0-amd64"), ("1.0-amd64", "1.0"), ("all", "inner", "one")], ids="-".join)
 def test_an_index_comes_after_every_child_it_names_also_one_with_a_tag_of_its_own(
-    order: tuple[str, ...], registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    order: tuple[str, ...], registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     one, two = image([ONE], codec="none"), image([TWO], codec="none")
     inner = pretty(index_of([one.descriptor, two.descriptor]))
@@ -205,7 +209,7 @@ def test_an_index_comes_after_every_child_it_names_also_one_with_a_tag_of_its_ow
 
 
 @pytest.mark.parametrize("kind", ["a/b\r\nX-Evil: 1", "a/b\n x", "é/x", "a/b; c=d", ""])
-def test_what_is_no_media_type_becomes_no_header(kind: str, registry: ScriptedRegistry, task: Patient) -> None:
+def test_what_is_no_media_type_becomes_no_header(kind: str, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     with pytest.raises(FormatError, match="invalid media type"):
         client(registry, task).put_document("app", "1", kind, b"{}", digest(b"{}"))
     assert [] == registry.requests
@@ -213,9 +217,9 @@ def test_what_is_no_media_type_becomes_no_header(kind: str, registry: ScriptedRe
 
 @pytest.mark.parametrize("status", [400, 404, 405, 406, 501])
 def test_a_registry_that_knows_no_list_of_referrers_is_asked_for_the_tag(
-    status: int, registry: ScriptedRegistry, task: Patient
+    status: int, registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), "1")
     registry.faults.append(Fault("GET", "/referrers/", status=status))
-    assert [] == opened(registry, "app:1", task).referrers(digest(b"x"))  # type: ignore[attr-defined]
+    assert [] == open_remote(registry, "app:1", task).referrers(digest(b"x"))  # type: ignore[attr-defined]
     assert registry.sent("GET", f"/manifests/sha256-{digest(b'x').encoded}$")

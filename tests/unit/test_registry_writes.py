@@ -16,16 +16,16 @@ from support.registries import (
     TENTH,
     UPLOAD,
     USER,
-    Patient,
+    NoWaitTask,
     authfile,
     client,
     digest,
-    hold,
-    hold_index,
-    holds,
-    noise,
-    opened,
+    has_image,
+    open_remote,
     push,
+    put_images,
+    put_index,
+    random_bytes,
 )
 from support.registry import BasicAuth, Fault, Reply, Request, ScriptedRegistry, TokenAuth, certificates
 
@@ -40,7 +40,7 @@ from ocitool.transports.registry import Access, Registries, blobs
 from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client
 
-LARGE = noise(MiB + 7)
+LARGE = random_bytes(MiB + 7)
 """A blob that is streamed."""
 
 
@@ -61,19 +61,19 @@ class Behind(ScriptedRegistry):
         return super().answer(request, body)  # type: ignore[arg-type]
 
 
-def pushed(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> bool:
+def pushed(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> bool:
     """Whether an image with a blob that is sent at once and one that is streamed is there after a push."""
     one = image([ONE, LARGE], codec="none", tag="app")
     layout = tmp_path / "layout"
     push(registry, task, layout if layout.exists() else write_layout(layout, [one]))
-    return holds(registry, "app", one)
+    return has_image(registry, "app", one)
 
 
 # Redirects
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_writing_request_is_sent_on_with_its_method_and_its_body(status: int, task: Patient, tmp_path: Path) -> None:
+def test_a_writing_request_is_sent_on_with_its_method_and_its_body(status: int, task: NoWaitTask, tmp_path: Path) -> None:
     with Behind() as registry:
         registry.status = status
         assert pushed(registry, task, tmp_path)
@@ -81,7 +81,7 @@ def test_a_writing_request_is_sent_on_with_its_method_and_its_body(status: int, 
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
-def test_each_writing_request_may_be_sent_on(method: str, task: Patient, tmp_path: Path) -> None:
+def test_each_writing_request_may_be_sent_on(method: str, task: NoWaitTask, tmp_path: Path) -> None:
     with Behind() as registry:
         registry.methods = (method,)
         assert pushed(registry, task, tmp_path)
@@ -89,7 +89,7 @@ def test_each_writing_request_may_be_sent_on(method: str, task: Patient, tmp_pat
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
-def test_after_303_nothing_is_taken_for_stored(method: str, task: Patient, tmp_path: Path) -> None:
+def test_after_303_nothing_is_taken_for_stored(method: str, task: NoWaitTask, tmp_path: Path) -> None:
     with Behind() as registry:
         registry.status, registry.methods = 303, (method,)
         with pytest.raises(TransportError, match="303"):
@@ -98,7 +98,7 @@ def test_after_303_nothing_is_taken_for_stored(method: str, task: Patient, tmp_p
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
-def test_writing_requests_that_lead_to_themselves_end(method: str, registry: ScriptedRegistry, task: Patient) -> None:
+def test_writing_requests_that_lead_to_themselves_end(method: str, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     registry.faults.append(Fault(method, redirect="{path}"))
     with pytest.raises(TransportError, match="redirects"):
         blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
@@ -107,7 +107,7 @@ def test_writing_requests_that_lead_to_themselves_end(method: str, registry: Scr
 
 @pytest.mark.parametrize("auth", [BasicAuth(USER, PASSWORD), TokenAuth(USER, PASSWORD)], ids=["basic", "token"])
 def test_a_writing_request_at_another_host_carries_its_body_and_no_authorization(
-    auth: BasicAuth, task: Patient, tmp_path: Path
+    auth: BasicAuth, task: NoWaitTask, tmp_path: Path
 ) -> None:
     with ScriptedRegistry() as other, Behind(auth=auth, store=other.store) as registry:
         registry.to = other.url
@@ -120,7 +120,7 @@ def test_a_writing_request_at_another_host_carries_its_body_and_no_authorization
         assert {"POST", "PATCH", "PUT"} == {one.method for one in other.requests}
 
 
-def test_the_redirects_own_origin_is_authorized(task: Patient, tmp_path: Path) -> None:
+def test_the_redirects_own_origin_is_authorized(task: NoWaitTask, tmp_path: Path) -> None:
     with Behind(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         assert blobs.send(UploadTarget(client(registry, task, access), "app"), BytesBlob(LARGE, digest(LARGE)), ())
@@ -129,7 +129,7 @@ def test_the_redirects_own_origin_is_authorized(task: Patient, tmp_path: Path) -
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
 def test_a_writing_request_is_not_led_to_where_the_registry_may_not_send_us(
-    method: str, registry: ScriptedRegistry, task: Patient
+    method: str, registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     registry.faults.append(Fault(method, "/uploads/", status=307, redirect="http://169.254.169.254/latest"))
     asking = client(registry, task, Access(insecure_hosts=(registry.host,)))
@@ -138,7 +138,7 @@ def test_a_writing_request_is_not_led_to_where_the_registry_may_not_send_us(
 
 
 def test_a_writing_request_is_not_led_from_tls_to_where_there_is_none(
-    need: Callable[..., str], task: Patient, tmp_path: Path
+    need: Callable[..., str], task: NoWaitTask, tmp_path: Path
 ) -> None:
     need("openssl")
     made = certificates(tmp_path)
@@ -150,7 +150,7 @@ def test_a_writing_request_is_not_led_from_tls_to_where_there_is_none(
         assert [] == plain.requests
 
 
-def test_the_address_of_an_upload_is_relative_to_where_it_began(task: Patient) -> None:
+def test_the_address_of_an_upload_is_relative_to_where_it_began(task: NoWaitTask) -> None:
     """RFC 9110, 10.2.2: to the address that answered, not to the one that was asked first."""
     with ScriptedRegistry() as other, Behind(store=other.store) as registry:
         other.faults.append(Fault("POST|PATCH", location="{path}"))
@@ -160,9 +160,9 @@ def test_the_address_of_an_upload_is_relative_to_where_it_began(task: Patient) -
         assert LARGE == other.blobs["app", str(digest(LARGE))]
 
 
-def test_a_redirect_that_comes_before_the_body_was_read_is_followed(task: Patient) -> None:
+def test_a_redirect_that_comes_before_the_body_was_read_is_followed(task: NoWaitTask) -> None:
     """The connection ends then, while the body is on its way."""
-    data = noise(4 * MiB)
+    data = random_bytes(4 * MiB)
 
     class Early(Behind):
         methods = ("PATCH",)
@@ -178,7 +178,7 @@ def test_a_redirect_that_comes_before_the_body_was_read_is_followed(task: Patien
         assert data == registry.blobs["app", str(digest(data))]
 
 
-def test_chunks_are_sent_on_one_by_one_and_verified_once(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_are_sent_on_one_by_one_and_verified_once(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "_CHUNK_SIZE", 300_000)
     with Behind() as registry:
         registry.methods = ("PATCH",)
@@ -197,7 +197,7 @@ def test_chunks_are_sent_on_one_by_one_and_verified_once(task: Patient, monkeypa
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 410, 451, 501])
 def test_a_head_that_is_refused_says_nothing_and_the_blob_is_sent(
-    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    status: int, registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     registry.faults.append(Fault("HEAD", "/blobs/", status=status))
     assert pushed(registry, task, tmp_path)
@@ -206,26 +206,26 @@ def test_a_head_that_is_refused_says_nothing_and_the_blob_is_sent(
 
 @pytest.mark.parametrize("status", [429, 500, 503, 520])
 def test_a_head_that_stays_unanswered_says_nothing_and_the_blob_is_sent(
-    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    status: int, registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     registry.faults.append(Fault("HEAD", "/blobs/", status=status))
     assert pushed(registry, task, tmp_path)
 
 
-def test_a_quota_that_is_used_up_ends_a_push_all_the_same(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_a_quota_that_is_used_up_ends_a_push_all_the_same(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> None:
     registry.faults.append(Fault(".*", "/blobs/", status=429))
     with pytest.raises(TransportError, match="too many requests"):
         pushed(registry, task, tmp_path)
 
 
-def test_a_page_for_people_says_nothing_of_a_blob(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_a_page_for_people_says_nothing_of_a_blob(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> None:
     """As of a proxy that wants a login, and answers every HEAD with 200."""
     registry.faults.append(Fault("HEAD", "/blobs/", status=200, headers={"Content-Type": "text/html; charset=utf-8"}))
     assert pushed(registry, task, tmp_path)
 
 
 def test_storage_that_refuses_the_head_of_a_signed_address_says_nothing(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     with ScriptedRegistry() as storage:
         storage.faults.append(Fault("HEAD", status=403))
@@ -235,10 +235,12 @@ def test_storage_that_refuses_the_head_of_a_signed_address_says_nothing(
 
 
 @pytest.mark.parametrize("status", [401, 403, 501])
-def test_a_blob_whose_head_is_refused_may_be_there_and_is_read(status: int, registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_blob_whose_head_is_refused_may_be_there_and_is_read(
+    status: int, registry: ScriptedRegistry, task: NoWaitTask
+) -> None:
     one = image([DATA], codec="none")
-    hold(registry, "app", one, tag="1")
-    source = opened(registry, "app:1", task)
+    put_images(registry, "app", one, tag="1")
+    source = open_remote(registry, "app:1", task)
     registry.faults.append(Fault("HEAD", "/blobs/", status=status))
     extra = registry.put_blob("app", TWO)
     blob = source.blob(parse_descriptor({"mediaType": "application/x", "digest": extra, "size": len(TWO)}, "test"))
@@ -248,7 +250,7 @@ def test_a_blob_whose_head_is_refused_may_be_there_and_is_read(status: int, regi
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_lost_answer_to_the_end_of_an_upload_is_no_success_where_the_head_is_refused(
-    status: int, registry: ScriptedRegistry, task: Patient
+    status: int, registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     registry.faults += [Fault("HEAD", status=status), Fault("PUT", UPLOAD, status=502, times=1)]
     assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
@@ -257,20 +259,20 @@ def test_a_lost_answer_to_the_end_of_an_upload_is_no_success_where_the_head_is_r
 
 @pytest.mark.parametrize("status", [401, 403, 405, 501])
 def test_where_every_head_is_refused_a_get_tells_what_a_tag_names(
-    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    status: int, registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     registry.faults.append(Fault("HEAD", status=status))
     assert pushed(registry, task, tmp_path)
-    hold_index(registry, "app", [image([ONE], tag="app")], "1")
+    put_index(registry, "app", [image([ONE], tag="app")], "1")
     with pytest.raises(DestinationError, match="index"):
         pushed(registry, task, tmp_path)
 
 
 @pytest.mark.parametrize("stated", ["application/json", "text/plain; charset=utf-8", "application/octet-stream", None])
 def test_an_index_is_spared_whatever_type_the_answer_to_head_states(
-    stated: str | None, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    stated: str | None, registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
-    hold_index(registry, "app", [image([ONE], tag="app")], "1")
+    put_index(registry, "app", [image([ONE], tag="app")], "1")
     how: dict[str, Any] = {"headers": {"Content-Type": stated}} if stated else {"drop": ("Content-Type",)}
     registry.faults.append(Fault("HEAD|GET", "/manifests/1$", **how))
     with pytest.raises(DestinationError, match="index"):
@@ -278,7 +280,7 @@ def test_an_index_is_spared_whatever_type_the_answer_to_head_states(
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"no JSON", b'{"schemaVersion": 1, "fsLayers": []}'])
-def test_what_is_no_index_is_not_spared(raw: bytes, registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+def test_what_is_no_index_is_not_spared(raw: bytes, registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> None:
     registry.put_manifest("app", "application/json", raw, "1")
     registry.faults.append(Fault("HEAD|GET", "/manifests/1$", status=200, body=raw, headers={"Content-Type": "text/plain"}))
     assert pushed(registry, task, tmp_path)
@@ -286,7 +288,7 @@ def test_what_is_no_index_is_not_spared(raw: bytes, registry: ScriptedRegistry, 
 
 @pytest.mark.parametrize("status", [400, 403])
 def test_a_registry_that_refuses_to_speak_of_a_tag_that_is_not_there_is_pushed_to(
-    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    status: int, registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     registry.faults.append(Fault("GET|HEAD", "/manifests/", status=status))
     assert pushed(registry, task, tmp_path)
@@ -298,7 +300,7 @@ def test_a_registry_that_refuses_to_speak_of_a_tag_that_is_not_there_is_pushed_t
 @pytest.mark.parametrize("status", [400, 416])
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 def test_an_upload_whose_resume_is_refused_starts_over(
-    method: str, status: int, registry: ScriptedRegistry, task: Patient, monkeypatch: pytest.MonkeyPatch
+    method: str, status: int, registry: ScriptedRegistry, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blobs, "_MONOLITHIC_SIZE", 1000)
     resumed = "PATCH" == method
@@ -311,7 +313,7 @@ def test_an_upload_whose_resume_is_refused_starts_over(
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 def test_a_bad_request_without_a_resume_is_an_error_at_once(
-    method: str, registry: ScriptedRegistry, task: Patient, monkeypatch: pytest.MonkeyPatch
+    method: str, registry: ScriptedRegistry, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blobs, "_MONOLITHIC_SIZE", 1000)
     registry.faults.append(Fault(method, UPLOAD, status=400))
@@ -324,7 +326,7 @@ def test_a_bad_request_without_a_resume_is_an_error_at_once(
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_upload_that_storage_refuses_begins_again_with_another_address(
-    status: int, method: str, registry: ScriptedRegistry, task: Patient
+    status: int, method: str, registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     with ScriptedRegistry(store=registry.store) as storage:
         registry.faults.append(Fault("POST", location=f"{storage.url}{{path}}?signature=1"))
@@ -334,7 +336,7 @@ def test_an_upload_that_storage_refuses_begins_again_with_another_address(
         assert 2 == len(registry.sent("POST"))
 
 
-def test_storage_that_refuses_every_upload_is_named_and_no_login_advised(registry: ScriptedRegistry, task: Patient) -> None:
+def test_storage_that_refuses_every_upload_is_named_and_no_login_advised(registry: ScriptedRegistry, task: NoWaitTask) -> None:
     with ScriptedRegistry() as storage:
         other = storage.host.replace("127.0.0.1", "localhost")
         registry.faults.append(Fault("PATCH", redirect=f"http://{other}{{path}}"))
@@ -357,61 +359,61 @@ class Pretending(ScriptedRegistry):
 
 
 def test_a_mount_that_left_nothing_is_made_up_for_and_not_tried_again(
-    task: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: NoWaitTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCITOOL_CACHE_DIR", str(tmp_path))
     one = image([DATA, ONE, TWO], codec="none")
     with Pretending() as registry:
-        hold(registry, "one", one, tag="1")
+        put_images(registry, "one", one, tag="1")
         for name, mounts in (("two", 4), ("three", 0)):
             registry.forget()
             registries = Registries(INSECURE, task, cached=True)
             reading = Session(task, cached=False, registries=registries)
             copy([f"docker://{registry.host}/one:1"], reading, WriteOptions(f"docker://{registry.host}/{name}:1"))
             registries.close()
-            assert holds(registry, name, one)
+            assert has_image(registry, name, one)
             assert mounts == len(registry.sent("POST", "mount="))
     assert 4 == len(task.notices_of("mount"))
 
 
-def test_a_registry_that_only_says_that_it_mounts_and_takes_every_manifest_gets_the_blobs(task: Patient) -> None:
+def test_a_registry_that_only_says_that_it_mounts_and_takes_every_manifest_gets_the_blobs(task: NoWaitTask) -> None:
     one = image([DATA, ONE, TWO], codec="none")
     with Pretending(check=False) as registry:
-        hold(registry, "one", one, tag="1")
+        put_images(registry, "one", one, tag="1")
         push(registry, task, f"docker://{registry.host}/one:1", "two:1")
-        assert holds(registry, "two", one)
+        assert has_image(registry, "two", one)
         assert 4 == len(task.notices_of("mount"))
 
 
-def test_the_first_mount_of_a_command_is_looked_at_and_the_others_are_not(registry: ScriptedRegistry, task: Patient) -> None:
-    hold(registry, "one", image([DATA, ONE, TWO], codec="none"), tag="1")
+def test_the_first_mount_of_a_command_is_looked_at_and_the_others_are_not(registry: ScriptedRegistry, task: NoWaitTask) -> None:
+    put_images(registry, "one", image([DATA, ONE, TWO], codec="none"), tag="1")
     push(registry, task, f"docker://{registry.host}/one:1", "two:1")
     assert (4, 5) == (len(registry.sent("POST", "mount=")), len(registry.sent("HEAD", "/two/blobs/")))
 
 
 @pytest.mark.parametrize("status", [403, 501])
-def test_a_mount_that_cannot_be_looked_at_is_believed(status: int, registry: ScriptedRegistry, task: Patient) -> None:
+def test_a_mount_that_cannot_be_looked_at_is_believed(status: int, registry: ScriptedRegistry, task: NoWaitTask) -> None:
     one = image([DATA, ONE], codec="none")
-    hold(registry, "one", one, tag="1")
+    put_images(registry, "one", one, tag="1")
     registry.faults.append(Fault("HEAD", "/blobs/", status=status))
     push(registry, task, f"docker://{registry.host}/one:1", "two:1")
-    assert holds(registry, "two", one)
+    assert has_image(registry, "two", one)
     assert 0 == registry.bytes_received
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 524])
-def test_where_a_mount_fails_for_long_the_others_are_tried_once(status: int, task: Patient) -> None:
+def test_where_a_mount_fails_for_long_the_others_are_tried_once(status: int, task: NoWaitTask) -> None:
     one = image([DATA, ONE, TWO, b"more"], codec="none")
-    with ScriptedRegistry() as registry, Patient(jobs=1) as alone:
-        hold(registry, "one", one, tag="1")
+    with ScriptedRegistry() as registry, NoWaitTask(jobs=1) as alone:
+        put_images(registry, "one", one, tag="1")
         registry.faults.append(Fault("POST", "mount=", status=status))
         push(registry, alone, f"docker://{registry.host}/one:1", "two:1")
-        assert holds(registry, "two", one)
+        assert has_image(registry, "two", one)
         assert (5 + 4, 4) == (len(registry.sent("POST", "mount=")), len(alone.pauses))
 
 
 def test_a_blob_that_head_says_is_there_is_sent_if_the_manifest_is_refused_for_want_of_it(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     """As of a registry whose cache knows nothing of what was deleted."""
     registry.faults.append(Fault("HEAD", "/blobs/", status=200, body=b""))
@@ -422,7 +424,7 @@ def test_a_blob_that_head_says_is_there_is_sent_if_the_manifest_is_refused_for_w
 
 @pytest.mark.parametrize("refusal", [b'{"errors": [{"code": "MANIFEST_INVALID"}]}', b"no JSON", b""])
 def test_what_head_says_is_believed_if_a_manifest_is_refused_for_another_reason(
-    refusal: bytes, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+    refusal: bytes, registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path
 ) -> None:
     registry.faults += [Fault("HEAD", "/blobs/", status=200, body=b""), Fault("PUT", "/manifests/", status=400, body=refusal)]
     with pytest.raises(TransportError, match="400"):
@@ -431,10 +433,10 @@ def test_what_head_says_is_believed_if_a_manifest_is_refused_for_another_reason(
 
 
 def test_a_manifest_that_is_refused_for_another_reason_is_put_once_where_mounts_were_right(
-    registry: ScriptedRegistry, task: Patient
+    registry: ScriptedRegistry, task: NoWaitTask
 ) -> None:
     one = image([DATA], codec="none")
-    hold(registry, "one", one, tag="1")
+    put_images(registry, "one", one, tag="1")
     registry.faults.append(Fault("PUT", "/two/manifests/", status=400))
     with pytest.raises(TransportError, match="400"):
         push(registry, task, f"docker://{registry.host}/one:1", "two:1")

@@ -236,9 +236,9 @@ def validated(box: Sandbox, asked: Asked, env: dict[str, str], sources: list[str
     if seen.ran.code == 1 and not {"--omit", "--force", "--layer"} & set(asked.words):
         for source in sources:
             of_source = replace(check, words=("validate", source))
-            judged = box.observed(of_source, env)
-            yield of_source, judged
-            if judged.ran.code != 0:
+            checked = box.observed(of_source, env)
+            yield of_source, checked
+            if checked.ran.code != 0:
                 break
         else:
             seen = replace(

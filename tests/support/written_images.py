@@ -1,4 +1,5 @@
-"""Images made by every command that writes some, for judges: all in one layout, and once more in one archive for engines.
+"""Images made by every command that writes some, for reference tools: all in one layout, and once more in one archive for
+engines.
 
 What is repacked was edited at random, on disk; the other commands change one image in ways that each of them is for.
 """
@@ -26,13 +27,24 @@ from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from support import scripts
 from support.images import layer_tar
-from support.judges import FileSystem, coarse, differences, distinct, of_container, of_directory, of_umoci, ours, reference, run
+from support.reference_tools import (
+    FileSystem,
+    coarse,
+    differences,
+    distinct,
+    of_container,
+    of_directory,
+    of_umoci,
+    ours,
+    reference,
+    run,
+)
 
 MODES: tuple[Mode, ...] = ("rewrite", "append")
 APP = "testdata/app-v2.tar"
 
 
-class Product(NamedTuple):
+class WrittenImage(NamedTuple):
     """An image that a command made, and our merged tree of it. `directory`: what it is to be, where that is known."""
 
     name: str
@@ -40,32 +52,32 @@ class Product(NamedTuple):
     tree: FileSystem
     directory: FileSystem | None
 
-    def differences_from(self, judge: str, they: FileSystem, *, copies: bool = False) -> list[str]:
-        """What a judge sees otherwise. `copies`: it begins a layer with a copy of the one below (vfs), in which the names of
+    def differences_from(self, tool: str, they: FileSystem, *, copies: bool = False) -> list[str]:
+        """What a tool sees otherwise. `copies`: it begins a layer with a copy of the one below (vfs), in which the names of
         one symlink become several: that is the one thing in which the drivers differ."""
-        we = coarse(self.tree) if judge == "docker" else self.tree
+        we = coarse(self.tree) if tool == "docker" else self.tree
         if copies:
             we, they = ({path: {**one, "links": []} if one["type"] == "link" else one for path, one in tree.items()}
                         for tree in (we, they))  # fmt: skip
-        return [f"{self.what}: {text}" for text in differences(judge, self.name, we, they)]
+        return [f"{self.what}: {text}" for text in differences(tool, self.name, we, they)]
 
 
-class Workshop:
+class WrittenImages:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.layout = f"{place}/layout"
         self.archive = place / "all.tar"
-        self.products: list[Product] = []
+        self.products: list[WrittenImage] = []
 
     def make(
         self, what: str, run: Callable[[Session, WriteOptions], object], *, directory: FileSystem | None = None, **more: Any
     ) -> None:
-        name = f"judge:n{len(self.products)}"
+        name = f"written:n{len(self.products)}"
         with Task() as task:
             run(Session(task, cached=False), WriteOptions(f"{self.layout}/", names=(name,), **more))
         with Task() as task:
             tree = ours(Session(task, cached=False).image(f"{self.layout}:{name}", None), task)
-        self.products.append(Product(name, what, tree, directory))
+        self.products.append(WrittenImage(name, what, tree, directory))
 
     def repacked(self, seeds: Iterable[int], lines: Iterable[str] | None = None) -> None:
         """Each portable image, edited at random, in both modes."""
@@ -183,7 +195,7 @@ class Workshop:
             messages += one.differences_from("docker", they, copies=driver == "vfs")
         return messages
 
-    def by_skopeo(self, products: Iterable[Product]) -> None:
+    def by_skopeo(self, products: Iterable[WrittenImage]) -> None:
         """It copies each by both kinds of archive; it verifies every digest."""
         for number, one in enumerate(products):
             for transport in ("docker-archive", "oci-archive"):

@@ -1,4 +1,4 @@
-"""Print where two file systems differ: judge.py DIRECTORY DIRECTORY|EXPORT.tar
+"""Print where two file systems differ: compare.py DIRECTORY DIRECTORY|EXPORT.tar
 
 Compares what `docker export` can tell: paths, types, modes, owners, whole seconds, content, links, file capabilities.
 """

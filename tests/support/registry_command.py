@@ -15,7 +15,7 @@ import pytest
 from ocitool.limits import MiB
 from support.copying import ONE, TWO
 from support.images import image, layer_tar
-from support.registries import hold, noise
+from support.registries import put_images, random_bytes
 from support.registry import BasicAuth, ScriptedRegistry, TokenAuth
 
 Run = Callable[..., Any]
@@ -23,12 +23,12 @@ Auth = Callable[[], BasicAuth | None]
 USER, PASSWORD, WRONG, OTHER = "ci-user", "pa55 wörd:/+", "wr0ng-word", "0ther-word"
 SIGNED = "?X-Signature=5igned%2Ffor-us&X-Expires=9"
 APP = image([ONE, TWO], codec="none", tag="app")
-LARGE = layer_tar([("large", noise(2 * MiB))])
+LARGE = layer_tar([("large", random_bytes(2 * MiB))])
 BIG = image([LARGE, ONE, TWO], codec="none", tag="app")
 """Its first layer is sent by PATCH, the others with the PUT that ends their upload."""
 
 
-def plain(user: str, password: str) -> str:
+def basic_credentials(user: str, password: str) -> str:
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
@@ -36,15 +36,15 @@ SECRET = re.compile(
     "|".join(
         [
             "pa55", WRONG, OTHER, "5igned", "fr0m-netrc", "pr0xy-word", "token-[0-9a-f]{16}", "refresh-[0-9a-f]{16}",
-            *(re.escape(plain(USER, word).rstrip("=")) for word in (PASSWORD, WRONG, OTHER)),
+            *(re.escape(basic_credentials(USER, word).rstrip("=")) for word in (PASSWORD, WRONG, OTHER)),
         ]
     )
 )  # fmt: skip
 """Every password, token and signature that these tests use, as it is and as headers spell it."""
 
 
-class Desk:
-    """The command at a home of its own. Calling it judges the exit code, and that no secret is said."""
+class RegistryCommand:
+    """The command at a home of its own. Calling it checks the exit code, and that no secret is printed."""
 
     def __init__(self, ocitool: Run, folder: Path) -> None:
         self.ocitool, self.folder, self.home = ocitool, folder, folder / "home"
@@ -65,20 +65,20 @@ class Desk:
             assert 1 == result.err.count("ocitool: error: ") and "a bug" not in result.err, str(result)
         return result
 
-    def keep(self, entries: dict[str, dict[str, str]], **more: Any) -> None:
+    def write_auths(self, entries: dict[str, dict[str, str]], **more: Any) -> None:
         self.file.parent.mkdir(exist_ok=True)
         self.file.write_text(json.dumps({"auths": entries, **more}))
 
-    def know(self, *hosts: str, user: str = USER, password: str = PASSWORD) -> None:
-        self.keep({host: {"auth": plain(user, password)} for host in hosts})
+    def set_credentials(self, *hosts: str, user: str = USER, password: str = PASSWORD) -> None:
+        self.write_auths({host: {"auth": basic_credentials(user, password)} for host in hosts})
 
 
 @contextmanager
-def having(auth: BasicAuth | None, *repos: str, one: Any = APP, **how: Any) -> Iterator[ScriptedRegistry]:
+def registry_with(auth: BasicAuth | None, *repos: str, one: Any = APP, **how: Any) -> Iterator[ScriptedRegistry]:
     """A registry that has the image in these repositories, tag 1."""
     with ScriptedRegistry(auth=auth, **how) as registry:
         for repo in repos or ("app",):
-            hold(registry, repo, one, tag="1")
+            put_images(registry, repo, one, tag="1")
         yield registry
 
 
@@ -97,5 +97,5 @@ def authorizations(registry: Any) -> set[str | None]:
     return {one.headers.get("authorization") for one in registry.requests}
 
 
-def hinted(result: Any, registry: Any) -> None:
+def assert_login_hint(result: Any, registry: Any) -> None:
     assert f"\nhint: ocitool login {registry.host} " in result.err, str(result)

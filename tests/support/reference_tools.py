@@ -1,6 +1,6 @@
-"""The judges: what other tools make of an image, as plain values, and how that is held against our merged tree.
+"""Reference tools: the file systems that other tools make of an image, as plain values, and how ours is compared with them.
 
-umoci, as root, judges everything; `docker export` gives whole seconds and, of the xattrs, `security.capability` alone.
+umoci, as root, shows everything; `docker export` gives whole seconds and, of the xattrs, `security.capability` alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KNOWN_DIFFERENCES: dict[tuple[str, str, bytes, str], str] = {
     ("umoci", "testdata/links-across.tar", b"missing/parent", "mtime"): NOW,
     ("umoci", "testdata/empty-layers.tar", b"v7", "mtime"): NOW,
 }
-"""(judge, image, path, field) -> why the judge says something else there. An entry that no longer occurs fails the test."""
+"""(tool, image, path, field) -> why the tool has another value there. An entry that no longer occurs fails the test."""
 
 DOCKERS_OWN = {b".dockerenv", b"dev", b"dev/console", b"dev/pts", b"dev/shm", b"etc", b"etc/hostname", b"etc/hosts",
                b"etc/mtab", b"etc/resolv.conf", b"proc", b"sys"}  # fmt: skip
@@ -159,30 +159,30 @@ def coarse(found: FileSystem) -> FileSystem:
     }
 
 
-def differences(judge: str, name: str, we: FileSystem, they: FileSystem) -> list[str]:
-    """What a judge tells otherwise, and the known differences of this image that do not occur."""
+def differences(tool: str, name: str, we: FileSystem, they: FileSystem) -> list[str]:
+    """Returns what a tool has otherwise, and the known differences of this image that do not occur."""
     messages = []
-    expected = {key[2:] for key in KNOWN_DIFFERENCES if key[:2] == (judge, name)}
+    expected = {key[2:] for key in KNOWN_DIFFERENCES if key[:2] == (tool, name)}
     for path in sorted(we.keys() | they.keys()):
         if path not in we or path not in they:
-            if judge == "docker" and path in DOCKERS_OWN and path not in we:
+            if tool == "docker" and path in DOCKERS_OWN and path not in we:
                 continue
-            messages.append(f"{path!r}: only {'ocitool' if path in we else judge} has it")
+            messages.append(f"{path!r}: only {'ocitool' if path in we else tool} has it")
             continue
         for field, value in we[path].items():
-            if judge == "docker" and (path in MASKED or (path in DOCKERS_OWN and field == "mtime")):
+            if tool == "docker" and (path in MASKED or (path in DOCKERS_OWN and field == "mtime")):
                 continue
             if value != they[path][field]:
                 if (path, field) in expected:
                     expected.discard((path, field))
                     continue
-                messages.append(f"{path!r}: {field}: ocitool {value!r}, {judge} {they[path][field]!r}")
-    messages += [f"{path!r}: {field}: a known difference that is none" for path, field in expected]
+                messages.append(f"{path!r}: {field}: ocitool {value!r}, {tool} {they[path][field]!r}")
+    messages += [f"{path!r}: {field}: a known difference that does not occur" for path, field in expected]
     return messages
 
 
 def portable() -> list[str]:
-    """The images on which all judges agree: references from the root of the repository."""
+    """The images on which all reference tools agree: references from the root of the repository."""
     return (ROOT / "testdata/portable.txt").read_text().split("\n")[:-1]
 
 

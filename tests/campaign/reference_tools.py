@@ -1,4 +1,4 @@
-"""Random edits of every portable image, repacked in both modes, and what the judges see of them; seed after seed."""
+"""Random edits of every portable image, repacked in both modes, and what reference tools see of them; seed after seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from conftest import NoEngine, private_engine
-from support.workshop import Workshop
+from support.written_images import WrittenImages
 
 ROUND = 3
 """Seeds that go to the engines at a time."""
@@ -18,16 +18,16 @@ def run(seconds: float, seed: int, say: Callable[[str], None]) -> Iterator[str]:
     end, images = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         with tempfile.TemporaryDirectory() as name:
-            workshop = Workshop(Path(name))
-            workshop.repacked(range(seed, seed + ROUND))
-            workshop.pack()
-            images += len(workshop.products)
-            yield from workshop.by_directory()
-            yield from workshop.by_umoci()
+            written_images = WrittenImages(Path(name))
+            written_images.repacked(range(seed, seed + ROUND))
+            written_images.pack()
+            images += len(written_images.products)
+            yield from written_images.by_directory()
+            yield from written_images.by_umoci()
             for driver in ("vfs", "overlay2"):
                 try:
                     with private_engine(driver, "/tmp") as docker:
-                        yield from workshop.by_engine(docker, driver)
+                        yield from written_images.by_engine(docker, driver)
                 except NoEngine as error:
                     say(f"no engine with {driver}: {error}")
         seed += ROUND
