@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.registry import Recorder
+from support.registry import BlobServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -595,7 +595,7 @@ def test_a_quick_command_imports_nothing_slow(args: tuple[str, ...]) -> None:
 
 
 def test_a_registry_that_asks_for_no_login_is_asked_without_requests_and_urllib3() -> None:
-    with Recorder(b'{"tags": ["1"]}') as registry:
+    with BlobServer(b'{"tags": ["1"]}') as registry:
         names = imported("tags", "--insecure", f"docker://{registry.host}/app")
     assert "ocitool.transports.registry.client" in names, "what was imported was not seen"
     slow = ("oras", "requests", "urllib3", "http.client", "email", "jsonschema")

@@ -41,7 +41,7 @@ class Sent(NamedTuple):
     fetched: int
 
 
-class Second:
+class SecondBuild:
     """A registry that has the first build of `kind`, and programs that send the second one."""
 
     def __init__(self, plan: Any, s: Any, kind: str, stack: ExitStack) -> None:
@@ -150,7 +150,7 @@ def add(plan: Any, s: Any) -> AbstractContextManager[object]:
         if missing := [tool for tool in ("docker-registry", "skopeo") if not shutil.which(tool)]:
             plan.skipped += missing
             return stack.pop_all()
-        again = Second(plan, s, "field", stack)
+        again = SecondBuild(plan, s, "field", stack)
         again.ours("ocitool push", "push", "NEW", "TO")
         rebuild = ("rebuild", "NEW", "TO", "--against")
         for name in again.both("ocitool rebuild, ignored paths", *rebuild, "OLD", *IGNORING, ignored=IGNORED):
@@ -161,7 +161,7 @@ def add(plan: Any, s: Any) -> AbstractContextManager[object]:
             again.at_most(name, 0.02)
         for name in again.both("ocitool rebuild delta", *rebuild, "OLD", *DELTA):
             again.at_most(name, 0.2)
-        updated = Second(plan, s, "update", stack)
+        updated = SecondBuild(plan, s, "update", stack)
         push = "ocitool push, packages updated"
         updated.ours(push, "push", "NEW", "TO")
         delta = (*rebuild, "OLD", *DELTA, *IGNORING)

@@ -243,7 +243,7 @@ def temporaries(folder: Path) -> list[str]:
     return sorted(str(place / name) for place in places for name in os.listdir(place) if TEMPORARY.search(name))
 
 
-class Neighbour:
+class OtherProcess:
     """Temporaries of a living process, in the folder and in its layouts."""
 
     def __init__(self, folder: Path, places: dict[str, Kind]) -> None:
@@ -324,7 +324,7 @@ def trial(known: Known, folder: Path, fault: Callable[[Path], str | None]) -> st
     """One broken run in a fresh folder, by `fault`, which may itself object; what is wrong afterwards, or None."""
     case = known.case
     fresh(known.origin, folder)
-    neighbour = Neighbour(folder, case.places)
+    neighbour = OtherProcess(folder, case.places)
     try:
         if (wrong := fault(folder)) is not None:
             return wrong

@@ -69,7 +69,7 @@ def _edits(place: Path, source: str, say: Say) -> Iterator[str]:
         if paths != [f"/{EDITED}"]:
             yield f"{mode}: diff tells of {paths[:9]}"
         tree = _plain_tree(place, layout, name, say)
-        yield from _told(f"{mode}: the directory", differences("directory", name, tree, directory), say)
+        yield from _report(f"{mode}: the directory", differences("directory", name, tree, directory), say)
         yield from _judged(place, layout, name, tree, say)
 
 
@@ -84,7 +84,7 @@ def _squashes(place: Path, source: str, say: Say) -> Iterator[str]:
         if (before[:kept], kept + 1) != (after[:kept], len(after)):
             yield f"--from {kept}: the layers are {after}, those below are not kept of {before}"
         squashed = _plain_tree(place, layout, name, say)
-        yield from _told(f"--from {kept}: ocitool", differences("ocitool", name, tree, squashed), say)
+        yield from _report(f"--from {kept}: ocitool", differences("ocitool", name, tree, squashed), say)
         if kept < 2:
             yield from _judged(place, layout, name, squashed, say)
 
@@ -98,8 +98,8 @@ def _rebuilds(place: Path, work: Path, say: Say) -> Iterator[str]:
         report = _ocitool(place, say, "rebuild", work / "field-b", f"{layout}/", *words)
         say(f"{plan}: {report['details']['rebuilt'][0]['plans']}")
         made = _plain_tree(place, layout, name, say)
-        told = differences("ocitool", name, wanted if more else _untimed(wanted), made if more else _untimed(made))
-        yield from _told(f"rebuild, {plan} {' '.join(more)}: ocitool", told, say)
+        messages = differences("ocitool", name, wanted if more else _untimed(wanted), made if more else _untimed(made))
+        yield from _report(f"rebuild, {plan} {' '.join(more)}: ocitool", messages, say)
         yield from _judged(place, layout, name, made, say)
 
 
@@ -112,7 +112,7 @@ def _rebases(place: Path, work: Path, say: Say) -> Iterator[str]:
     bases = ("--old-base", place / "base-a", "--new-base", place / "base-b")
     _ocitool(place, say, "rebase", work / "field-a", f"{layout}/", *bases, "--tag", name)
     made, wanted = _plain_tree(place, layout, name, say), _plain_tree(place, work / "field-b", "latest", say)
-    yield from _told("rebase: ocitool", differences("ocitool", name, _untimed(wanted), _untimed(made)), say)
+    yield from _report("rebase: ocitool", differences("ocitool", name, _untimed(wanted), _untimed(made)), say)
     yield from _judged(place, layout, name, made, say)
 
 
@@ -133,7 +133,7 @@ def _plain_tree(place: Path, layout: Path, name: str, say: Say) -> FileSystem:
 def _judged(place: Path, layout: Path, name: str, tree: FileSystem, say: Say) -> Iterator[str]:
     """What umoci and the engines see otherwise of an image."""
     seen = of_umoci(f"{layout}:{name}", place / "bundle")
-    yield from _told(f"{name}: umoci", differences("umoci", name, tree, seen), say)
+    yield from _report(f"{name}: umoci", differences("umoci", name, tree, seen), say)
     archive = place / f"{layout.name}.tar"
     _ocitool(place, say, "copy", f"{layout}:{name}", archive)
     for driver in ("vfs", "overlay2"):
@@ -149,12 +149,12 @@ def _by_engine(driver: str, archive: Path, name: str, tree: FileSystem, say: Say
             return
         docker("load", "-i", archive)
         seen = of_container(docker, name, archive.with_suffix(".export"))
-    yield from _told(f"{name}: docker with {driver}", differences("docker", name, coarse(tree), seen), say)
+    yield from _report(f"{name}: docker with {driver}", differences("docker", name, coarse(tree), seen), say)
 
 
-def _told(who: str, told: list[str], say: Say) -> Iterator[str]:
-    say(f"{who} sees {'the same tree' if not told else f'{len(told)} differences'}")
-    yield from (f"{who}: {text}" for text in told[:20])
+def _report(tool: str, messages: list[str], say: Say) -> Iterator[str]:
+    say(f"{tool} sees {'the same tree' if not messages else f'{len(messages)} differences'}")
+    yield from (f"{tool}: {text}" for text in messages[:20])
 
 
 def _tree(reference: str) -> FileSystem:

@@ -51,7 +51,7 @@ def listing(referrer: Image) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Spoken(NamedTuple):
+class IndexWithReferrers(NamedTuple):
     """An index, its images, what speaks of what (by digest), and cosign's signatures by tag."""
 
     index: str
@@ -64,7 +64,7 @@ class Spoken(NamedTuple):
         return [one for found in self.referrers.values() for one in found] + list(self.cosign.values())
 
 
-def spoken(registry: ScriptedRegistry, repo: str = "app") -> Spoken:
+def spoken(registry: ScriptedRegistry, repo: str = "app") -> IndexWithReferrers:
     """Signed and described at repo:1 in all ways: an index with a signature and an SBOM, the SBOM with a signature, one of its
     images with an SBOM, the index and the other image with cosign's tags. Where there is no API, tags stand for the lists."""
     images = [image([ONE], platform=AMD), image([ONE, TWO], platform=ARM, architecture="arm64")]
@@ -88,10 +88,10 @@ def spoken(registry: ScriptedRegistry, repo: str = "app") -> Spoken:
             registry.put_manifest(repo, mediatypes.OCI_INDEX, raw, tag_of(subject))
     for tag, one in cosign.items():
         put_images(registry, repo, one, tag=tag)
-    return Spoken(digest, images, referrers, cosign)
+    return IndexWithReferrers(digest, images, referrers, cosign)
 
 
-def arrived(registry: ScriptedRegistry, repo: str, all_of: Spoken, *tags: str) -> None:
+def arrived(registry: ScriptedRegistry, repo: str, all_of: IndexWithReferrers, *tags: str) -> None:
     """All of it is in the repository, and the index is under these tags; what speaks of it has no tags but cosign's, and those
     of the lists that the registry does not keep, which are complete."""
     assert registry.manifests[repo, all_of.index][0] == mediatypes.OCI_INDEX

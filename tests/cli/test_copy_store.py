@@ -31,14 +31,14 @@ NO_CONFIGURATION = {"encodings/docker-1.tar"}
 """An image from before Docker 1.10 has no configuration and states no diff_id; one is made."""
 
 
-class Held(NamedTuple):
+class RootClosure(NamedTuple):
     """A root with all that it leads to: digest to bytes."""
 
     digest: str
     blobs: dict[str, bytes]
 
 
-def held(root: str, blobs: dict[str, bytes]) -> Held:
+def held(root: str, blobs: dict[str, bytes]) -> RootClosure:
     """What is reached from a root; what is not there is not in it."""
     found: dict[str, bytes] = {}
     waiting = [root]
@@ -52,16 +52,16 @@ def held(root: str, blobs: dict[str, bytes]) -> Held:
             document = json.loads(blobs[digest])
             waiting += [one["digest"] for one in document.get("manifests", ())]
             waiting += [one["digest"] for one in (document["config"], *document["layers"])] if "layers" in document else []
-    return Held(root, found)
+    return RootClosure(root, found)
 
 
-def of_layout(path: Path) -> dict[str, Held]:
+def of_layout(path: Path) -> dict[str, RootClosure]:
     blobs = {f"{file.parent.name}:{file.name}": file.read_bytes() for file in path.glob("blobs/*/*")}
     entries = json.loads((path / "index.json").read_bytes())["manifests"]
     return {entry["annotations"][REF]: held(entry["digest"], blobs) for entry in entries}
 
 
-def of_archive(path: Path) -> tuple[Held, set[str]]:
+def of_archive(path: Path) -> tuple[RootClosure, set[str]]:
     """Its only image, and all of its blobs. Read by tarfile, which is not ours."""
     with tarfile.open(path) as archive:
         members = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
@@ -71,10 +71,10 @@ def of_archive(path: Path) -> tuple[Held, set[str]]:
 
 
 @pytest.fixture(scope="module")
-def trip(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Held], Path]:
+def round_trips(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, RootClosure], Path]:
     """Every image into one layout, the layout collected and tidied up, every image out again: what was said of each on its way
     in, the layout, and the folder of archives."""
-    place = tmp_path_factory.mktemp("trip")
+    place = tmp_path_factory.mktemp("round-trips")
     said = {}
     with Task() as task:
         reading = Session(task, False)
@@ -94,8 +94,8 @@ def test_there_are_thirty_and_more() -> None:
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-def test_into_one_layout_and_out_again_is_identical(reference: str, trip: Any) -> None:
-    _, store, place = trip
+def test_into_one_layout_and_out_again_is_identical(reference: str, round_trips: Any) -> None:
+    _, store, place = round_trips
     n = REFERENCES.index(reference)
     out, blobs = of_archive(place / f"{n}.tar")
     assert store[f"image:{n}"] == out
@@ -103,9 +103,9 @@ def test_into_one_layout_and_out_again_is_identical(reference: str, trip: Any) -
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-def test_what_came_in_is_what_the_source_holds(reference: str, trip: Any) -> None:
+def test_what_came_in_is_what_the_source_holds(reference: str, round_trips: Any) -> None:
     """OCI: the very manifest. Docker archives have none: configuration and diff_ids."""
-    said, store, _ = trip
+    said, store, _ = round_trips
     n = REFERENCES.index(reference)
     with Task() as task:
         source = Session(task, False).open(str(ROOT / reference), "layers").source
@@ -121,15 +121,15 @@ def test_what_came_in_is_what_the_source_holds(reference: str, trip: Any) -> Non
         assert stated == [str(layer.diff_id) for layer in image.layers]
 
 
-def test_one_file_system_in_all_encodings_is_stored_once_for_each_form(trip: Any) -> None:
+def test_one_file_system_in_all_encodings_is_stored_once_for_each_form(round_trips: Any) -> None:
     """The uncompressed docker archives of one image share every blob of it."""
-    _, store, _ = trip
+    _, store, _ = round_trips
     forms = ["encodings/docker-1.2.tar", "encodings/docker-1.2.tar.gz", "encodings/docker-1.2.tar.zst", "encodings/bazel.tar",
              "encodings/docker-1.2-symlinks.tar", "encodings/docker-1.2-hardlinks.tar", "app-v2.tar"]  # fmt: skip
     assert 1 == len({store[f"image:{REFERENCES.index(form)}"].digest for form in forms})
 
 
-def test_the_layout_is_valid(ocitool: Any, trip: Any) -> None:
-    result = ocitool("validate", trip[2] / "store", "--format", "json")
+def test_the_layout_is_valid(ocitool: Any, round_trips: Any) -> None:
+    result = ocitool("validate", round_trips[2] / "store", "--format", "json")
     errors = {one["rule"] for one in result.json()["findings"] if one["severity"] == "error"}
     assert set() == errors, str(result)

@@ -1009,7 +1009,7 @@ def test_a_link_that_leads_to_itself_is_a_problem(ocitool: Run, tmp_path: Path) 
     assert without(report_on(ocitool, good)) == without(report)
 
 
-class Ended(NamedTuple):
+class ProcessEnd(NamedTuple):
     code: int
     out: str
     err: str
@@ -1024,10 +1024,10 @@ def unprivileged(need: Callable[..., str]) -> Run:
         need("setpriv")
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
-    def run(*words: Any) -> Ended:
+    def run(*words: Any) -> ProcessEnd:
         command = [*drop, sys.executable, "-m", "ocitool", *map(str, words), "--no-cache"]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return ProcessEnd(done.returncode, done.stdout, done.stderr)
 
     return run
 

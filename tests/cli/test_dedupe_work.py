@@ -141,7 +141,7 @@ def test_every_error_comes_back_with_its_words(kind: type[OcitoolError]) -> None
 # Folding
 
 
-class Scripted(Executor):
+class ScriptedExecutor(Executor):
     """Does jobs in a thread of its own, one at a time: as soon as so many wait, the one that `pick` says, and no other until
     its result was taken. `most`: jobs that were under way at once."""
 
@@ -192,7 +192,7 @@ def some_jobs(count: int) -> list[layer_jobs.LayerJob]:
 
 
 def folded(
-    executor: Scripted | None, jobs: Sequence[layer_jobs.LayerJob], workers: int, function: Any
+    executor: ScriptedExecutor | None, jobs: Sequence[layer_jobs.LayerJob], workers: int, function: Any
 ) -> tuple[list[Any], list[Any]]:
     """(taken, failed), each in its order."""
     taken: list[Any] = []
@@ -219,7 +219,7 @@ PICKS = {"first": lambda count: 0, "last": lambda count: count - 1, "middle": la
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_results_are_taken_as_they_come_and_few_are_under_way(workers: int, pick: str) -> None:
     jobs = some_jobs(20)
-    executor = Scripted(len(jobs), 3 * workers, PICKS[pick])
+    executor = ScriptedExecutor(len(jobs), 3 * workers, PICKS[pick])
     taken, failed = folded(executor, jobs, workers, lambda one: one.size)
     assert [(key, next(one.size for one in jobs if one.key == key)) for key in executor.order] == taken
     assert ([], 3 * workers) == (failed, executor.most)
@@ -227,7 +227,7 @@ def test_results_are_taken_as_they_come_and_few_are_under_way(workers: int, pick
 
 def test_the_largest_are_begun_first() -> None:
     jobs = some_jobs(20)
-    executor = Scripted(len(jobs), 3, PICKS["first"])
+    executor = ScriptedExecutor(len(jobs), 3, PICKS["first"])
     taken, _ = folded(executor, jobs, 1, lambda one: one.size)
     sizes = [size for _, size in taken]
     assert sorted(sizes, reverse=True) == sizes
@@ -244,12 +244,12 @@ def test_a_job_that_fails_stops_no_other(here: bool) -> None:
             raise bad[one.key]
         return one.key
 
-    taken, failed = folded(None if here else Scripted(12, 6, PICKS["last"]), jobs, 2, function)
+    taken, failed = folded(None if here else ScriptedExecutor(12, 6, PICKS["last"]), jobs, 2, function)
     assert bad == dict(failed)
     assert {one.key for one in jobs} - set(bad) == {key for key, _ in taken}
 
 
-class Broken(Executor):
+class FailingExecutor(Executor):
     """Fails as pools do that lost a process: where it is asked, or where the result is."""
 
     def __init__(self, after: int, *, asked: bool) -> None:
@@ -269,7 +269,7 @@ class Broken(Executor):
 
 @pytest.mark.parametrize("asked", [True, False], ids=["when asked", "in a result"])
 def test_a_pool_that_broke_is_an_error_of_transport(asked: bool) -> None:
-    executor = Broken(4, asked=asked)
+    executor = FailingExecutor(4, asked=asked)
     with Task() as task, pytest.raises(TransportError, match="one died") as found:
         duties = {number: (job, layer_jobs.index) for number, job in enumerate(some_jobs(9))}
         layer_jobs.run_on(duties, executor, 2, task, lambda *_: None, lambda *_: None)

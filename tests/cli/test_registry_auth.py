@@ -16,7 +16,7 @@ from support import places
 from support.copying import TWO
 from support.images import sha256
 from support.registries import has_image
-from support.registry import BasicAuth, Fault, Recorder, Reply, Request, ScriptedRegistry, TokenAuth
+from support.registry import BasicAuth, BlobServer, Fault, Reply, Request, ScriptedRegistry, TokenAuth
 from support.registry_command import (
     APP,
     BIG,
@@ -213,7 +213,7 @@ def test_no_bytes_are_sent_twice_for_want_of_authority(auth: Auth, command: Regi
 # Several repositories, several hosts
 
 
-class Owners(BasicAuth):
+class OwnerAuth(BasicAuth):
     """The first part of a repository's path is the user that it belongs to; nobody else may touch it."""
 
     words: ClassVar = {"one": PASSWORD, "two": OTHER}
@@ -227,14 +227,14 @@ class Owners(BasicAuth):
         return next((refusal for refusal in refusals if refusal is not None), None)
 
 
-class TokenOwners(TokenAuth):
+class OwnerTokenAuth(TokenAuth):
     """The same, with tokens."""
 
     def __init__(self) -> None:
         super().__init__("", "")
-        all_of = {name: [("repository", f"{name}/app", action) for action in ("pull", "push")] for name in Owners.words}
+        all_of = {name: [("repository", f"{name}/app", action) for action in ("pull", "push")] for name in OwnerAuth.words}
         others = {"one": all_of["two"], "two": all_of["one"]}
-        self.owners = [TokenAuth(name, word, denied=others[name]) for name, word in Owners.words.items()]
+        self.owners = [TokenAuth(name, word, denied=others[name]) for name, word in OwnerAuth.words.items()]
         for owner in self.owners:
             owner.tokens = self.tokens
 
@@ -243,10 +243,10 @@ class TokenOwners(TokenAuth):
         return knowing[0].give(request, form) if knowing else super().give(request, form)
 
 
-@pytest.mark.parametrize("auth", [Owners, TokenOwners])
+@pytest.mark.parametrize("auth", [OwnerAuth, OwnerTokenAuth])
 def test_each_repository_has_its_own_user(auth: Callable[[], BasicAuth], command: RegistryCommand) -> None:
     with registry_with(auth(), "one/app") as registry:
-        entries = {f"{registry.host}/{name}": {"auth": basic_credentials(name, word)} for name, word in Owners.words.items()}
+        entries = {f"{registry.host}/{name}": {"auth": basic_credentials(name, word)} for name, word in OwnerAuth.words.items()}
         command.write_auths({registry.host: {"auth": basic_credentials(USER, WRONG)}, **entries})
         command("copy", f"docker://{registry.host}/one/app:1", f"docker://{registry.host}/two/app:1", "--insecure")
         assert has_image(registry, "two/app", APP)
@@ -307,7 +307,7 @@ REDIRECTED: dict[str, tuple[Auth, int, dict[str, Any]]] = {
 @pytest.mark.parametrize("target", REDIRECTED)
 def test_where_a_redirect_leads_gets_no_credentials(target: str, command: RegistryCommand) -> None:
     auth, code, fault = REDIRECTED[target]
-    with registry_with(auth()) as registry, Recorder(TWO) as storage:
+    with registry_with(auth()) as registry, BlobServer(TWO) as storage:
         command.set_credentials(registry.host, storage.host)
         registry.faults.append(Fault("GET", sha256(TWO), redirect=f"{storage.url}/{SIGNED}"))
         storage.faults.append(Fault(**fault))
@@ -329,7 +329,7 @@ def test_a_signed_address_that_leads_nowhere_is_not_said(target: str, command: R
 
 @pytest.mark.parametrize(("one", "auth"), [("app", tokens), ("big", basic)], ids=["app", "big"])
 def test_where_an_upload_is_sent_on_to_gets_no_credentials(one: str, auth: Auth, command: RegistryCommand) -> None:
-    with ScriptedRegistry(auth=auth(), check=False) as registry, Recorder() as storage:
+    with ScriptedRegistry(auth=auth(), check=False) as registry, BlobServer() as storage:
         command.set_credentials(registry.host, storage.host)
         registry.faults.append(Fault("POST", "/uploads/", location=storage.url + "{path}" + SIGNED))
         storage.faults.append(Fault("PATCH", status=202, body=b""))
@@ -344,7 +344,7 @@ def test_where_a_token_server_leads_gets_no_credentials(command: RegistryCommand
     answer = json.dumps({"token": "token-" + "0f" * 8}).encode()
     auth = tokens()
     by_token(auth)
-    with registry_with(auth) as registry, Recorder(answer) as elsewhere:
+    with registry_with(auth) as registry, BlobServer(answer) as elsewhere:
         command.set_credentials(registry.host)
         registry.faults.append(Fault("GET", "^/token", redirect=f"{elsewhere.url}/{SIGNED}"))
         result = command("pull", f"{registry.host}/app:1", "out/", "--insecure", code=8)
@@ -353,7 +353,7 @@ def test_where_a_token_server_leads_gets_no_credentials(command: RegistryCommand
 
 
 def test_the_next_page_of_a_list_is_fetched_from_the_registry_alone(command: RegistryCommand) -> None:
-    with registry_with(basic()) as registry, Recorder(b'{"tags": ["evil"]}') as other:
+    with registry_with(basic()) as registry, BlobServer(b'{"tags": ["evil"]}') as other:
         command.set_credentials(registry.host, other.host)
         link = {"Link": f'<{other.url}/v2/app/tags/list{SIGNED}>; rel="next"'}
         registry.faults.append(Fault("GET", "/tags/", headers=link))
@@ -365,7 +365,7 @@ def test_netrc_is_neither_used_nor_sent(command: RegistryCommand) -> None:
     (command.home / ".netrc").write_text("machine 127.0.0.1 login netrc password fr0m-netrc\n")
     (command.home / ".netrc").chmod(0o600)
     env = {"NETRC": str(command.home / ".netrc")}
-    with registry_with(BasicAuth("netrc", "fr0m-netrc")) as registry, registry_with(None) as free, Recorder(TWO) as storage:
+    with registry_with(BasicAuth("netrc", "fr0m-netrc")) as registry, registry_with(None) as free, BlobServer(TWO) as storage:
         free.faults.append(Fault("GET", sha256(TWO), redirect=f"{storage.url}/"))
         assert_login_hint(command("pull", f"{registry.host}/app:1", "out/", "--insecure", code=8, **env), registry)
         command("pull", f"{free.host}/app:1", "out/", "--insecure", **env)

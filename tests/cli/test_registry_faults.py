@@ -18,7 +18,7 @@ from support import places
 from support.copying import ONE, TWO
 from support.images import Image, image, layer_tar, sha256, write_layout
 from support.registries import NO_REGISTRY_SETTINGS, PASSWORD, USER, authfile, has_image, put_images, random_bytes
-from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, TokenAuth, certificates
+from support.registry import BasicAuth, BlobServer, Fault, ScriptedRegistry, TokenAuth, certificates
 
 from ocitool.limits import MiB
 
@@ -426,7 +426,7 @@ def test_a_layout_that_a_failed_pull_left_is_completed(run: Run, registry: Scrip
 
 
 def test_foreign_layers_are_fetched_when_asked_for_and_without_credentials(run: Run, tmp_path: Path) -> None:
-    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, Recorder(TWO) as elsewhere:
+    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, BlobServer(TWO) as elsewhere:
         one = image([ONE, TWO], codec="none")
         one.manifest["layers"][1] |= {
             "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar", "urls": [f"{elsewhere.url}/two?sig=1"],

@@ -19,7 +19,7 @@ Run = Callable[..., Any]
 IMAGES = {"a": image([ONE]), "b": image([TWO]), "c": image([ONE, TWO])}
 
 
-class Gaps(ScriptedRegistry):
+class EmptyPagesRegistry(ScriptedRegistry):
     """Before each page of a list comes an empty one, as where all that would be in it is not for this user."""
 
     def respond(self, request: Request, body: _Body, faults: list[Fault]) -> Reply:
@@ -39,9 +39,9 @@ def bill() -> Image:
 
 
 @pytest.fixture
-def gaps() -> Iterator[ScriptedRegistry]:
+def empty_pages() -> Iterator[ScriptedRegistry]:
     """Each image under its tag in one repository, and alone in one of its own."""
-    with Gaps(page=1, referrers_page=1) as registry:
+    with EmptyPagesRegistry(page=1, referrers_page=1) as registry:
         for tag, one in IMAGES.items():
             put_images(registry, "app", one, tag=tag)
             put_images(registry, f"more/{tag}", one, tag="1")
@@ -54,22 +54,22 @@ def broken(registry: ScriptedRegistry) -> None:
     registry.faults.append(Fault("GET", "(tags/list|_catalog|/referrers/).*last=", status=403))
 
 
-def test_tags_are_listed_to_the_end(gaps: ScriptedRegistry, run: Run) -> None:
-    assert ["a", "b", "c"] == done(run, "tags", f"{gaps.host}/app")["tags"]
+def test_tags_are_listed_to_the_end(empty_pages: ScriptedRegistry, run: Run) -> None:
+    assert ["a", "b", "c"] == done(run, "tags", f"{empty_pages.host}/app")["tags"]
 
 
-def test_repositories_are_listed_to_the_end(gaps: ScriptedRegistry, run: Run) -> None:
-    assert ["app", "more/a", "more/b", "more/c"] == done(run, "catalog", gaps.host)["repositories"]
+def test_repositories_are_listed_to_the_end(empty_pages: ScriptedRegistry, run: Run) -> None:
+    assert ["app", "more/a", "more/b", "more/c"] == done(run, "catalog", empty_pages.host)["repositories"]
 
 
-def test_all_tags_and_what_speaks_of_them_are_copied(gaps: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
-    done(run, "copy", "--tags", "*", "--referrers", f"docker://{gaps.host}/app", "out/")
-    assert {f"{gaps.host}/app:{tag}": one.digest for tag, one in IMAGES.items()} == places.names(tmp_path / "out")
+def test_all_tags_and_what_speaks_of_them_are_copied(empty_pages: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
+    done(run, "copy", "--tags", "*", "--referrers", f"docker://{empty_pages.host}/app", "out/")
+    assert {f"{empty_pages.host}/app:{tag}": one.digest for tag, one in IMAGES.items()} == places.names(tmp_path / "out")
     assert bill().digest in places.blobs(tmp_path / "out")
 
 
-def test_all_repositories_are_counted(gaps: ScriptedRegistry, run: Run) -> None:
-    found = done(run, "dedupe", f"docker://{gaps.host}", "--repos", "more/*")
+def test_all_repositories_are_counted(empty_pages: ScriptedRegistry, run: Run) -> None:
+    found = done(run, "dedupe", f"docker://{empty_pages.host}", "--repos", "more/*")
     assert 3 == len(found["images"])
 
 
@@ -82,7 +82,7 @@ def test_all_repositories_are_counted(gaps: ScriptedRegistry, run: Run) -> None:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_list_that_is_cut_short_is_never_success(words: tuple[str, ...], gaps: ScriptedRegistry, run: Run) -> None:
-    broken(gaps)
-    result = run(*(word.replace("{host}", gaps.host) for word in words))
+def test_a_list_that_is_cut_short_is_never_success(words: tuple[str, ...], empty_pages: ScriptedRegistry, run: Run) -> None:
+    broken(empty_pages)
+    result = run(*(word.replace("{host}", empty_pages.host) for word in words))
     assert 8 == result.code and "denied" in result.err, str(result)

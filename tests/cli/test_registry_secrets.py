@@ -11,7 +11,7 @@ import pytest
 from support.copying import ONE
 from support.images import config_of, image
 from support.registries import put_images
-from support.registry import Fault, Reply, Request, ScriptedRegistry, Site, _Body
+from support.registry import Fault, HttpServer, Reply, Request, ScriptedRegistry, _Body
 from support.registry_command import PASSWORD, SECRET, USER, RegistryCommand, basic, basic_credentials, tokens
 
 WORD, BASIC = PASSWORD, basic_credentials(USER, PASSWORD)
@@ -28,7 +28,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Echo(Site):
+class EchoServer(HttpServer):
     """Asks for Basic, then answers with what `say` makes of the header."""
 
     def __init__(self, say: Callable[[str], str], status: int = 403) -> None:
@@ -58,7 +58,7 @@ def test_an_error_that_says_our_header_again_is_shown_without_it(
     say: Callable[[str], str], status: int, command: RegistryCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ocitool.task.Task.pause", lambda task, seconds: None)
-    with Echo(say, status) as site:
+    with EchoServer(say, status) as site:
         command.set_credentials(site.host)
         result = command("tags", f"{site.host}/app", "--insecure", code=8)
         unsaid(result.out, result.err)
@@ -113,7 +113,7 @@ def test_an_address_with_a_password_in_it_is_shown_without_it(command: RegistryC
 
 
 def test_a_proxy_that_says_its_password_again(command: RegistryCommand) -> None:
-    class Proxy(Site):
+    class Proxy(HttpServer):
         def respond(self, request: Request, body: _Body, faults: list[Fault]) -> Reply:
             given = request.headers.get("proxy-authorization", "")
             return Reply(status=403, body=json.dumps({"errors": [{"message": f"no {given} pr0xy-word"}]}).encode())

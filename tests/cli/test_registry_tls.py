@@ -23,7 +23,7 @@ from support import places
 from support.copying import TWO
 from support.images import sha256
 from support.registries import has_image
-from support.registry import Certificates, Fault, Recorder, ScriptedRegistry
+from support.registry import BlobServer, Certificates, Fault, ScriptedRegistry
 from support.registry_command import (
     APP,
     BIG,
@@ -111,7 +111,7 @@ def test_a_transfer_over_tls_that_is_cut_goes_on(method: str, command: RegistryC
 
 def test_nothing_leads_from_tls_to_where_there_is_none(command: RegistryCommand, made: Certificates) -> None:
     words = ("--ca", made.ca)
-    with registry_with(tokens(), tls=made.server) as registry, Recorder(TWO) as open_to_all:
+    with registry_with(tokens(), tls=made.server) as registry, BlobServer(TWO) as open_to_all:
         command.set_credentials(registry.host, open_to_all.host)
         registry.faults.append(Fault("GET", sha256(TWO), redirect=f"{open_to_all.url}/{SIGNED}"))
         command("pull", f"{registry.host}/app:1", "out/", *words, code=8)
@@ -371,7 +371,7 @@ def test_a_registry_is_reached_through_the_proxy(name: str, command: RegistryCom
 
 @pytest.mark.parametrize("excepted", ["", "example.com,127.0.0.1", "127.0.0.0/8"])
 def test_this_machine_is_reached_without_a_proxy(excepted: str, command: RegistryCommand) -> None:
-    with registry_with(None) as registry, Recorder() as proxy:
+    with registry_with(None) as registry, BlobServer() as proxy:
         env = {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "NO_PROXY": excepted}
         command("pull", f"{registry.host}/app:1", "out/", "--insecure", **env)
         assert [] == proxy.requests
@@ -421,7 +421,7 @@ def test_a_socks_proxy_without_its_package_names_the_extra(command: RegistryComm
 
 
 def test_a_proxy_that_wants_a_password_is_told_of_without_tls_too(command: RegistryCommand) -> None:
-    with Recorder() as proxy:
+    with BlobServer() as proxy:
         proxy.faults.append(Fault(status=407, body=b"<title>Squid: access denied</title>"))
         result = command("pull", "registry.test:5000/app:1", "out/", "--insecure", code=8, HTTP_PROXY=proxy.url)
         assert "the proxy requires a user name and password: Squid: access denied" in result.err, str(result)

@@ -81,7 +81,7 @@ EVERY = [*ROWS, *REPACK]
 IDLE = [name for name, row in {**ROWS, **REPACK}.items() if row.nothing is not None]
 
 
-class Bench:
+class TableRunner:
     """The sources in a directory, and the commands of the table run on them."""
 
     def __init__(self, ocitool: Run, place: Path) -> None:
@@ -138,39 +138,39 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(ocitool: Run, tmp_path: Path, sources: Path) -> Bench:
-    return Bench(ocitool, Path(shutil.copytree(sources, tmp_path / "place")))
+def runner(ocitool: Run, tmp_path: Path, sources: Path) -> TableRunner:
+    return TableRunner(ocitool, Path(shutil.copytree(sources, tmp_path / "place")))
 
 
 # --with
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_layers_that_the_source_lacks_come_from_what_with_names(name: str, bench: Bench) -> None:
-    wanted = bench.report(name, dest="whole/", env={"SOURCE_DATE_EPOCH": EPOCH})
-    full = shutil.copytree(bench.place / "src", bench.place / "full")
+def test_layers_that_the_source_lacks_come_from_what_with_names(name: str, runner: TableRunner) -> None:
+    wanted = runner.report(name, dest="whole/", env={"SOURCE_DATE_EPOCH": EPOCH})
+    full = shutil.copytree(runner.place / "src", runner.place / "full")
     for layer in SOURCE.manifest["layers"]:
-        (bench.place / "src/blobs" / layer["digest"].replace(":", "/")).unlink()
+        (runner.place / "src/blobs" / layer["digest"].replace(":", "/")).unlink()
     option = "--source" if name in REPACK else "--with"
-    found = bench.report(name, option, f"{full}", env={"SOURCE_DATE_EPOCH": EPOCH})
+    found = runner.report(name, option, f"{full}", env={"SOURCE_DATE_EPOCH": EPOCH})
     assert [one["digest"] for one in wanted["images"]] == [one["digest"] for one in found["images"]]
-    assert places.blobs(bench.place / "whole") == places.blobs(bench.place / "out")
+    assert places.blobs(runner.place / "whole") == places.blobs(runner.place / "out")
 
 
 # SOURCE_DATE_EPOCH
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_source_date_epoch_is_the_time_of_the_configuration_and_of_new_history(name: str, bench: Bench) -> None:
-    config = bench.config(bench.report(name, env={"SOURCE_DATE_EPOCH": EPOCH}))
+def test_source_date_epoch_is_the_time_of_the_configuration_and_of_new_history(name: str, runner: TableRunner) -> None:
+    config = runner.config(runner.report(name, env={"SOURCE_DATE_EPOCH": EPOCH}))
     times = {entry.get("created") for entry in config["history"]} - {BEFORE}
     assert (THEN, True) == (config["created"], times <= {THEN})
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_nothing_that_is_made_is_later_than_source_date_epoch(name: str, bench: Bench) -> None:
-    report = bench.report(name, "--compression", "none", env={"SOURCE_DATE_EPOCH": EPOCH})
-    assert int(EPOCH) >= max(latest(layer) for layer in bench.layers(report))
+def test_nothing_that_is_made_is_later_than_source_date_epoch(name: str, runner: TableRunner) -> None:
+    report = runner.report(name, "--compression", "none", env={"SOURCE_DATE_EPOCH": EPOCH})
+    assert int(EPOCH) >= max(latest(layer) for layer in runner.layers(report))
 
 
 def latest(tar: bytes) -> float:
@@ -179,57 +179,57 @@ def latest(tar: bytes) -> float:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_with_source_date_epoch_two_runs_give_the_same_bytes(name: str, bench: Bench) -> None:
+def test_with_source_date_epoch_two_runs_give_the_same_bytes(name: str, runner: TableRunner) -> None:
     for dest in ("a.tar", "b.tar"):
-        bench.report(name, "--tag", "example.test/app:1", dest=dest, env={"SOURCE_DATE_EPOCH": EPOCH})
-    assert (bench.place / "a.tar").read_bytes() == (bench.place / "b.tar").read_bytes()
+        runner.report(name, "--tag", "example.test/app:1", dest=dest, env={"SOURCE_DATE_EPOCH": EPOCH})
+    assert (runner.place / "a.tar").read_bytes() == (runner.place / "b.tar").read_bytes()
 
 
 @pytest.mark.parametrize("name", IDLE)
-def test_an_image_that_does_not_change_stays_byte_for_byte_whatever_the_epoch(name: str, bench: Bench) -> None:
-    report = bench.report(name, idle=True, env={"SOURCE_DATE_EPOCH": EPOCH})
+def test_an_image_that_does_not_change_stays_byte_for_byte_whatever_the_epoch(name: str, runner: TableRunner) -> None:
+    report = runner.report(name, idle=True, env={"SOURCE_DATE_EPOCH": EPOCH})
     assert (SOURCE.digest, 0) == (report["images"][0]["digest"], report["bytes"]["written"])
 
 
-def test_a_date_that_is_asked_for_goes_before_source_date_epoch(bench: Bench) -> None:
-    report = bench.report("edit --env", "--created", "2021-01-01T00:00:00Z", env={"SOURCE_DATE_EPOCH": EPOCH})
-    assert "2021-01-01T00:00:00Z" == bench.config(report)["created"]
+def test_a_date_that_is_asked_for_goes_before_source_date_epoch(runner: TableRunner) -> None:
+    report = runner.report("edit --env", "--created", "2021-01-01T00:00:00Z", env={"SOURCE_DATE_EPOCH": EPOCH})
+    assert "2021-01-01T00:00:00Z" == runner.config(report)["created"]
 
 
 # --compression
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_compression_converts_every_layer_of_a_changed_image_but_those_of_another_one(name: str, bench: Bench) -> None:
-    report = bench.report(name, "--compression", "zstd")
+def test_compression_converts_every_layer_of_a_changed_image_but_those_of_another_one(name: str, runner: TableRunner) -> None:
+    report = runner.report(name, "--compression", "zstd")
     layers = report["images"][0]["layers"]
-    heads = [(layer["origin"], data[:4] == ZSTD) for layer, data in zip(layers, bench.layers(report), strict=True)]
+    heads = [(layer["origin"], data[:4] == ZSTD) for layer, data in zip(layers, runner.layers(report), strict=True)]
     assert [origin != "reused" for origin, _ in heads] == [converted for _, converted in heads]
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_without_compression_every_layer_keeps_the_codec_it_had(name: str, bench: Bench) -> None:
-    assert {GZIP} == {data[:2] for data in bench.layers(bench.report(name))}
+def test_without_compression_every_layer_keeps_the_codec_it_had(name: str, runner: TableRunner) -> None:
+    assert {GZIP} == {data[:2] for data in runner.layers(runner.report(name))}
 
 
 @pytest.mark.parametrize("name", IDLE)
-def test_an_image_that_does_not_change_is_not_converted(name: str, bench: Bench) -> None:
-    report = bench.report(name, "--compression", "zstd", idle=True)
+def test_an_image_that_does_not_change_is_not_converted(name: str, runner: TableRunner) -> None:
+    report = runner.report(name, "--compression", "zstd", idle=True)
     assert (SOURCE.digest, 0) == (report["images"][0]["digest"], report["bytes"]["written"])
 
 
-def test_copy_converts_an_image_that_does_not_change(ocitool: Run, bench: Bench) -> None:
-    words = ("copy", bench.place / "src", f"{bench.place}/out/", "--platform", "linux/amd64", "--compression", "zstd")
+def test_copy_converts_an_image_that_does_not_change(ocitool: Run, runner: TableRunner) -> None:
+    words = ("copy", runner.place / "src", f"{runner.place}/out/", "--platform", "linux/amd64", "--compression", "zstd")
     report = report_of(ocitool(*words, "--format", "json"))
-    assert {ZSTD} == {data[:4] for data in bench.layers(report)}
+    assert {ZSTD} == {data[:4] for data in runner.layers(report)}
 
 
 # --platform, --all-platforms
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_platform_picks_the_image_that_is_changed(name: str, bench: Bench) -> None:
-    report = bench.report(name, "--platform", "linux/arm64")
+def test_platform_picks_the_image_that_is_changed(name: str, runner: TableRunner) -> None:
+    report = runner.report(name, "--platform", "linux/arm64")
     assert (["arm64"], None) == (
         [one["platform"]["architecture"] for one in report["images"]], report["roots"][0]["platforms"],
     )  # fmt: skip
@@ -237,10 +237,10 @@ def test_platform_picks_the_image_that_is_changed(name: str, bench: Bench) -> No
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_all_platforms_changes_each_as_it_is_changed_alone(name: str, bench: Bench) -> None:
+def test_all_platforms_changes_each_as_it_is_changed_alone(name: str, runner: TableRunner) -> None:
     env = {"SOURCE_DATE_EPOCH": EPOCH}
-    alone = [bench.report(name, "--platform", f"linux/{one}", dest=f"{one}/", env=env) for one in ("amd64", "arm64")]
-    report = bench.report(name, "--all-platforms", env=env)
+    alone = [runner.report(name, "--platform", f"linux/{one}", dest=f"{one}/", env=env) for one in ("amd64", "arm64")]
+    report = runner.report(name, "--all-platforms", env=env)
     assert [one["images"][0]["digest"] for one in alone] == [one["digest"] for one in report["images"]]
     assert ["amd64", "arm64"] == [one["architecture"] for one in report["roots"][0]["platforms"]]
 
@@ -249,11 +249,11 @@ def test_all_platforms_changes_each_as_it_is_changed_alone(name: str, bench: Ben
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_dry_run_writes_nothing_and_tells_what_would_be(name: str, bench: Bench) -> None:
+def test_a_dry_run_writes_nothing_and_tells_what_would_be(name: str, runner: TableRunner) -> None:
     env = {"SOURCE_DATE_EPOCH": EPOCH}
-    dry = bench.report(name, "--dry-run", env=env)
-    assert not (bench.place / "out").exists()
-    found = bench.report(name, env=env)
+    dry = runner.report(name, "--dry-run", env=env)
+    assert not (runner.place / "out").exists()
+    found = runner.report(name, env=env)
     kept = ("images", "roots", "details", "engines")
     assert [dry[key] for key in kept] == [found[key] for key in kept]
     assert (True, False) == (dry["dryRun"], found["dryRun"])

@@ -23,25 +23,25 @@ LOADED = 4.0
 
 
 @pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
+def signals_not_ignored() -> Iterator[None]:
     """Programs begin without the signals that this run may have been started to ignore, as by `nohup`."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
 
 
-class Ending(NamedTuple):
+class ProcessEnd(NamedTuple):
     code: int
     err: str
     seconds: float
 
 
-def ending(process: subprocess.Popen[bytes], number: int) -> Ending:
+def ending(process: subprocess.Popen[bytes], number: int) -> ProcessEnd:
     """How a running process ends after a signal."""
     process.send_signal(number)
     began = time.monotonic()
     err = process.communicate(timeout=60)[1].decode()
-    return Ending(process.returncode, err, time.monotonic() - began)
+    return ProcessEnd(process.returncode, err, time.monotonic() - began)
 
 
 def program(text: str, *words: str | Path, cwd: Path) -> subprocess.Popen[bytes]:
@@ -127,7 +127,7 @@ listing.ls = ls
     assert (0, "") == (end.code, end.err)
 
 
-def sweep(tmp_path: Path, testdata: Path, number: int, step: int) -> tuple[Ending, bytes]:
+def sweep(tmp_path: Path, testdata: Path, number: int, step: int) -> tuple[ProcessEnd, bytes]:
     """A signal at that call of a Python function, counted from the program's first line."""
     at = f"""
 import os
@@ -147,7 +147,7 @@ os._exit = exit
 """
     process = program(at, "copy", "--force", testdata / "app-v1.tar", "out.tar", cwd=tmp_path)
     out, err = process.communicate(timeout=60)
-    return Ending(process.returncode, err.decode(), 0), out
+    return ProcessEnd(process.returncode, err.decode(), 0), out
 
 
 def test_a_signal_at_any_call_ends_the_same(tmp_path: Path, testdata: Path) -> None:

@@ -14,23 +14,23 @@ from urllib.parse import quote
 
 import pytest
 from campaign.attack import laws, runs
-from campaign.attack.laws import Asked, Seen
-from campaign.attack.runs import Ran, Stood, stood
+from campaign.attack.laws import CommandFacts, Observation
+from campaign.attack.runs import PathState, RunResult, stood
 from support.images import image, layer_tar, sha256, write_docker_archive, write_layout, write_oci_archive
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "s3cr3t/+w\u00f6rd&more"
-FINE = Ran(0, b"fine\n", b"", 0.1, 0.2, 10 << 20, False)
+FINE = RunResult(0, b"fine\n", b"", 0.1, 0.2, 10 << 20, False)
 FAILED = FINE._replace(code=3, out=b"", err=b"ocitool: error: no such image (a)\n")
-FILE = Stood(0o100000, 0o644, (0, 0), 5, 1, (1, 1), "content")
+FILE = PathState(0o100000, 0o644, (0, 0), 5, 1, (1, 1), "content")
 
 
-def seen(ran: Ran = FINE, root: Path = Path("/none"), **changes: object) -> Seen:
-    asked = {name: changes.pop(name) for name in list(changes) if name in Asked.__dataclass_fields__}
-    return replace(Seen(Asked(**{"words": ("inspect", "a"), **asked}), ran, {}, {}, (), {}, root), **changes)  # type: ignore[arg-type]
+def seen(ran: RunResult = FINE, root: Path = Path("/none"), **changes: object) -> Observation:
+    asked = {name: changes.pop(name) for name in list(changes) if name in CommandFacts.__dataclass_fields__}
+    return replace(Observation(CommandFacts(**{"words": ("inspect", "a"), **asked}), ran, {}, {}, (), {}, root), **changes)  # type: ignore[arg-type]
 
 
-def breaches(law: Callable[[Seen], Iterator[str]], ran: Ran = FINE, **changes: object) -> list[str]:
+def breaches(law: Callable[[Observation], Iterator[str]], ran: RunResult = FINE, **changes: object) -> list[str]:
     return list(law(seen(ran, **changes)))
 
 
@@ -54,7 +54,7 @@ def test_an_honest_run_breaks_no_law() -> None:
         FAILED._replace(code=7, err=b"ocitool: error: out of memory\n"),
     ],
 )
-def test_an_end_that_is_not_documented_is_found(ran: Ran) -> None:
+def test_an_end_that_is_not_documented_is_found(ran: RunResult) -> None:
     assert breaches(laws.ended, ran)
 
 
@@ -105,7 +105,7 @@ def test_a_secret_in_content_that_was_asked_for_is_none_but_one_in_an_error_is()
 
 
 def test_a_credential_that_went_elsewhere_is_found() -> None:
-    assert breaches(laws.masked, told=("GET /moved of another host",))
+    assert breaches(laws.masked, leaked_to=("GET /moved of another host",))
 
 
 @pytest.mark.parametrize(

@@ -606,7 +606,7 @@ def test_an_index_that_is_listed_many_times_is_gone_through_once(tmp_path: Path,
     assert (len(calls), len(found)) == (2, 41)
 
 
-class Chained:
+class ParentChain:
     """The `json` of directories of a v1 archive, each the parent of the next."""
 
     where = "archive"
@@ -626,7 +626,7 @@ class Chained:
 
 def test_what_images_of_a_v1_archive_repeat_of_their_parents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STORE", limits.JsonLimits(100_000, 3_000_000))
-    members = Chained(500)
+    members = ParentChain(500)
     tags = json.dumps({"app": {f"t{n}": str(n) for n in range(400, 500)}}).encode()
     found = list(records.v1_records(members, tags, set()))  # type: ignore[arg-type]
     assert len(found) == 100

@@ -80,7 +80,7 @@ def as_tmp(path: Path) -> None:
     path.chmod(0o1777)
 
 
-class Coming(BytesBlob):
+class RemoteBlob(BytesBlob):
     """A blob over a network, and what happens before it comes."""
 
     __slots__ = ("_first",)
@@ -125,7 +125,7 @@ def test_an_archive_is_written_into_the_file_that_was_made_and_no_other(how: str
         "hard link": lambda path: os.link(victim, path),
         "another file": lambda path: theirs(path) if path.write_bytes(b"theirs") else None,
     }
-    late, early = Coming(b"a" * 3000), Coming(b"b" * 5000, exchange(place, ".part", makers[how]))
+    late, early = RemoteBlob(b"a" * 3000), RemoteBlob(b"b" * 5000, exchange(place, ".part", makers[how]))
     ArchiveSink(str(place / "out.tar")).write(bundle(early, late), task, verify=False)
     made = (place / "out.tar").read_bytes()
     assert b"a" * 3000 in made and b"b" * 5000 in made
@@ -134,7 +134,7 @@ def test_an_archive_is_written_into_the_file_that_was_made_and_no_other(how: str
 
 def test_a_replaced_archive_is_never_what_another_put_in_its_temporarys_place(place: Path, task: Task) -> None:
     (place / "out.tar").write_bytes(b"old")
-    blob = Coming(b"a" * 3000, exchange(place, ".part", lambda path: their_link(path, "../victim/file")))
+    blob = RemoteBlob(b"a" * 3000, exchange(place, ".part", lambda path: their_link(path, "../victim/file")))
     with pytest.raises(DestinationError, match="exchanged"):
         ArchiveSink(str(place / "out.tar"), force=True).write(bundle(blob), task, verify=False)
     assert b"old" == (place / "out.tar").read_bytes()
@@ -190,7 +190,7 @@ def test_a_partial_file_that_another_prepared_is_not_used(how: str, place: Path,
     PREPARED[how](partial(place, data))
     before = os.lstat(partial(place, data))
     sink = LayoutSink(str(place), task)
-    sink.write(bundle(Coming(data)), task, verify=False)
+    sink.write(bundle(RemoteBlob(data)), task, verify=False)
     sink.close()
     blob = place / "blobs/sha256" / digest_name(data)
     assert (data, 0, 1) == (blob.read_bytes(), blob.stat().st_uid, blob.stat().st_nlink)
@@ -207,13 +207,13 @@ def test_a_partial_file_of_ones_own_is_gone_on_with(tmp_path: Path, task: Task) 
     begun.discard()
     asked: list[int] = []
 
-    class Rest(Coming):
+    class ResumedBlob(RemoteBlob):
         def chunks(self, offset: int = 0) -> Iterator[bytes]:
             asked.append(offset)
             yield from super().chunks(offset)
 
     again = atomic.Partial(str(tmp_path), Digest.of(data))
-    again.fetch(Rest(data), task)
+    again.fetch(ResumedBlob(data), task)
     again.replace("done")
     assert ([1000], data) == (asked, (tmp_path / "done").read_bytes())
 
@@ -322,9 +322,9 @@ def test_blobs_are_written_into_the_layout_that_was_opened(part: str, place: Pat
     (other / "blobs/sha256").mkdir(parents=True, exist_ok=True)
     before = {path: path.stat().st_mtime_ns for path in other.rglob("*")}
     sink = LayoutSink(str(place / "s"), task)
-    first = Coming(b"a" * 3000, lambda: swap(place / "s", part, other))
+    first = RemoteBlob(b"a" * 3000, lambda: swap(place / "s", part, other))
     with contextlib.suppress(OcitoolError):
-        sink.write(bundle(first, Coming(b"b" * 100)), task, verify=False)
+        sink.write(bundle(first, RemoteBlob(b"b" * 100)), task, verify=False)
     sink.close()
     assert before == {path: path.stat().st_mtime_ns for path in other.rglob("*")}
 
@@ -727,9 +727,9 @@ def test_an_ordinary_user_writes_layouts_and_archives(need: Callable[..., str]) 
         def act() -> None:
             with Task(jobs=1) as task:
                 for sink in (LayoutSink(str(place / "s"), task), ArchiveSink(str(place / "a.tar"))):
-                    sink.write(bundle(Coming(data), BytesBlob(b"x", Digest.of(b"x"))), task, verify=False)
+                    sink.write(bundle(RemoteBlob(data), BytesBlob(b"x", Digest.of(b"x"))), task, verify=False)
                     sink.close()
-                ArchiveSink(str(place / "a.tar"), force=True).write(bundle(Coming(data)), task, verify=False)
+                ArchiveSink(str(place / "a.tar"), force=True).write(bundle(RemoteBlob(data)), task, verify=False)
 
         as_nobody(act)
         assert data == (place / "s/blobs/sha256" / digest_name(data)).read_bytes()

@@ -22,7 +22,7 @@ SHAPES = ("index", "manifest", "nested", "artifact", "leaf", "bytes")
 TYPES = {"index": mediatypes.OCI_INDEX, "manifest": mediatypes.OCI_MANIFEST}
 
 
-class Stored:
+class StoredDocuments:
     """Documents that name earlier ones, so that each digest is known."""
 
     def __init__(self, chosen: list[tuple[str, list[int], int | None]]) -> None:
@@ -82,7 +82,7 @@ CHOSEN = st.lists(
 def test_gc_frees_exactly_what_is_not_needed(
     chosen: list[tuple[str, list[int], int | None]], picks: set[int], data: st.DataObject
 ) -> None:
-    stored = Stored(chosen)
+    stored = StoredDocuments(chosen)
     roots = {pick % len(chosen) for pick in picks}
     absent = data.draw(st.sets(st.sampled_from(range(len(chosen))), max_size=1))
     with tempfile.TemporaryDirectory() as made, Task() as task:

@@ -44,7 +44,7 @@ PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LoggedRequest:
     """One request that docker-registry answered, in the order in which it was done with them."""
 
     method: str
@@ -162,7 +162,7 @@ class RealRegistry:
         self.log()
         self._cleared = (self._base / "access.log").stat().st_size
 
-    def requests(self, method: str = ".*", path: str = "") -> list[Logged]:
+    def requests(self, method: str = ".*", path: str = "") -> list[LoggedRequest]:
         """The log parsed; of it, what has this method and this path (regular expressions: the whole, a part)."""
         found = self._with_received([_parsed(line) for line in self.log()])
         return [one for one in found if re.fullmatch(method, one.method) and re.search(path, one.path)]
@@ -175,7 +175,7 @@ class RealRegistry:
     def blob_bytes(self) -> int:
         return sum(self.blobs().values())
 
-    def _with_received(self, requests: list[Logged]) -> list[Logged]:
+    def _with_received(self, requests: list[LoggedRequest]) -> list[LoggedRequest]:
         """The state in an upload's address says how much came before; what came with a request, the next one says."""
         blobs, reached = self.blobs(), dict[str, int]()
         for path in self.data.glob("docker/registry/v2/repositories/**/_uploads/*/data"):
@@ -210,13 +210,13 @@ def _free_port() -> int:
 LINE = re.compile(r'\S+ - \S+ \[[^\]]+\] "(\S+) (.*) HTTP/[\d.]+" (\d+) (\d+) "(?:[^"\\]|\\.)*" "((?:[^"\\]|\\.)*)"')
 
 
-def _parsed(line: str) -> Logged:
+def _parsed(line: str) -> LoggedRequest:
     match = LINE.fullmatch(line)
     assert match is not None, f"not in the combined format: {line}"
     method, path, status, sent, agent = match.groups()
     # For HEAD the log counts a body that is not sent.
     size, received = (0 if method == "HEAD" else int(sent)), (0 if method in ("GET", "HEAD", "DELETE") else None)
-    return Logged(method, path, int(status), size, received, agent)
+    return LoggedRequest(method, path, int(status), size, received, agent)
 
 
 def _address(path: str) -> tuple[str, int, str]:

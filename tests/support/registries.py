@@ -30,7 +30,7 @@ from ocitool.transports.registry import Access, Registries, blobs
 from ocitool.transports.registry.client import Client
 from ocitool.transports.source import Source
 from support.images import Image, image, index_of, pretty
-from support.registry import Fault, Recorder, ScriptedRegistry, Site
+from support.registry import BlobServer, Fault, HttpServer, ScriptedRegistry
 
 
 class _Everyone:
@@ -114,11 +114,11 @@ def bytes_transferred(registry: ScriptedRegistry) -> int:
     return registry.bytes_served + registry.bytes_received + manifests
 
 
-def client(registry: Site, task: Task, access: Access = INSECURE) -> Client:
+def client(registry: HttpServer, task: Task, access: Access = INSECURE) -> Client:
     return Client(registry.host, access, task)
 
 
-def open_remote(registry: Site, name: str, task: Task, access: Access = INSECURE) -> Source:
+def open_remote(registry: HttpServer, name: str, task: Task, access: Access = INSECURE) -> Source:
     return open_source(f"docker://{registry.host}/{name}", "layers", task, Registries(access, task)).source
 
 
@@ -144,7 +144,7 @@ def cut_requests(method: str, path: str, size: int, count: int = 10) -> list[Fau
     return [Fault(method, path, cut_request=size, after=n, times=1) for n in range(count)]
 
 
-def paths(registry: Site, method: str = ".*", path: str = "") -> list[str]:
+def paths(registry: HttpServer, method: str = ".*", path: str = "") -> list[str]:
     """What was asked for, as `GET manifests/1`, without the repository."""
     return [f"{one.method} {short_path(one.path)}" for one in registry.sent(method, path)]
 
@@ -176,7 +176,7 @@ def read_verified(registry: ScriptedRegistry, task: NoWaitTask, data: bytes = DA
     return b"".join(verified(coming, digest(data), len(data)))
 
 
-def ranges(site: ScriptedRegistry | Recorder) -> list[str]:
+def ranges(site: ScriptedRegistry | BlobServer) -> list[str]:
     return [one.headers.get("range", "") for one in site.sent("GET")]
 
 

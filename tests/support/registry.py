@@ -332,7 +332,7 @@ class _Listener(ThreadingHTTPServer):
     request_queue_size = 128
     block_on_close = False
 
-    def __init__(self, site: Site, context: ssl.SSLContext | None) -> None:
+    def __init__(self, site: HttpServer, context: ssl.SSLContext | None) -> None:
         self.site = site
         self._open: dict[socket.socket, threading.Thread] = {}
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -367,7 +367,7 @@ class _Listener(ThreadingHTTPServer):
             thread.join(10)
 
 
-class Site:
+class HttpServer:
     """An HTTP server on 127.0.0.1 with a record and faults. Subclasses say what is answered, if no fault says otherwise.
 
     It listens from when it is made until the end of its context, where it raises what went wrong within itself.
@@ -464,7 +464,7 @@ class Site:
         raise NotImplementedError
 
 
-class Recorder(Site):
+class BlobServer(HttpServer):
     """Answers everything with the same bytes, or the range of them that is asked for: where redirects lead to."""
 
     def __init__(self, content: bytes = b"", **site: Any) -> None:
@@ -620,7 +620,7 @@ def _route(path: str) -> tuple[str, str, str]:
     return "", "", ""
 
 
-class ScriptedRegistry(Site):
+class ScriptedRegistry(HttpServer):
     """The registry. What it holds may be read and changed at any time.
 
     `realm`: where tokens come from, if not from its own /token. `referrers`: whether there is that API. `check`: a

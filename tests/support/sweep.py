@@ -28,7 +28,7 @@ UNREADABLE = frozenset({4, 5, 6, 7})
 Run = Callable[..., Outcome]
 
 
-class Census(NamedTuple):
+class StoredImages(NamedTuple):
     """What a place holds: the number of layers by the digest of the configuration, the names, and the digests of manifests by
     that of their configuration. `whole`: all was found."""
 
@@ -38,7 +38,7 @@ class Census(NamedTuple):
     whole: bool
 
 
-def census(place: Path) -> Census | None:
+def census(place: Path) -> StoredImages | None:
     """None if the standard library cannot read the place as an archive or a layout of images."""
     try:
         files = _files(place)
@@ -70,7 +70,7 @@ def census(place: Path) -> Census | None:
         return None
     if not all(isinstance(name, str) for name in names):
         return None
-    return Census(images, manifests, frozenset(names), whole)
+    return StoredImages(images, manifests, frozenset(names), whole)
 
 
 _Found = tuple[str, int, str, str]
@@ -181,7 +181,7 @@ def sweep(place: Path, work: Path, run: Run) -> list[str]:
     return findings
 
 
-def _lost(held: Census | None, copied: Census | None, said: str, name: str) -> Iterator[str]:
+def _lost(held: StoredImages | None, copied: StoredImages | None, said: str, name: str) -> Iterator[str]:
     """What the copy does not have and the command did not name."""
     if held is None:
         return

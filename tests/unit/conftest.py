@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.registries import DATA, NoWaitTask
-from support.registry import Recorder, ScriptedRegistry
+from support.registry import BlobServer, ScriptedRegistry
 
 
 @pytest.fixture
@@ -16,9 +16,9 @@ def registry() -> Iterator[ScriptedRegistry]:
 
 
 @pytest.fixture
-def recorder() -> Iterator[Recorder]:
+def blob_server() -> Iterator[BlobServer]:
     """Where the registry's blobs are kept; it answers with DATA."""
-    with Recorder(DATA) as one:
+    with BlobServer(DATA) as one:
         yield one
 
 

@@ -30,7 +30,7 @@ SIZES = (0, 1, 65_535, 65_536, 65_537, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3
 
 
 @pytest.fixture(params=["isal", "zlib"])
-def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def gzip_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each gzip law holds with either engine."""
     if request.param == "zlib":
         monkeypatch.setitem(sys.modules, "isal", None)
@@ -92,22 +92,22 @@ def test_what_was_compressed_is_decoded(spelling: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("level", range(1, 10))
-def test_every_gzip_level_of_either_engine_is_decoded(either: str, level: int) -> None:
+def test_every_gzip_level_of_either_engine_is_decoded(gzip_engine: str, level: int) -> None:
     data = text(2 * BLOCK + 9)
     assert data == decoded(packed(data, f"gzip:{level}"))
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_gzip_is_one_member(either: str, size: int) -> None:
+def test_gzip_is_one_member(gzip_engine: str, size: int) -> None:
     assert is_one_member(packed(text(size), "gzip"))
 
 
-def test_incompressible_data_grows_by_little(either: str) -> None:
+def test_incompressible_data_grows_by_little(gzip_engine: str) -> None:
     data = random.Random(1).randbytes(2 * BLOCK)
     assert all(len(packed(data, spelling)) < 1.01 * len(data) for spelling in ("gzip:1", "gzip:3", "gzip:9", "zstd:3"))
 
 
-def test_the_gzip_header_has_no_name_no_time_and_no_system(either: str) -> None:
+def test_the_gzip_header_has_no_name_no_time_and_no_system(gzip_engine: str) -> None:
     assert b"\x1f\x8b\x08\0\0\0\0\0\0\xff" == packed(text(5000), "gzip")[:10]
 
 
@@ -168,7 +168,7 @@ def test_a_chunk_may_be_used_again(spelling: str) -> None:
     assert b"".join(bytes([byte]) * 100_000 for byte in range(20)) == decoded(made, parse(spelling).codec)
 
 
-def test_a_higher_level_makes_programs_no_larger(either: str) -> None:
+def test_a_higher_level_makes_programs_no_larger(gzip_engine: str) -> None:
     sources = b"".join(file.read_bytes() for file in sorted(Path(module.__file__).parents[1].rglob("*.py")))
     sizes = [len(packed(sources, f"gzip:{level}")) for level in range(1, 10)]
     assert sorted(sizes, reverse=True) == sizes
@@ -177,8 +177,8 @@ def test_a_higher_level_makes_programs_no_larger(either: str) -> None:
 # The engine
 
 
-def test_the_engine_is_named(either: str) -> None:
-    isal = f"isal {importlib.metadata.version('isal')}" if either == "isal" else f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
+def test_the_engine_is_named(gzip_engine: str) -> None:
+    isal = f"isal {importlib.metadata.version('isal')}" if gzip_engine == "isal" else f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
     zstd = "zstd " + ".".join(map(str, zstandard.ZSTD_VERSION))
     assert ["none", isal, f"zlib {zlib.ZLIB_RUNTIME_VERSION}", zstd] == [
         engine(parse(spelling)) for spelling in ("none", "gzip:3", "gzip:4", "zstd")
@@ -269,7 +269,7 @@ def test_what_is_held_does_not_grow_with_the_input() -> None:
 # What others read
 
 
-def test_python_reads_gzip(either: str) -> None:
+def test_python_reads_gzip(gzip_engine: str) -> None:
     made = packed(text(3 * BLOCK + 1), "gzip")
     file = gzip.GzipFile(fileobj=io.BytesIO(made))
     assert (text(3 * BLOCK + 1), 0) == (file.read(), file.mtime)

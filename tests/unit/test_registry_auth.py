@@ -15,7 +15,7 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from support.registry import Fault, Recorder, ScriptedRegistry, TokenAuth
+from support.registry import BlobServer, Fault, ScriptedRegistry, TokenAuth
 
 from ocitool import limits
 from ocitool.errors import LimitError, OcitoolError, TransportError
@@ -394,7 +394,7 @@ def test_an_answer_without_a_token_is_an_error(name: str, registry: ScriptedRegi
 
 
 def test_a_huge_answer_is_not_read_to_its_end(registry: ScriptedRegistry, task: Task) -> None:
-    with Recorder(b"[" + b" " * limits.TOKEN.size + b" " * 4_000_000 + b"]") as huge:
+    with BlobServer(b"[" + b" " * limits.TOKEN.size + b" " * 4_000_000 + b"]") as huge:
         registry.realm = f"{huge.url}/token"
         with pytest.raises(LimitError):
             connected(registry, task).document("app", "1")
@@ -452,7 +452,7 @@ def test_the_password_goes_to_the_token_server_in_a_header_alone(registry: Scrip
 def test_a_token_goes_to_no_other_host(registry: ScriptedRegistry, task: Task) -> None:
     made = connected(registry, task)
     made.document("app", "1")
-    with Recorder(b"{}") as other:
+    with BlobServer(b"{}") as other:
         made.request("GET", f"{other.url}/v2/app/manifests/1", pull_scope("app"), "tag").close()
         made.request("GET", f"{other.url}/v2/", NO_SCOPE, "login").close()
     assert [None, None] == [one.headers.get("authorization") for one in other.requests]

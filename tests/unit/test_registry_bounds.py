@@ -17,7 +17,7 @@ import pytest
 from support.copying import ONE
 from support.images import config_of, image, pretty
 from support.registries import DATA, INSECURE, NoWaitTask, client, digest, open_remote, put_images, put_index, session
-from support.registry import Fault, Recorder, Reply, Request, ScriptedRegistry, Site, TokenAuth, _Body
+from support.registry import BlobServer, Fault, HttpServer, Reply, Request, ScriptedRegistry, TokenAuth, _Body
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, OcitoolError
@@ -30,7 +30,7 @@ from ocitool.transports.registry import blobs
 from ocitool.transports.registry.http.response_bodies import read_body
 
 
-class Pages(Site):
+class EndlessPages(HttpServer):
     """Gives a page of a list for each request; `page(n)` is its body, and another page follows for ever."""
 
     def __init__(self, page: Callable[[int], bytes]) -> None:
@@ -44,7 +44,7 @@ class Pages(Site):
         return Reply(status=200, headers={"Link": link}, body=self.page(number))
 
 
-def listed(member: str, task: NoWaitTask, site: Site) -> list[Any] | None:
+def listed(member: str, task: NoWaitTask, site: HttpServer) -> list[Any] | None:
     asking = client(site, task)
     if member == "tags":
         return asking.tags("app")
@@ -61,7 +61,7 @@ def item(member: str, name: str) -> Any:
 @LISTS
 def test_a_list_whose_pages_never_end_ends(member: str, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST_PAGES", 20)
-    with Pages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
+    with EndlessPages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
         with pytest.raises(LimitError, match="more than 20 pages"):
             listed(member, task, site)
         assert 20 == len(site.requests)
@@ -72,7 +72,7 @@ def test_a_list_that_asks_for_patience_at_each_page_ends(
     member: str, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "LIST_SECONDS", 0.2)
-    with Pages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
+    with EndlessPages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
         site.latency = 0.05
         with pytest.raises(LimitError, match=r"more than 0.2 seconds"):
             listed(member, task, site)
@@ -81,7 +81,7 @@ def test_a_list_that_asks_for_patience_at_each_page_ends(
 
 @LISTS
 def test_a_page_that_comes_again_under_another_address_ends_the_list(member: str, task: NoWaitTask) -> None:
-    with Pages(lambda n: json.dumps({member: [item(member, "same")]}).encode()) as site:
+    with EndlessPages(lambda n: json.dumps({member: [item(member, "same")]}).encode()) as site:
         with suppress(FormatError):  # of referrers: as if there were none
             assert None is listed(member, task, site)
         assert 2 == len(site.requests)
@@ -90,7 +90,7 @@ def test_a_page_that_comes_again_under_another_address_ends_the_list(member: str
 @LISTS
 def test_all_pages_of_a_list_share_their_bytes(member: str, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST", JsonLimits(100 * KiB, 1000))
-    with Pages(lambda n: json.dumps({member: [item(member, f"{n}" + "x" * 30 * KiB)]}).encode()) as site:
+    with EndlessPages(lambda n: json.dumps({member: [item(member, f"{n}" + "x" * 30 * KiB)]}).encode()) as site:
         with pytest.raises(LimitError):
             listed(member, task, site)
         assert 4 == len(site.requests)
@@ -101,7 +101,7 @@ def test_all_pages_of_a_list_share_their_bytes(member: str, task: NoWaitTask, mo
 )
 def test_a_page_of_very_many_values_is_not_parsed(member: str, value: bytes, task: NoWaitTask) -> None:
     body = b'{"%s":[%s]}' % (member.encode(), b",".join([value] * 4_100_000))
-    with Pages(lambda n: body) as site:
+    with EndlessPages(lambda n: body) as site:
         tracemalloc.start()
         try:
             with pytest.raises(LimitError):
@@ -112,7 +112,10 @@ def test_a_page_of_very_many_values_is_not_parsed(member: str, value: bytes, tas
 
 
 def test_a_token_that_is_very_long_is_refused(task: NoWaitTask) -> None:
-    with Recorder(json.dumps({"token": "x" * MiB}).encode()) as server, ScriptedRegistry(auth=TokenAuth("u", "p")) as registry:
+    with (
+        BlobServer(json.dumps({"token": "x" * MiB}).encode()) as server,
+        ScriptedRegistry(auth=TokenAuth("u", "p")) as registry,
+    ):
         registry.realm = f"{server.url}/token"
         with pytest.raises(LimitError, match=f"more than {limits.TOKEN.size} bytes"):
             client(registry, task).tags("app")
@@ -120,7 +123,7 @@ def test_a_token_that_is_very_long_is_refused(task: NoWaitTask) -> None:
 
 def test_a_token_servers_answer_of_very_many_values_is_refused(task: NoWaitTask) -> None:
     body = b'{"token":"x","more":[%s]}' % b",".join([b"[]"] * 20_000)
-    with Recorder(body) as server, ScriptedRegistry(auth=TokenAuth("u", "p")) as registry:
+    with BlobServer(body) as server, ScriptedRegistry(auth=TokenAuth("u", "p")) as registry:
         registry.realm = f"{server.url}/token"
         with pytest.raises(LimitError, match="values"):
             client(registry, task).tags("app")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from support.registries import INSECURE, NoWaitTask
-from support.registry import Recorder
+from support.registry import BlobServer
 
 from ocitool.errors import TransportError
 from ocitool.transports.registry.client import Client
@@ -131,8 +131,8 @@ def test_headers_are_found_in_any_letters_and_joined() -> None:
 
 
 @pytest.fixture
-def recorder() -> Iterator[Recorder]:
-    with Recorder(b"abc") as one:
+def blob_server() -> Iterator[BlobServer]:
+    with BlobServer(b"abc") as one:
         yield one
 
 
@@ -141,10 +141,10 @@ def connections(task: NoWaitTask) -> Connections:
 
 
 @pytest.mark.parametrize("headers", [{"X": "a\r\nEvil: b"}, {"X\nEvil": "b"}, {"X": "a\0"}, {"X": "\u20ac"}])
-def test_a_header_of_more_than_a_line_is_not_sent(headers: dict[str, str], recorder: Recorder, task: NoWaitTask) -> None:
+def test_a_header_of_more_than_a_line_is_not_sent(headers: dict[str, str], blob_server: BlobServer, task: NoWaitTask) -> None:
     with pytest.raises(ValueError):
-        connections(task).send("GET", f"{recorder.url}/", headers, None, 5)
-    assert [] == recorder.requests
+        connections(task).send("GET", f"{blob_server.url}/", headers, None, 5)
+    assert [] == blob_server.requests
 
 
 TARGETS = {
@@ -158,29 +158,29 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("form", TARGETS)
-def test_an_address_is_sent_as_it_was_written(form: str, recorder: Recorder, task: NoWaitTask) -> None:
+def test_an_address_is_sent_as_it_was_written(form: str, blob_server: BlobServer, task: NoWaitTask) -> None:
     expected, written = TARGETS[form]
-    connections(task).send("GET", f"{recorder.url}{written}", {}, None, 5).close()
-    assert [expected] == [one.path for one in recorder.requests]
+    connections(task).send("GET", f"{blob_server.url}{written}", {}, None, 5).close()
+    assert [expected] == [one.path for one in blob_server.requests]
 
 
-def test_a_registry_that_needs_no_login_is_asked_on_one_connection(recorder: Recorder, task: NoWaitTask) -> None:
+def test_a_registry_that_needs_no_login_is_asked_on_one_connection(blob_server: BlobServer, task: NoWaitTask) -> None:
     several = connections(task)
     places = set()
     for _ in range(3):
-        response = several.send("GET", f"{recorder.url}/", {}, None, 5)
+        response = several.send("GET", f"{blob_server.url}/", {}, None, 5)
         places.add(response._channel.sock.getsockname())
         assert b"abc" == response.read(10)
     assert 1 == len(places)
 
 
-def test_a_connection_whose_body_is_not_read_serves_nothing_else(recorder: Recorder, task: NoWaitTask) -> None:
+def test_a_connection_whose_body_is_not_read_serves_nothing_else(blob_server: BlobServer, task: NoWaitTask) -> None:
     several = connections(task)
     for _ in range(2):
-        response = several.send("GET", f"{recorder.url}/", {}, None, 5)
+        response = several.send("GET", f"{blob_server.url}/", {}, None, 5)
         assert b"a" == response.read1(1)
         response.close()
-    assert 2 == len(recorder.requests)
+    assert 2 == len(blob_server.requests)
 
 
 def test_a_name_that_no_address_can_have_is_a_host_that_is_not_known(task: NoWaitTask) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from support.registries import INSECURE, NoWaitTask, client, digest
-from support.registry import Fault, Reply, Request, Site, _Body
+from support.registry import Fault, HttpServer, Reply, Request, _Body
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, TransportError
@@ -20,7 +20,7 @@ from ocitool.transports.registry.scopes import pull_scope
 SECOND = "/v2/app/tags/list?last=a%2C%3B&n=1"
 
 
-class Scripted(Site):
+class ScriptedLists(HttpServer):
     """Answers each address with a page of a list: its entries, and its `Link` headers, of which "{base}" is the registry's
     address. An address that is not scripted is not found."""
 
@@ -38,7 +38,7 @@ class Scripted(Site):
         return Reply(status=self.status, headers=headers, body=raw)
 
 
-def tags(site: Site, task: NoWaitTask) -> list[str]:
+def tags(site: HttpServer, task: NoWaitTask) -> list[str]:
     return client(site, task).tags("app")
 
 
@@ -84,7 +84,7 @@ FORMS = {
 
 @pytest.mark.parametrize("link", FORMS.values(), ids=FORMS)
 def test_every_form_of_a_link_leads_to_the_next_page(link: str, task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], link), SECOND: (["b"], "")}) as site:
+    with ScriptedLists({"/v2/app/tags/list": (["a"], link), SECOND: (["b"], "")}) as site:
         assert ["a", "b"] == tags(site, task)
         assert ["/v2/app/tags/list", SECOND] == [request.path for request in site.requests if request.status == 200]
 
@@ -94,7 +94,7 @@ ELSEWHERE = ['</v2/x>; rel="prev"', '</v2/x>; rel="prev"; rel="next"', '</v2/x>;
 
 @pytest.mark.parametrize("link", ELSEWHERE)
 def test_a_link_that_leads_elsewhere_is_no_next_page(link: str, task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], link)}) as site:
+    with ScriptedLists({"/v2/app/tags/list": (["a"], link)}) as site:
         assert ["a"] == tags(site, task)
         assert 1 == len(site.requests)
 
@@ -104,7 +104,7 @@ UNREADABLE = ['</v2/x; rel="next"', '</v2/x>; rel="next', "</v2/x> rel=next", ';
 
 @pytest.mark.parametrize("link", UNREADABLE)
 def test_a_list_whose_link_cannot_be_read_is_refused(link: str, task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError):
+    with ScriptedLists({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError):
         tags(site, task)
 
 
@@ -112,7 +112,7 @@ def test_a_list_whose_link_cannot_be_read_is_refused(link: str, task: NoWaitTask
     "link", ["<http://127.0.0.1:9/v2/app/tags/list?last=a>", "<//127.0.0.1:9/x>; rel=next", "<http://[::1]/x>"]
 )
 def test_a_next_page_at_another_registry_is_refused(link: str, task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError, match="another registry"):
+    with ScriptedLists({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError, match="another registry"):
         tags(site, task)
 
 
@@ -121,12 +121,12 @@ def test_a_link_may_hold_what_no_address_can_as_it_is(raw: str, task: NoWaitTask
     """Servers write UTF-8 into headers, which are read as Latin-1."""
     path = f"/v2/app/tags/list?last={quote(raw)}"
     link = f"</v2/app/tags/list?last={raw}>; rel=next".encode().decode("latin-1")
-    with Scripted({"/v2/app/tags/list": (["a"], link), path: (["b"], "")}) as site:
+    with ScriptedLists({"/v2/app/tags/list": (["a"], link), path: (["b"], "")}) as site:
         assert ["a", "b"] == tags(site, task)
 
 
 def test_a_page_that_is_nowhere_is_asked_for_at_both_paths_and_says_nothing_of_the_repository(task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
+    with ScriptedLists({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
         with pytest.raises(NotFoundError, match="next page") as caught:
             tags(site, task)
         assert not isinstance(caught.value, UnknownRepository)
@@ -134,7 +134,7 @@ def test_a_page_that_is_nowhere_is_asked_for_at_both_paths_and_says_nothing_of_t
 
 
 def test_a_page_that_fails_is_not_asked_for_at_another_path(task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
+    with ScriptedLists({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
         site.faults.append(Fault("GET", "/else/", status=503))
         with pytest.raises(TransportError, match="503"):
             tags(site, task)
@@ -142,13 +142,13 @@ def test_a_page_that_fails_is_not_asked_for_at_another_path(task: NoWaitTask) ->
 
 
 def test_a_list_of_the_destination_that_breaks_off_is_not_taken_for_a_repository_without_tags(task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], f"<{SECOND}>; rel=next")}) as site:
+    with ScriptedLists({"/v2/app/tags/list": (["a"], f"<{SECOND}>; rel=next")}) as site:
         assert client(site, task).all_tags("app", pull_scope("app"), 4) is None
 
 
 def test_the_next_page_is_relative_to_where_the_registry_sent_us(task: NoWaitTask) -> None:
     pages = {"/v2/api/app/tags/list": (["a"], '<list?last=a>; rel="next"'), "/v2/api/app/tags/list?last=a": (["b"], "")}
-    with Scripted(pages) as site:
+    with ScriptedLists(pages) as site:
         site.faults.append(Fault("GET", "^/v2/app/tags/list", redirect="/v2/api/app/tags/list"))
         assert ["a", "b"] == tags(site, task)
 
@@ -160,7 +160,7 @@ KINDS = pytest.mark.parametrize("member", ["tags", "repositories", "manifests"])
 PATHS = {"tags": "/v2/app/tags/list", "repositories": "/v2/_catalog", "manifests": f"/v2/app/referrers/{digest(b'x')}"}
 
 
-def entries(site: Scripted, task: NoWaitTask) -> list[Any] | None:
+def entries(site: ScriptedLists, task: NoWaitTask) -> list[Any] | None:
     asking = Client(site.host, INSECURE, task)
     read: dict[str, Callable[[], list[Any] | None]] = {
         "tags": lambda: asking.tags("app"), "repositories": asking.repositories,
@@ -181,7 +181,7 @@ def test_an_empty_page_with_a_link_is_not_the_end(member: str, empty: Any, task:
         path: ([entry(member, "a")], f"<{path}?last=a>; rel=next"), f"{path}?last=a": (empty, f"<{path}?last=b>; rel=next"),
         f"{path}?last=b": (empty, f"<{path}?last=c>; rel=next"), f"{path}?last=c": ([entry(member, "c")], ""),
     }  # fmt: skip
-    with Scripted(pages, member) as site:
+    with ScriptedLists(pages, member) as site:
         assert [entry(member, "a"), entry(member, "c")] == entries(site, task)
         assert 4 == len(site.requests)
 
@@ -190,7 +190,7 @@ def test_an_empty_page_with_a_link_is_not_the_end(member: str, empty: Any, task:
 def test_a_first_page_that_is_empty_is_not_the_end(member: str, task: NoWaitTask) -> None:
     path = PATHS[member]
     pages = {path: ([], f"<{path}?last=a>; rel=next"), f"{path}?last=a": ([entry(member, "b")], "")}
-    with Scripted(pages, member) as site:
+    with ScriptedLists(pages, member) as site:
         assert [entry(member, "b")] == entries(site, task)
 
 
@@ -200,7 +200,7 @@ def test_a_last_page_that_repeats_what_is_known_ends_the_list(member: str, task:
     path = PATHS[member]
     one, two = entry(member, "a"), entry(member, "b")
     pages = {path: ([one, two], f"<{path}?last=b>"), f"{path}?last=b": ([two], "")}
-    with Scripted(pages, member) as site:
+    with ScriptedLists(pages, member) as site:
         assert [one, two] == entries(site, task)
 
 
@@ -209,7 +209,7 @@ def test_empty_pages_without_an_end_are_refused(member: str, task: NoWaitTask, m
     monkeypatch.setattr(limits, "LIST_PAGES", 20)
     path = PATHS[member]
     pages = {path: ([], f"<{path}?n=0>")} | {f"{path}?n={n}": ([], f"<{path}?n={n + 1}>") for n in range(30)}
-    with Scripted(pages, member) as site:
+    with ScriptedLists(pages, member) as site:
         with pytest.raises(LimitError, match="more than 20 pages"):
             entries(site, task)
         assert 20 == len(site.requests)
@@ -222,7 +222,7 @@ def test_pages_that_lead_to_each_other_are_refused(member: str, task: NoWaitTask
         path: ([entry(member, "a")], f"<{path}?n=1>"), f"{path}?n=1": ([entry(member, "b")], f"<{path}?n=2>"),
         f"{path}?n=2": ([], f"<{path}?n=1>"),
     }  # fmt: skip
-    with Scripted(pages, member) as site:
+    with ScriptedLists(pages, member) as site:
         with pytest.raises(FormatError, match="back to themselves"):
             entries(site, task)
         assert 3 == len(site.requests)
@@ -235,42 +235,42 @@ def test_a_list_that_breaks_off_at_a_later_page_is_an_error(member: str, end: An
     pages: dict[str, tuple[Any, str]] = {path: ([entry(member, "a")], f"<{path}?n=1>; rel=next")}
     if isinstance(end, bytes):
         pages[f"{path}?n=1"] = end.replace(b"%s", member.encode()), ""
-    with Scripted(pages, member) as site, pytest.raises((FormatError, NotFoundError, TransportError)):
+    with ScriptedLists(pages, member) as site, pytest.raises((FormatError, NotFoundError, TransportError)):
         entries(site, task)
 
 
 @pytest.mark.parametrize("link", ["", f"<{SECOND}>; rel=next"])
 @pytest.mark.parametrize("body", [b'{"name": "app", "Tags": ["a"]}', b'{"message": "try later"}', b'{"results": []}'])
 def test_a_document_without_the_list_is_no_empty_list(body: bytes, link: str, task: NoWaitTask) -> None:
-    site = Scripted({"/v2/app/tags/list": (body, link), SECOND: (["b"], "")})
+    site = ScriptedLists({"/v2/app/tags/list": (body, link), SECOND: (["b"], "")})
     with site, pytest.raises(FormatError, match="not a list"):
         tags(site, task)
 
 
 def test_a_list_that_is_left_out_is_empty(task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (b'{"name": "app"}', "")}) as site:
+    with ScriptedLists({"/v2/app/tags/list": (b'{"name": "app"}', "")}) as site:
         assert [] == tags(site, task)
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"null", b'{"tags": ["a", 3]}', b'{"tags": [null]}'])
 def test_what_is_no_list_of_strings_is_an_error(body: bytes, task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(FormatError):
+    with ScriptedLists({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(FormatError):
         tags(site, task)
 
 
 def test_an_error_document_in_the_place_of_a_list_is_told_in_the_registrys_words(task: NoWaitTask) -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "the plan has ended"}]}'
-    with Scripted({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(TransportError, match="the plan has ended"):
+    with ScriptedLists({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(TransportError, match="the plan has ended"):
         tags(site, task)
 
 
 def test_a_part_of_a_list_that_is_said_to_be_one_is_an_error(task: NoWaitTask) -> None:
-    with Scripted({"/v2/app/tags/list": (["a"], "")}, status=206) as site, pytest.raises(OcitoolError):
+    with ScriptedLists({"/v2/app/tags/list": (["a"], "")}, status=206) as site, pytest.raises(OcitoolError):
         tags(site, task)
 
 
 def test_no_page_is_asked_for_but_at_the_scripted_addresses(task: NoWaitTask) -> None:
     """The registry of these tests answers 404 for all others."""
-    with Scripted({"/v2/app/tags/list": (["a"], "<?last=b>")}) as site, pytest.raises(NotFoundError):
+    with ScriptedLists({"/v2/app/tags/list": (["a"], "<?last=b>")}) as site, pytest.raises(NotFoundError):
         tags(site, task)
     assert "last=b" == urlsplit(site.requests[-1].path).query

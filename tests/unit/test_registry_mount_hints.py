@@ -15,7 +15,7 @@ import pytest
 from support.copying import ONE
 from support.images import image
 from support.registries import DATA, INSECURE, PASSWORD, USER, NoWaitTask, authfile, digest, put_images
-from support.registry import BasicAuth, Certificates, Fault, Recorder, ScriptedRegistry, TokenAuth, certificates
+from support.registry import BasicAuth, BlobServer, Certificates, Fault, ScriptedRegistry, TokenAuth, certificates
 
 from ocitool.errors import OcitoolError, TransportError
 from ocitool.transports.registry import blobs
@@ -51,7 +51,7 @@ def blob(registry: ScriptedRegistry, task: NoWaitTask, access: Access) -> bytes:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_token_server_does_not_send_us_to_another_host(status: int, task: NoWaitTask, tmp_path: Path) -> None:
-    with Recorder(TOKEN) as inside, Recorder() as server, ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
+    with BlobServer(TOKEN) as inside, BlobServer() as server, ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
         server.faults.append(Fault("GET", status=status, redirect=f"{inside.url}/computeMetadata/v1/token"))
         registry.realm = f"{server.url}/token"
         put_images(registry, "app", image([ONE]), tag="1")
@@ -71,7 +71,7 @@ def test_a_token_server_may_send_us_on_at_its_own_host(task: NoWaitTask) -> None
 
 def test_a_refresh_token_is_not_sent_on(task: NoWaitTask, tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
-    with Recorder(TOKEN) as inside, ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
+    with BlobServer(TOKEN) as inside, ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
         path.write_text(json.dumps({"auths": {registry.host: {"identitytoken": "refresh-word"}}}))
         registry.faults.append(Fault("POST", "/token", redirect=f"{inside.url}/token"))
         with pytest.raises(OcitoolError):
@@ -92,7 +92,7 @@ def test_a_token_server_outside_of_the_registrys_domain_is_told_once(task: NoWai
 
 
 def test_a_realm_that_is_named_is_the_only_one(task: NoWaitTask, tmp_path: Path) -> None:
-    with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry, Recorder(TOKEN) as other:
+    with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry, BlobServer(TOKEN) as other:
         put_images(registry, "app", image([ONE]), tag="1")
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         assert ["1"] == tags(registry, task, access._replace(realms=(registry.host,)))
@@ -188,7 +188,7 @@ def test_what_is_insecure_is_one_host_and_not_its_token_server(made: Certificate
 
 @pytest.mark.parametrize("how", ["insecure", "ca"])
 def test_what_is_insecure_is_one_host_and_not_where_it_sends_us(how: str, made: Certificates, task: NoWaitTask) -> None:
-    with ScriptedRegistry(tls=made.server) as registry, Recorder(DATA, tls=made.server) as other:
+    with ScriptedRegistry(tls=made.server) as registry, BlobServer(DATA, tls=made.server) as other:
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{other.url}/store"))
         access = insecure(registry) if how == "insecure" else Access(ca=made.ca)
         with pytest.raises(TransportError, match="certificate is refused"):
@@ -203,7 +203,7 @@ def test_our_certificate_is_shown_to_the_registry_alone(
     cert, key = made.client
     with (
         ScriptedRegistry(tls=made.server, client_ca=made.ca) as registry,
-        Recorder(DATA, tls=made.server, client_ca=made.ca) as other,
+        BlobServer(DATA, tls=made.server, client_ca=made.ca) as other,
     ):
         access = Access(ca=made.ca, cert=cert, key=key)
         assert DATA == blob(registry, task, access)
@@ -217,7 +217,7 @@ def test_authorities_of_the_environment_are_believed_wherever_we_are_sent(
     made: Certificates, task: NoWaitTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", made.ca)
-    with ScriptedRegistry(tls=made.server) as registry, Recorder(DATA, tls=made.server) as other:
+    with ScriptedRegistry(tls=made.server) as registry, BlobServer(DATA, tls=made.server) as other:
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{other.url}/store"))
         assert DATA == blob(registry, task, Access())
 
@@ -232,7 +232,7 @@ def test_an_upload_that_is_sent_to_another_host_takes_no_authorization_along(
     from ocitool.blob import BytesBlob
     from ocitool.transports.registry.blobs import UploadTarget, send
 
-    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, Recorder() as other:
+    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, BlobServer() as other:
         access = insecure(registry, authfile=authfile(tmp_path, registry.host), private_hosts=(other.host,))
         for fault in (
             Fault("PUT|PATCH|POST", "/blobs/", status=status, redirect=f"{other.url}/store"),
@@ -393,7 +393,7 @@ def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to(
     task: NoWaitTask, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
 ) -> None:
     as_if_public(monkeypatch)
-    with ScriptedRegistry() as registry, Recorder(DATA) as store:
+    with ScriptedRegistry() as registry, BlobServer(DATA) as store:
         names["store.example"] = ["127.0.0.1", "127.0.0.2"]
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"http://store.example:{store.host.partition(':')[2]}/1"))
         assert DATA == blob(registry, task, insecure(registry))
@@ -419,7 +419,7 @@ def test_a_registry_that_was_seen_inside_and_outside_sends_us_nowhere_inside(
 ) -> None:
     """Whoever owns the name lets it mean this machine for the first connection, which needs no answer."""
     as_if_public(monkeypatch)
-    with ScriptedRegistry() as registry, Recorder(DATA) as inside:
+    with ScriptedRegistry() as registry, BlobServer(DATA) as inside:
         port = registry.host.partition(":")[2]
         client = Client(f"reg.example:{port}", Access(frozenset({f"reg.example:{port}"})), task)
         client._zones.record_own("127.0.0.2")
@@ -431,7 +431,7 @@ def test_a_registry_that_was_seen_inside_and_outside_sends_us_nowhere_inside(
 
 
 def test_a_registry_on_this_machine_may_send_us_on_here(task: NoWaitTask) -> None:
-    with ScriptedRegistry() as registry, Recorder(DATA) as store:
+    with ScriptedRegistry() as registry, BlobServer(DATA) as store:
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{store.url}/1"))
         assert DATA == blob(registry, task, insecure(registry))
         registry.faults[:] = [Fault("GET", "/blobs/", redirect="http://169.254.169.254/latest/meta-data")]
@@ -442,10 +442,10 @@ def test_a_registry_on_this_machine_may_send_us_on_here(task: NoWaitTask) -> Non
 def test_a_proxy_is_not_asked_for_an_address_inside(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own look-ups are not seen, but what spells an address is."""
 
-    class Proxy(Recorder):
+    class Proxy(BlobServer):
         answers: Callable[[str], bytes]
 
-    with Recorder(b"{}") as proxy:
+    with BlobServer(b"{}") as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         client = Client("reg.example:5000", Access(frozenset({"reg.example:5000"})), task)

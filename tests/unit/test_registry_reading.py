@@ -43,7 +43,7 @@ PATIENCE = 0.25
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer, and each piece of it, is waited for this long only."""
     monkeypatch.setattr("ocitool.transports.registry.endpoint._TIMEOUT", PATIENCE)
 
@@ -111,20 +111,20 @@ def test_a_list_that_is_cut_is_fetched_again(registry: ScriptedRegistry, task: N
 # Silence
 
 
-def test_a_silent_registry_is_asked_again(registry: ScriptedRegistry, task: NoWaitTask, impatient: None) -> None:
+def test_a_silent_registry_is_asked_again(registry: ScriptedRegistry, task: NoWaitTask, short_timeout: None) -> None:
     registry.faults.append(Fault("GET", "/blobs/", hang=60, times=1))
     assert DATA == read_verified(registry, task)
 
 
 def test_a_registry_that_falls_silent_within_a_blob_is_asked_for_the_rest(
-    registry: ScriptedRegistry, task: NoWaitTask, impatient: None
+    registry: ScriptedRegistry, task: NoWaitTask, short_timeout: None
 ) -> None:
     registry.faults.append(Fault("GET", "/blobs/", cut_response=4 * TENTH, hang=60, times=1))
     assert DATA == read_verified(registry, task)
     assert ["", f"bytes={4 * TENTH}-"] == ranges(registry)
 
 
-def test_a_registry_that_stays_silent_is_given_up(registry: ScriptedRegistry, task: NoWaitTask, impatient: None) -> None:
+def test_a_registry_that_stays_silent_is_given_up(registry: ScriptedRegistry, task: NoWaitTask, short_timeout: None) -> None:
     registry.faults.append(Fault("GET", "/blobs/", hang=60))
     began = time.monotonic()
     with pytest.raises(TransportError, match="does not answer in time"):

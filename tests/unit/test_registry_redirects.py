@@ -26,7 +26,7 @@ from support.registries import (
     read,
     read_verified,
 )
-from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
+from support.registry import BasicAuth, BlobServer, Fault, ScriptedRegistry, certificates
 
 from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, OcitoolError, TransportError
@@ -40,39 +40,39 @@ from ocitool.transports.registry.client import Client
 
 
 def test_where_the_registry_sends_us_no_authorization_goes_and_ranges_do(
-    recorder: Recorder, task: NoWaitTask, tmp_path: Path
+    blob_server: BlobServer, task: NoWaitTask, tmp_path: Path
 ) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         registry.put_blob("app", DATA)
-        signed = f"{recorder.url}/store/1?sig=a%2Fb%3D&x=&y=1+2"
+        signed = f"{blob_server.url}/store/1?sig=a%2Fb%3D&x=&y=1+2"
         registry.faults.append(Fault("GET", "/blobs/", redirect=signed))
-        recorder.faults += cut_responses("GET", "/store/", TENTH, 1)
+        blob_server.faults += cut_responses("GET", "/store/", TENTH, 1)
         coming = blobs.fetch(client(registry, task, access), "app", digest(DATA), len(DATA))
         assert DATA == b"".join(coming)
         assert all("authorization" in one.headers for one in registry.sent()[1:])
         assert len(registry.sent()) > 2
-    assert ["", f"bytes={TENTH}-"] == ranges(recorder)
-    assert ["/store/1?sig=a%2Fb%3D&x=&y=1+2"] * 2 == [one.path for one in recorder.requests]
-    assert [] == [one for one in recorder.requests if "authorization" in one.headers]
+    assert ["", f"bytes={TENTH}-"] == ranges(blob_server)
+    assert ["/store/1?sig=a%2Fb%3D&x=&y=1+2"] * 2 == [one.path for one in blob_server.requests]
+    assert [] == [one for one in blob_server.requests if "authorization" in one.headers]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_every_kind_of_redirect_is_followed(
-    status: int, registry: ScriptedRegistry, recorder: Recorder, task: NoWaitTask
+    status: int, registry: ScriptedRegistry, blob_server: BlobServer, task: NoWaitTask
 ) -> None:
-    registry.faults.append(Fault("GET", "/blobs/", status=status, redirect=f"{recorder.url}/store"))
+    registry.faults.append(Fault("GET", "/blobs/", status=status, redirect=f"{blob_server.url}/store"))
     assert DATA == read_verified(registry, task)
 
 
 def test_an_address_that_has_expired_is_asked_for_again(
-    registry: ScriptedRegistry, recorder: Recorder, task: NoWaitTask
+    registry: ScriptedRegistry, blob_server: BlobServer, task: NoWaitTask
 ) -> None:
-    registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/store"))
-    recorder.faults += [Fault("GET", cut_response=TENTH, times=1), Fault("GET", status=403, after=1, times=1)]
+    registry.faults.append(Fault("GET", "/blobs/", redirect=f"{blob_server.url}/store"))
+    blob_server.faults += [Fault("GET", cut_response=TENTH, times=1), Fault("GET", status=403, after=1, times=1)]
     assert DATA == read_verified(registry, task)
     assert 3 == len(registry.sent("GET"))
-    assert ["", f"bytes={TENTH}-", f"bytes={TENTH}-"] == ranges(recorder)
+    assert ["", f"bytes={TENTH}-", f"bytes={TENTH}-"] == ranges(blob_server)
 
 
 def test_redirects_that_lead_to_themselves_end(registry: ScriptedRegistry, task: NoWaitTask) -> None:
@@ -82,20 +82,20 @@ def test_redirects_that_lead_to_themselves_end(registry: ScriptedRegistry, task:
     assert len(registry.sent("GET")) <= 10
 
 
-def test_from_tls_nobody_is_sent_to_an_address_without(recorder: Recorder, task: NoWaitTask, tmp_path: Path) -> None:
+def test_from_tls_nobody_is_sent_to_an_address_without(blob_server: BlobServer, task: NoWaitTask, tmp_path: Path) -> None:
     made = certificates(tmp_path)
     with ScriptedRegistry(tls=made.server) as registry:
         registry.put_blob("app", DATA)
-        registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/store"))
+        registry.faults.append(Fault("GET", "/blobs/", redirect=f"{blob_server.url}/store"))
         asking = Client(registry.host, Access(ca=made.ca), task)
         with pytest.raises(TransportError, match="without TLS"):
             list(blobs.fetch(asking, "app", digest(DATA), len(DATA)))
         assert 1 == len(registry.sent("GET"))
-    assert [] == recorder.requests
+    assert [] == blob_server.requests
 
 
 def test_an_error_of_where_we_were_sent_names_that_host(registry: ScriptedRegistry, task: NoWaitTask) -> None:
-    with Recorder() as gone:
+    with BlobServer() as gone:
         host = gone.host
     registry.faults.append(Fault("GET", "/blobs/", redirect=f"http://{host}/store?sig=secret"))
     with pytest.raises(TransportError) as caught:
@@ -104,7 +104,7 @@ def test_an_error_of_where_we_were_sent_names_that_host(registry: ScriptedRegist
     assert "secret" not in str(caught.value)
 
 
-class TlsAlone(ScriptedRegistry):
+class TlsOnlyRegistry(ScriptedRegistry):
     """Has one port, and there answers a request without TLS as nginx can be told to: by the same address with TLS."""
 
     def __init__(self, tls: tuple[str, str]) -> None:
@@ -128,7 +128,7 @@ def test_a_port_at_which_every_address_leads_to_the_same_with_tls_is_spoken_to_w
     need: Callable[..., str], task: NoWaitTask, tmp_path: Path
 ) -> None:
     need("openssl")
-    with TlsAlone(certificates(tmp_path).server) as registry:
+    with TlsOnlyRegistry(certificates(tmp_path).server) as registry:
         put_images(registry, "app", image([ONE]), tag="1")
         asking = client(registry, task)
         assert ["1"] == asking.tags("app")
@@ -143,24 +143,26 @@ def test_an_address_is_used_without_its_fragment(location: str, registry: Script
     assert DATA == registry.blobs["app", str(digest(DATA))]
 
 
-def test_an_address_may_hold_what_none_can_as_it_is(registry: ScriptedRegistry, recorder: Recorder, task: NoWaitTask) -> None:
-    registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/é é".encode().decode("latin-1")))
+def test_an_address_may_hold_what_none_can_as_it_is(
+    registry: ScriptedRegistry, blob_server: BlobServer, task: NoWaitTask
+) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", redirect=f"{blob_server.url}/é é".encode().decode("latin-1")))
     assert DATA == read_verified(registry, task)
-    assert ["/%C3%A9%20%C3%A9"] == [one.path for one in recorder.requests]
+    assert ["/%C3%A9%20%C3%A9"] == [one.path for one in blob_server.requests]
 
 
 @pytest.mark.parametrize(
     "form", [r"http://{other}\@{own}/x", r"http://{other}\.{own}/x", "http://{other}%2F@a%b/x", "http://a%b/x"]
 )
 def test_what_two_readers_may_take_for_addresses_of_two_hosts_is_none(
-    form: str, recorder: Recorder, task: NoWaitTask, tmp_path: Path
+    form: str, blob_server: BlobServer, task: NoWaitTask, tmp_path: Path
 ) -> None:
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
-        registry.faults.append(Fault("GET", "/tags/", redirect=form.format(other=recorder.host, own=registry.host)))
+        registry.faults.append(Fault("GET", "/tags/", redirect=form.format(other=blob_server.host, own=registry.host)))
         with pytest.raises(TransportError, match="invalid URL"):
             client(registry, task, access).tags("app")
-        assert [] == recorder.requests
+        assert [] == blob_server.requests
         assert 2 == len(registry.requests)
 
 
@@ -184,7 +186,7 @@ def test_pages_that_lead_back_to_themselves_end(registry: ScriptedRegistry, task
 
 
 def test_a_page_at_another_host_is_not_asked_for(task: NoWaitTask, tmp_path: Path) -> None:
-    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, Recorder(b'{"tags": ["other"]}') as other:
+    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, BlobServer(b'{"tags": ["other"]}') as other:
         put_images(registry, "app", image([ONE]), tag="1")
         registry.faults.append(Fault("GET", "/tags/", headers={"Link": f'<{other.url}/v2/app/tags/list>; rel="next"'}))
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))

@@ -25,7 +25,7 @@ from support.registries import (
     put_index,
     session,
 )
-from support.registry import BasicAuth, Fault, Recorder, Reply, ScriptedRegistry, TokenAuth, digest_of
+from support.registry import BasicAuth, BlobServer, Fault, Reply, ScriptedRegistry, TokenAuth, digest_of
 
 from ocitool.digest import Digest
 from ocitool.errors import TransportError
@@ -118,7 +118,7 @@ def test_a_refusal_there_costs_no_other_request_its_authorization(
 
 
 def test_a_page_for_people_at_another_host_is_no_list_of_referrers(tagged: ScriptedRegistry, task: NoWaitTask) -> None:
-    with Recorder(b"<html>log in</html>") as other:
+    with BlobServer(b"<html>log in</html>") as other:
         tagged.faults.append(Fault("GET", "^/v2/app/referrers/", redirect=f"{other.url}/login"))
         assert [BILL.digest] == beside(tagged, task)
 
@@ -191,7 +191,7 @@ def test_an_artifact_in_the_form_before_oci_1_1_is_asked_for_by_its_type(task: N
 # What a registry says when it gets an artifact
 
 
-class Promising(ScriptedRegistry):
+class NoListRegistry(ScriptedRegistry):
     """Answers a referrer with OCI-Subject, and keeps no list."""
 
     def _get_referrers(self, call: Any) -> Reply:
@@ -201,7 +201,7 @@ class Promising(ScriptedRegistry):
 def test_the_tag_is_written_where_a_registry_only_says_that_it_lists_referrers(task: NoWaitTask, tmp_path: Path) -> None:
     other = about(BILL.descriptor, "a/signature")
     layout = write_layout(tmp_path / "in", [APP, BILL, other])
-    with Promising() as registry:
+    with NoListRegistry() as registry:
         push(registry, task, f"oci:{layout}:app", referrers=True)
         assert [BILL.digest] == beside(registry, task)
         assert [other.digest] == beside(registry, task, BILL.digest)

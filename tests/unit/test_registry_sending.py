@@ -26,7 +26,7 @@ from support.registries import (
     put_images,
     random_bytes,
 )
-from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
+from support.registry import BasicAuth, BlobServer, Fault, ScriptedRegistry, certificates
 
 from ocitool import atomic
 from ocitool.blob import BytesBlob
@@ -44,7 +44,7 @@ UNIT = 1000
 
 
 @pytest.fixture(autouse=True)
-def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousandth of the sizes that the program goes by."""
     for name, size in (("_MONOLITHIC_SIZE", UNIT), ("_MIN_CHUNK_SIZE", UNIT), ("_CHUNK_SIZE", 16 * UNIT)):
         assert getattr(blobs, name) == size // UNIT * MiB
@@ -388,7 +388,7 @@ def test_an_upload_is_not_led_from_tls_to_where_there_is_none(
 ) -> None:
     need("openssl")
     made = certificates(tmp_path)
-    with ScriptedRegistry(tls=made.server) as registry, Recorder() as plain:
+    with ScriptedRegistry(tls=made.server) as registry, BlobServer() as plain:
         registry.faults.append(Fault("POST", "/uploads/", location=f"{plain.url}{{path}}"))
         asking = Client(registry.host, Access(ca=str(made.ca)), task)
         with pytest.raises(TransportError, match="without TLS"):

@@ -20,7 +20,7 @@ from support.registries import (
     put_images,
     session,
 )
-from support.registry import Fault, Recorder, ScriptedRegistry
+from support.registry import BlobServer, Fault, ScriptedRegistry
 
 from ocitool.blob import stream_once
 from ocitool.errors import IntegrityError
@@ -113,13 +113,13 @@ def foreign(registry: ScriptedRegistry, *urls: str) -> Descriptor:
 
 @pytest.mark.parametrize("first", ["missing", "denied", "broken", "dead", "no address"])
 def test_a_foreign_layer_comes_from_the_first_address_that_has_it(
-    first: str, registry: ScriptedRegistry, recorder: Recorder, task: NoWaitTask
+    first: str, registry: ScriptedRegistry, blob_server: BlobServer, task: NoWaitTask
 ) -> None:
     faults = {"missing": Fault(status=404), "denied": Fault(status=403), "broken": Fault(cut_response=TENTH)}
-    with Recorder(DATA) as bad:
+    with BlobServer(DATA) as bad:
         bad.faults += [faults[first]] if first in faults else []
         url = {"dead": "http://127.0.0.1:9/layer", "no address": "ftp://127.0.0.1/layer"}.get(first, f"{bad.url}/layer")
-        one = foreign(registry, url, f"{recorder.url}/layer")
+        one = foreign(registry, url, f"{blob_server.url}/layer")
         layer = open_remote(registry, "app:1", task, INSECURE._replace(foreign=True)).blob(one)
         assert layer is not None
         assert DATA == b"".join(layer.chunks())

@@ -44,7 +44,7 @@ LARGE = random_bytes(MiB + 7)
 """A blob that is streamed."""
 
 
-class Behind(ScriptedRegistry):
+class RedirectingRegistry(ScriptedRegistry):
     """A registry below /real, which every other path is sent on to."""
 
     status = 308
@@ -74,7 +74,7 @@ def pushed(registry: ScriptedRegistry, task: NoWaitTask, tmp_path: Path) -> bool
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_writing_request_is_sent_on_with_its_method_and_its_body(status: int, task: NoWaitTask, tmp_path: Path) -> None:
-    with Behind() as registry:
+    with RedirectingRegistry() as registry:
         registry.status = status
         assert pushed(registry, task, tmp_path)
         assert [] == task.pauses
@@ -82,7 +82,7 @@ def test_a_writing_request_is_sent_on_with_its_method_and_its_body(status: int, 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
 def test_each_writing_request_may_be_sent_on(method: str, task: NoWaitTask, tmp_path: Path) -> None:
-    with Behind() as registry:
+    with RedirectingRegistry() as registry:
         registry.methods = (method,)
         assert pushed(registry, task, tmp_path)
         assert [] == task.pauses
@@ -90,7 +90,7 @@ def test_each_writing_request_may_be_sent_on(method: str, task: NoWaitTask, tmp_
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
 def test_after_303_nothing_is_taken_for_stored(method: str, task: NoWaitTask, tmp_path: Path) -> None:
-    with Behind() as registry:
+    with RedirectingRegistry() as registry:
         registry.status, registry.methods = 303, (method,)
         with pytest.raises(TransportError, match="303"):
             pushed(registry, task, tmp_path)
@@ -109,7 +109,7 @@ def test_writing_requests_that_lead_to_themselves_end(method: str, registry: Scr
 def test_a_writing_request_at_another_host_carries_its_body_and_no_authorization(
     auth: BasicAuth, task: NoWaitTask, tmp_path: Path
 ) -> None:
-    with ScriptedRegistry() as other, Behind(auth=auth, store=other.store) as registry:
+    with ScriptedRegistry() as other, RedirectingRegistry(auth=auth, store=other.store) as registry:
         registry.to = other.url
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         for data in (ONE, LARGE):
@@ -121,7 +121,7 @@ def test_a_writing_request_at_another_host_carries_its_body_and_no_authorization
 
 
 def test_the_redirects_own_origin_is_authorized(task: NoWaitTask, tmp_path: Path) -> None:
-    with Behind(auth=BasicAuth(USER, PASSWORD)) as registry:
+    with RedirectingRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         assert blobs.send(UploadTarget(client(registry, task, access), "app"), BytesBlob(LARGE, digest(LARGE)), ())
         assert LARGE == registry.blobs["app", str(digest(LARGE))]
@@ -152,7 +152,7 @@ def test_a_writing_request_is_not_led_from_tls_to_where_there_is_none(
 
 def test_the_address_of_an_upload_is_relative_to_where_it_began(task: NoWaitTask) -> None:
     """RFC 9110, 10.2.2: to the address that answered, not to the one that was asked first."""
-    with ScriptedRegistry() as other, Behind(store=other.store) as registry:
+    with ScriptedRegistry() as other, RedirectingRegistry(store=other.store) as registry:
         other.faults.append(Fault("POST|PATCH", location="{path}"))
         registry.to = other.url
         assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
@@ -164,7 +164,7 @@ def test_a_redirect_that_comes_before_the_body_was_read_is_followed(task: NoWait
     """The connection ends then, while the body is on its way."""
     data = random_bytes(4 * MiB)
 
-    class Early(Behind):
+    class EarlyRedirects(RedirectingRegistry):
         methods = ("PATCH",)
 
         def answer(self, request: Request, body: object) -> Reply:
@@ -173,14 +173,14 @@ def test_a_redirect_that_comes_before_the_body_was_read_is_followed(task: NoWait
                 return Reply(status=307, headers={"Location": "/real" + request.path, "Connection": "close"})
             return super().answer(request, body)
 
-    with Early() as registry:
+    with EarlyRedirects() as registry:
         assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(data, digest(data)), ())
         assert data == registry.blobs["app", str(digest(data))]
 
 
 def test_chunks_are_sent_on_one_by_one_and_verified_once(task: NoWaitTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "_CHUNK_SIZE", 300_000)
-    with Behind() as registry:
+    with RedirectingRegistry() as registry:
         registry.methods = ("PATCH",)
         registry.faults.append(Fault("POST", headers={"OCI-Chunk-Min-Length": "1"}))
         assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
@@ -349,7 +349,7 @@ def test_storage_that_refuses_every_upload_is_named_and_no_login_advised(registr
 # Mounts that are none
 
 
-class Pretending(ScriptedRegistry):
+class NoMountRegistry(ScriptedRegistry):
     """Answers each mount with 201 and mounts nothing."""
 
     def _post_uploads(self, call: Any) -> Reply:
@@ -363,7 +363,7 @@ def test_a_mount_that_left_nothing_is_made_up_for_and_not_tried_again(
 ) -> None:
     monkeypatch.setenv("OCITOOL_CACHE_DIR", str(tmp_path))
     one = image([DATA, ONE, TWO], codec="none")
-    with Pretending() as registry:
+    with NoMountRegistry() as registry:
         put_images(registry, "one", one, tag="1")
         for name, mounts in (("two", 4), ("three", 0)):
             registry.forget()
@@ -378,7 +378,7 @@ def test_a_mount_that_left_nothing_is_made_up_for_and_not_tried_again(
 
 def test_a_registry_that_only_says_that_it_mounts_and_takes_every_manifest_gets_the_blobs(task: NoWaitTask) -> None:
     one = image([DATA, ONE, TWO], codec="none")
-    with Pretending(check=False) as registry:
+    with NoMountRegistry(check=False) as registry:
         put_images(registry, "one", one, tag="1")
         push(registry, task, f"docker://{registry.host}/one:1", "two:1")
         assert has_image(registry, "two", one)

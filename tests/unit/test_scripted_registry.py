@@ -20,10 +20,10 @@ import pytest
 from support.registry import (
     INDEX,
     BasicAuth,
+    BlobServer,
     Fault,
-    Recorder,
+    HttpServer,
     ScriptedRegistry,
-    Site,
     TokenAuth,
     certificates,
     digest_of,
@@ -45,7 +45,9 @@ class Answer:
         return found
 
 
-def ask(site: Site, method: str, path: str, body: Any = None, *, tls: ssl.SSLContext | None = None, **headers: str) -> Answer:
+def ask(
+    site: HttpServer, method: str, path: str, body: Any = None, *, tls: ssl.SSLContext | None = None, **headers: str
+) -> Answer:
     """One request on a connection of its own; `Content_Type=` is a header."""
     host = site.host
     connection = http.client.HTTPSConnection(host, context=tls) if tls else http.client.HTTPConnection(host, timeout=10)
@@ -66,7 +68,7 @@ def location(answer: Answer) -> str:
     return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def started(site: Site, repo: str = "app", **headers: str) -> str:
+def started(site: HttpServer, repo: str = "app", **headers: str) -> str:
     answer = ask(site, "POST", f"/v2/{repo}/blobs/uploads/", **headers)
     assert 202 == answer.status
     return location(answer)
@@ -230,7 +232,7 @@ def test_basic_authority() -> None:
         assert 200 == ask(registry, "GET", "/v2/", Authorization=basic("u", "p")).status
 
 
-def token(site: Site, *scopes: str, **headers: str) -> str:
+def token(site: HttpServer, *scopes: str, **headers: str) -> str:
     answer = ask(site, "GET", "/token?" + urlencode([("scope", scope) for scope in scopes]), **headers)
     assert 200 == answer.status
     return f"Bearer {json.loads(answer.body)['token']}"
@@ -392,7 +394,7 @@ def test_headers_are_dropped_and_redirects_recorded(registry: ScriptedRegistry) 
     registry.faults.append(Fault("HEAD|GET", drop=("docker-content-digest",), times=1))
     heads = [ask(registry, "HEAD", "/v2/app/manifests/v1").headers["Docker-Content-Digest"] for _ in range(2)]
     assert [None, digest] == heads
-    with Recorder(DATA) as other:
+    with BlobServer(DATA) as other:
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{other.url}/far{{path}}?signed=1"))
         answer = ask(registry, "GET", blob(digest))
         assert (307, f"{other.url}/far{blob(digest)}?signed=1") == (answer.status, answer.headers["Location"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from campaign.attack.runs import Ran, Stood
+from campaign.attack.runs import PathState, RunResult
 
 CODES = frozenset(range(10))
 """Exit codes of a run that nothing interrupted."""
@@ -29,7 +29,7 @@ MEMORY, BYTES_A_BYTE, BYTES_AN_ENTRY = 100 << 20, 30, 3000
 
 
 @dataclass(slots=True)
-class Asked:
+class CommandFacts:
     """One command and what is known of its inputs. Paths are below the sandbox."""
 
     words: tuple[str, ...]
@@ -56,13 +56,13 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """One run and what stood around it."""
 
-    asked: Asked
-    ran: Ran
-    before: Mapping[str, Stood]
-    after: Mapping[str, Stood]
+    asked: CommandFacts
+    ran: RunResult
+    before: Mapping[str, PathState]
+    after: Mapping[str, PathState]
     left: tuple[str, ...]
     """Names in the directory for temporary files afterwards."""
     reports: Mapping[str, bytes]
@@ -70,14 +70,14 @@ class Seen:
     root: Path
     known: frozenset[str] = frozenset()
     """Digests that the index of `asked.copies` listed before."""
-    told: tuple[str, ...] = ()
+    leaked_to: tuple[str, ...] = ()
     """Credentials that a server got which they are not for, with where."""
     requests: int = 0
     documents: int = 0
     """How many requests came, and how many blobs and documents there were to ask for."""
 
 
-def ended(seen: Seen) -> Iterator[str]:
+def ended(seen: Observation) -> Iterator[str]:
     """It ends by itself, with a documented code, and with one error where there is one."""
     ran, err = seen.ran, seen.ran.err.decode("utf-8", "replace")
     if ran.hung:
@@ -98,7 +98,7 @@ def ended(seen: Seen) -> Iterator[str]:
         yield "exit 0 with an error"
 
 
-def quick(seen: Seen) -> Iterator[str]:
+def quick(seen: Observation) -> Iterator[str]:
     asked, ran = seen.asked, seen.ran
     most = SECONDS + asked.stored * A_BYTE + asked.entries * AN_ENTRY + asked.unpacked * AN_UNPACKED_BYTE
     most += asked.held_up
@@ -109,7 +109,7 @@ def quick(seen: Seen) -> Iterator[str]:
         yield f"took {ran.wall:.1f} s for {size}, allowed {most * 2 + WAITED:.1f}"
 
 
-def small(seen: Seen) -> Iterator[str]:
+def small(seen: Observation) -> Iterator[str]:
     most = MEMORY + seen.asked.stored * BYTES_A_BYTE + seen.asked.entries * BYTES_AN_ENTRY
     if seen.ran.peak > most:
         given = f"{seen.asked.stored} bytes and {seen.asked.entries} entries"
@@ -128,7 +128,7 @@ def spellings(secret: str) -> set[bytes]:
     return {one for one in found if len(one) >= 8}
 
 
-def masked(seen: Seen) -> Iterator[str]:
+def masked(seen: Observation) -> Iterator[str]:
     """No credential in any output, no secret of an image in a report."""
     streams = {"standard output": seen.ran.out, "standard error": seen.ran.err, **seen.reports}
     for secrets, what in ((seen.asked.credentials, "a credential"), (seen.asked.secrets, "a secret of the image")):
@@ -139,7 +139,7 @@ def masked(seen: Seen) -> Iterator[str]:
             for secret in secrets:
                 if any(one in data for one in spellings(secret)):
                     yield f"{what} in {name}: {_around(data, secret)}"
-    yield from (f"a credential went to {where}" for where in seen.told)
+    yield from (f"a credential went to {where}" for where in seen.leaked_to)
 
 
 def _around(data: bytes, secret: str) -> str:
@@ -155,7 +155,7 @@ OURS = re.compile(rb"\x1b\[(?:[0-9;]*m|\?25[lh]|[0-9]*[AK]|[12]K)|\r(?=\x1b|\n|$
 """What our own colours and bars send."""
 
 
-def tame(seen: Seen) -> Iterator[str]:
+def tame(seen: Observation) -> Iterator[str]:
     """No control, invisible or direction character of an image or a server reaches a terminal or a report."""
     streams = {"standard output": seen.ran.out, "standard error": seen.ran.err, **seen.reports}
     for name, data in streams.items():
@@ -168,13 +168,13 @@ def tame(seen: Seen) -> Iterator[str]:
             yield f"{wild[0]!r} in {name}: {around!r}"
 
 
-def within(seen: Seen) -> Iterator[str]:
+def within(seen: Observation) -> Iterator[str]:
     """Nothing but the outputs, the cache and temporary files was made, changed or removed, and no temporary file is left."""
     for path in sorted(seen.before.keys() | seen.after.keys()):
         old, new = seen.before.get(path), seen.after.get(path)
         if old != new:
             how = "made" if old is None else "removed" if new is None else "changed"
-            fields = [name for name in Stood._fields if old and new and getattr(old, name) != getattr(new, name)]
+            fields = [name for name in PathState._fields if old and new and getattr(old, name) != getattr(new, name)]
             yield f"{how} outside its outputs: {path!r} {' '.join(fields)}".rstrip()
     if seen.left and not seen.ran.hung:
         yield f"left temporary files: {' '.join(seen.left[:5])}"
@@ -184,7 +184,7 @@ TYPES = re.compile(r"manifest|image\.index")
 """Media types of documents that lead to others."""
 
 
-def true(seen: Seen) -> Iterator[str]:
+def true(seen: Observation) -> Iterator[str]:
     """After exit code 0 what was written is whole: all that its entries of `index.json` lead to is there and right, or a note
     says that it is not there."""
     if seen.ran.code != 0 or not seen.asked.copies:
@@ -232,8 +232,8 @@ def _of_archive(place: Path) -> tuple[dict[str, bytes], Any]:
     return blobs, index
 
 
-def _unsound(blobs: dict[str, bytes], entries: list[Any], told: bytes) -> Iterator[str]:
-    """What these entries of an index lead to, and is something else or, unless it is `told`, not there."""
+def _unsound(blobs: dict[str, bytes], entries: list[Any], reported: bytes) -> Iterator[str]:
+    """What these entries of an index lead to, and is something else or, unless it is `reported`, not there."""
     waiting, met = list(entries), set()
     while waiting:
         entry = waiting.pop()
@@ -241,7 +241,7 @@ def _unsound(blobs: dict[str, bytes], entries: list[Any], told: bytes) -> Iterat
         if digest in met:
             continue
         met.add(digest)
-        if digest not in blobs and digest.encode() in told:
+        if digest not in blobs and digest.encode() in reported:
             continue
         if digest not in blobs or not _right(digest, blobs[digest]):
             yield f"exit 0, and {digest} is {'something else' if digest in blobs else 'not there'}"
@@ -263,17 +263,17 @@ def _right(digest: str, data: bytes) -> bool:
     return algorithm not in ("sha256", "sha512") or hashlib.new(algorithm, data).hexdigest() == hexadecimal
 
 
-def bounded(seen: Seen) -> Iterator[str]:
+def bounded(seen: Observation) -> Iterator[str]:
     """A server is asked a number of times that goes by what it holds."""
     most = 60 + 16 * seen.documents
     if seen.requests > most:
         yield f"sent {seen.requests} requests for {seen.documents} documents, allowed {most}"
 
 
-LAWS: tuple[Callable[[Seen], Iterator[str]], ...] = (ended, quick, small, masked, tame, within, true, bounded)
+LAWS: tuple[Callable[[Observation], Iterator[str]], ...] = (ended, quick, small, masked, tame, within, true, bounded)
 
 
-def breaches(seen: Seen) -> list[str]:
+def breaches(seen: Observation) -> list[str]:
     return [f"{law.__name__}: {breach}" for law in LAWS for breach in law(seen)]
 
 

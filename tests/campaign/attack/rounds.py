@@ -42,7 +42,7 @@ def run(
         os.close(write)
         ends[read] = process, bytearray()
     codes: Counter[str] = Counter()
-    count, told, started = 0, 0, time.monotonic()
+    count, shown, started = 0, 0, time.monotonic()
     try:
         while ends:
             ready, _, _ = select.select(list(ends), [], [], 1)
@@ -61,8 +61,8 @@ def run(
                     count += len(message["codes"])
                     codes.update(f"{name} {code}" for name, code in message["codes"])
                     yield from message["findings"]
-            if count - told >= 1000:
-                told = count
+            if count - shown >= 1000:
+                shown = count
                 say(f"{count} commands, {count / (time.monotonic() - started):.0f} a second")
             if times is not None and count >= times:
                 break

@@ -28,7 +28,7 @@ FAULT = 99
 """Exit code of a process that raised out of `main`."""
 
 
-class Ran(NamedTuple):
+class RunResult(NamedTuple):
     """How one run ended. `peak`: bytes of memory beyond what the process began with; `hung`: it was killed after `seconds`."""
 
     code: int
@@ -74,7 +74,7 @@ def run(
     stdin: bytes = b"",
     terminal: bool = False,
     seconds: float = 30,
-) -> Ran:
+) -> RunResult:
     """Runs `ocitool WORDS` as its own program would. `terminal`: standard output and error are one."""
     if terminal:
         master, slave = os.openpty()
@@ -101,7 +101,7 @@ def run(
     out, err = (bytes(kept[end]) for end in (ends[0][0], ends[-1][0]))
     peak = max(0, used.ru_maxrss * 1024 - _resident())
     wall = time.monotonic() - started
-    return Ran(code, out, b"" if terminal else err, used.ru_utime + used.ru_stime, wall, peak, hung)
+    return RunResult(code, out, b"" if terminal else err, used.ru_utime + used.ru_stime, wall, peak, hung)
 
 
 def _pump(child: int, kept: dict[int, bytearray], feed: int, stdin: bytes, until: float) -> bool:
@@ -198,7 +198,7 @@ def _become(
 # What is there
 
 
-class Stood(NamedTuple):
+class PathState(NamedTuple):
     """What stands at a path. `when` changes whenever anything of it was changed, even back."""
 
     kind: int
@@ -210,12 +210,12 @@ class Stood(NamedTuple):
     content: str
 
 
-def stood(root: Path, but: tuple[str, ...] = ()) -> dict[str, Stood]:
+def stood(root: Path, but: tuple[str, ...] = ()) -> dict[str, PathState]:
     """Everything at and below the root, by path, except what stands at or below the paths `but`. Links are not followed."""
     return dict(_stood(os.fspath(root), "", {os.path.join(root, name) for name in but}))
 
 
-def _stood(path: str, name: str, but: set[str]) -> Iterator[tuple[str, Stood]]:
+def _stood(path: str, name: str, but: set[str]) -> Iterator[tuple[str, PathState]]:
     if path in but:
         return
     status = os.lstat(path)
@@ -231,7 +231,7 @@ def _stood(path: str, name: str, but: set[str]) -> Iterator[tuple[str, Stood]]:
         # A place that may change within changes its parent's times and links.
         if any(os.path.dirname(one) == path for one in but):
             when, links = (0, 0), 0
-    yield name or ".", Stood(kind, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), size, links, when, content)
+    yield name or ".", PathState(kind, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), size, links, when, content)
     if kind == stat.S_IFDIR:
         for below in sorted(os.listdir(path)):
             yield from _stood(os.path.join(path, below), f"{name}/{below}".lstrip("/"), but)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from campaign.attack.laws import spellings
 from campaign.attack.places import TEXTS, text_of, value
 from support.images import Image, index_of, pretty, sha256
-from support.registry import BasicAuth, Fault, Recorder, Reply, Request, ScriptedRegistry, TokenAuth, _Body
+from support.registry import BasicAuth, BlobServer, Fault, Reply, Request, ScriptedRegistry, TokenAuth, _Body
 
 from ocitool.spec import mediatypes
 
@@ -59,21 +59,21 @@ ENDLESS = 1.0
 """Seconds for which an endless answer goes on."""
 
 
-class Told(NamedTuple):
+class ServerReport(NamedTuple):
     """What the servers say in the end: their number of requests, and who got a credential that is not theirs."""
 
     requests: int
     leaks: tuple[str, ...]
 
 
-class Running(NamedTuple):
+class RunningServers(NamedTuple):
     process: int
     host: str
     other: str
     """A host that nothing may be said to but what a realm is for."""
     talk: socket.socket
 
-    def end(self) -> Told:
+    def end(self) -> ServerReport:
         with suppress(OSError):
             self.talk.sendall(b"end\n")
         raw = bytearray()
@@ -85,10 +85,10 @@ class Running(NamedTuple):
         with suppress(ProcessLookupError):
             os.kill(self.process, signal.SIGKILL)
         os.waitpid(self.process, 0)
-        return Told(*json.loads(raw)) if raw else Told(0, ())
+        return ServerReport(*json.loads(raw)) if raw else ServerReport(0, ())
 
 
-class Wanted(NamedTuple):
+class ServerContents(NamedTuple):
     """What the servers hold, and the credentials that are the registry's and another's."""
 
     images: list[Image]
@@ -98,7 +98,7 @@ class Wanted(NamedTuple):
     raw: bool
 
 
-def serve(wanted: Wanted, seed: str) -> Running:
+def serve(wanted: ServerContents, seed: str) -> RunningServers:
     """Starts the servers in a process of their own."""
     ours, theirs = socket.socketpair()
     process = os.fork()
@@ -112,14 +112,14 @@ def serve(wanted: Wanted, seed: str) -> Running:
         assert piece, "the server of the campaign did not start"
         line += piece
     host, other = line.decode().split()
-    return Running(process, host, other, ours)
+    return RunningServers(process, host, other, ours)
 
 
-def _serve(wanted: Wanted, seed: str, talk: socket.socket) -> NoReturn:
+def _serve(wanted: ServerContents, seed: str, talk: socket.socket) -> NoReturn:
     try:
         chance = random.Random(seed)
         with ExitStack() as stack:
-            other = stack.enter_context(Recorder(b"{}"))
+            other = stack.enter_context(BlobServer(b"{}"))
             if wanted.raw:
                 flood = Raw(chance)
                 host, requests = flood.host, flood.requests
@@ -148,7 +148,7 @@ def _serve(wanted: Wanted, seed: str, talk: socket.socket) -> NoReturn:
         os._exit(0)
 
 
-def leaked(request: Request, wanted: Wanted, *, foreign: bool) -> bool:
+def leaked(request: Request, wanted: ServerContents, *, foreign: bool) -> bool:
     """Whether a request carries a credential that is not for its host. A realm at another host is where they are to be sent."""
     if not foreign and request.path.startswith("/realm"):
         return False
@@ -176,7 +176,7 @@ class Hostile(ScriptedRegistry):
         return reply
 
 
-def made(chance: random.Random, wanted: Wanted, other: str) -> Hostile:
+def made(chance: random.Random, wanted: ServerContents, other: str) -> Hostile:
     auth: BasicAuth | None = chance.choice((
         None, None, BasicAuth(wanted.user, wanted.password), TokenAuth(wanted.user, wanted.password),
         TokenAuth(wanted.user, wanted.password, anonymous=True, expires_in=chance.choice((None, 0, 1, 300)),
@@ -213,7 +213,7 @@ def _type(image: Image) -> str:
     return found if isinstance(found, str) and found.isprintable() and found.isascii() and found else mediatypes.OCI_MANIFEST
 
 
-def fault(chance: random.Random, other: str, wanted: Wanted) -> Fault:
+def fault(chance: random.Random, other: str, wanted: ServerContents) -> Fault:
     """One thing that goes wrong."""
     which: dict[str, Any] = {
         "method": chance.choice((".*", ".*", "GET", "HEAD", "PUT", "POST", "PATCH")), "path": chance.choice(PATHS),

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from campaign.attack import keychains, laws, layers, places, servers, words
-from campaign.attack.laws import Asked, Seen
-from campaign.attack.runs import Ran, run, stood
+from campaign.attack.laws import CommandFacts, Observation
+from campaign.attack.runs import RunResult, run, stood
 from support.images import image as honest_image
 from support.images import layer_tar, write_docker_archive, write_layout
 
@@ -37,7 +37,7 @@ class Finding:
     number: int
     laws: list[str]
     command: str
-    ran: Ran
+    ran: RunResult
     root: Path
 
     def __str__(self) -> str:
@@ -91,13 +91,13 @@ class Sandbox:
 
     def observed(
         self,
-        asked: Asked,
+        asked: CommandFacts,
         env: dict[str, str],
         requests: int = 0,
         documents: int = 0,
         *,
-        running: servers.Running | None = None,
-    ) -> Seen:
+        running: servers.RunningServers | None = None,
+    ) -> Observation:
         """One run of a command, and what was there before and after."""
         but = (*ALLOWED, *(os.path.normpath(f"run/{name}") for name in asked.outputs))
         if "out/linked-report" in asked.outputs:
@@ -105,7 +105,7 @@ class Sandbox:
         known = frozenset(listed(self.root / "run" / asked.copies)) if asked.copies else frozenset()
         before = self._stood(but)
         ran = run(asked.words, self.root / "run", {**env, **asked.env}, stdin=asked.stdin, terminal=asked.terminal)
-        told = running.end() if running is not None else servers.Told(0, ())
+        server_report = running.end() if running is not None else servers.ServerReport(0, ())
         after = self._stood(but)
         left = tuple(sorted(os.listdir(self.root / "tmp")))
         reports = {}
@@ -113,7 +113,9 @@ class Sandbox:
             with suppress(OSError):
                 reports[name] = (self.root / "run" / name).read_bytes()
         root = self.root / "run"
-        return Seen(asked, ran, before, after, left, reports, root, known, told.leaks, told.requests, documents)
+        return Observation(
+            asked, ran, before, after, left, reports, root, known, server_report.leaks, server_report.requests, documents
+        )
 
     def _stood(self, but: tuple[str, ...]) -> dict[str, object]:
         found = stood(self.root, but)
@@ -161,7 +163,7 @@ def trial(
     return outcome
 
 
-def kept(found: Finding, asked: Asked, box: Sandbox, keep: Path) -> None:
+def kept(found: Finding, asked: CommandFacts, box: Sandbox, keep: Path) -> None:
     """Writes a finding down: what broke, how to repeat it, what was printed, and the sandbox as a tar."""
     where = keep / f"finding-{found.target}-{found.seed}-{found.number}"
     where.mkdir(parents=True, exist_ok=True)
@@ -181,7 +183,7 @@ def kept(found: Finding, asked: Asked, box: Sandbox, keep: Path) -> None:
 # Images
 
 
-def attack(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[Asked, Seen]]:
+def attack(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[CommandFacts, Observation]]:
     """A few commands on the same inputs, and where one wrote an image, checks of that."""
     there = box.root / "run" / "in"
     found = [places.place(chance, there, f"p{n}", box.canary) for n in range(chance.choice((1, 1, 2, 3)))]
@@ -191,7 +193,9 @@ def attack(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[As
     unpacked = None
     if chance.random() < 0.08:
         unpacked = "in/work"
-        first = Asked(("unpack", f"in/{found[0].name}", unpacked, *chance.choice(((), ("--rootless",)))), outputs=(unpacked,))
+        first = CommandFacts(
+            ("unpack", f"in/{found[0].name}", unpacked, *chance.choice(((), ("--rootless",)))), outputs=(unpacked,)
+        )
         yield (first, box.observed(costs(first, found), env))
         tampered(chance, box.root / "run" / unpacked, box.canary)
     for turn in range(COMMANDS):
@@ -203,10 +207,10 @@ def attack(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[As
 
 def one_command(
     chance: random.Random, box: Sandbox, found: list[places.Place], env: dict[str, str], unpacked: str | None
-) -> Iterator[tuple[Asked, Seen]]:
+) -> Iterator[tuple[CommandFacts, Observation]]:
     there = box.root / "run" / "in"
     line = words.line(chance, found, unpacked)
-    asked = costs(Asked(
+    asked = costs(CommandFacts(
         tuple(line.words), verbatim=line.verbatim, terminal=chance.random() < 0.12, outputs=line.outputs, copies=line.copies,
         secrets=tuple(secret for one in found for secret in one.secrets),
     ), found)  # fmt: skip
@@ -220,7 +224,7 @@ def one_command(
         yield from validated(box, asked, env, [f"in/{one.name}" for one in found])
 
 
-def costs(asked: Asked, found: list[places.Place]) -> Asked:
+def costs(asked: CommandFacts, found: list[places.Place]) -> CommandFacts:
     """With what the places cost; a command may read each several times, and what stands in `out`."""
     asked.stored = 2 * sum(one.stored for one in found) + 20_000
     asked.entries = 2 * sum(one.entries for one in found) + 100
@@ -228,7 +232,9 @@ def costs(asked: Asked, found: list[places.Place]) -> Asked:
     return asked
 
 
-def validated(box: Sandbox, asked: Asked, env: dict[str, str], sources: list[str]) -> Iterator[tuple[Asked, Seen]]:
+def validated(
+    box: Sandbox, asked: CommandFacts, env: dict[str, str], sources: list[str]
+) -> Iterator[tuple[CommandFacts, Observation]]:
     """What was written is valid if all sources are."""
     check = replace(asked, words=("validate", asked.copies), outputs=(), copies="", verbatim=False, terminal=False, stdin=b"")
     seen = box.observed(check, env)
@@ -345,14 +351,14 @@ def tampered(chance: random.Random, work: Path, canary: bytes) -> None:
 # Registries
 
 
-def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[Asked, Seen]]:
+def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[CommandFacts, Observation]]:
     """One command against a server of its own."""
     there = box.root / "run" / "in"
     found = places.place(chance, there, "p0", box.canary, "layout")
     sound = chance.random() < 0.4
     images = [HONEST] if sound else [HONEST, *found.images]
     outputs(chance, box, [found])
-    wanted = servers.Wanted(images, USER, PASSWORD, FOREIGN, chance.random() < 0.15)
+    wanted = servers.ServerContents(images, USER, PASSWORD, FOREIGN, chance.random() < 0.15)
     running = servers.serve(wanted, label)
     keychains.helpers(box.root / "bin", USER, PASSWORD)
     env = box.environment(chance)
@@ -372,7 +378,7 @@ def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[
         yield from validated(box, replace(asked, credentials=()), env, [f"in/{found.name}"])
 
 
-def _registry_line(chance: random.Random, running: servers.Running, found: places.Place) -> Asked:
+def _registry_line(chance: random.Random, running: servers.RunningServers, found: places.Place) -> CommandFacts:
     host, repo = running.host, chance.choice((*servers.REPOS * 3, "none"))
     tag = chance.choice(
         (
@@ -427,7 +433,7 @@ def _registry_line(chance: random.Random, running: servers.Running, found: place
     line = [word for word in line if words.sound(word)]
     copies = "" if "--omit" in line else what.copies
     stdin = (PASSWORD + "\n").encode() if line[0] == "login" else b""
-    return Asked(
+    return CommandFacts(
         tuple(line), verbatim=verbatim, terminal=chance.random() < 0.08, outputs=what.outputs, copies=copies, stdin=stdin
     )
 
