@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -56,6 +57,11 @@ class Result:
 
     def __str__(self) -> str:
         return f"ocitool {' '.join(self.args)}: exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector leaves out what is there after collection: the thousands of tests, which stay to the end."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
