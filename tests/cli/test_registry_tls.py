@@ -144,7 +144,7 @@ CERTS_D = ("config/containers/certs.d", "config/docker/certs.d", "etc/containers
 
 @pytest.fixture
 def certs_d(command: RegistryCommand, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Makes a directory for a host, with copies of these files, below one of the places, which are all below the desk's."""
+    """Makes a directory for a host, with copies of these files, below one of the places below the command's folder."""
     monkeypatch.setattr(
         "ocitool.transports.registry.http.trust.SYSTEM_CERTS_D", tuple(str(command.folder / one) for one in CERTS_D[2:])
     )
