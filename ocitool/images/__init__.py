@@ -8,6 +8,7 @@ In the direction of the data:
   leads to.
 - `config_edits` and `config_merge` change a configuration; `drafts` holds an image to be written, and makes its
   documents.
+- `declared_volumes` finds since which layer a path is declared as a volume.
 - `indexes` edits multi-platform indexes, and finds the referrers of a manifest.
 
 It may import `transports`, `layers`, `spec` and the modules at the root.

@@ -20,6 +20,7 @@ from ocitool.task import Notice, Task
 from ocitool.transports.opening import Opened
 
 if TYPE_CHECKING:
+    from ocitool.layers.index import LayerIndex
     from ocitool.trees.indexing import Indexer
     from ocitool.trees.waste import Waste
 
@@ -284,8 +285,22 @@ def _inspected(image: Image, indexer: "Indexer | None", files: bool, top: int) -
         return InspectedImage(image, tuple(facts), None, indexer.verify)
     from ocitool.trees.waste import waste
 
+    _tell_volume_content(image, indexes, indexer.task)
     found = waste(indexes, lambda number, index, rows: indexer.with_hashes(image.layers[number], index, rows), top)
     return InspectedImage(image, tuple(facts), found, indexer.verify)
+
+
+def _tell_volume_content(image: Image, indexes: Sequence["LayerIndex"], task: Task) -> None:
+    """Adds a notice for each layer that writes below a volume which was declared before."""
+    if not image.config.keys("Volumes"):
+        return
+    from ocitool.images.declared_volumes import declared_volumes
+    from ocitool.trees.volume_content import volume_content
+
+    volumes = declared_volumes(image.config, len(image.layers))
+    for number, index in enumerate(indexes):
+        for content in volume_content(index, number, volumes):
+            task.notice("volume-content", f"{image.where}: layer {number} {content}")
 
 
 def _facts_by_first_bytes(layer: Layer) -> LayerFacts:

@@ -7,6 +7,7 @@ In the direction of the data:
 - `tree` merges indexes into one file system; `path_stack` follows a path through its directories; `file_contents` reads files.
 - `compare` compares entries and layers, `waste` finds files that upper layers hide, `inherited` finds attributes of
   directories that layers repeat from the base below.
+- `volume_content` finds what layers write below a volume that was declared before.
 - `changes` is the value "this path shall become that"; `changeset` gives the members of one layer between two trees;
   `plan/` decides which layer takes each change.
 - `changeset_tar` writes a changeset as a tar.

@@ -10,6 +10,7 @@ from typing import Any
 from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, OcitoolError
+from ocitool.images.declared_volumes import DeclaredVolumes, declared_volumes
 from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
 from ocitool.transports.archive import LISTS, DockerArchive, Members, OciArchive
@@ -183,7 +184,8 @@ def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageReco
                 path = f"{paths[number]} " if number < len(paths) else ""
                 reader.found.error("missing-blob", name, f"the member {path}is not in the archive")
             layers.append(LayerUse(name, blob, None, diff_id, layer_key(blob, diff_id)))
-        reader.images.append(ValidatedImage(subject, tuple(layers)))
+        volumes = declared_volumes(config, len(layers)) if config is not None else DeclaredVolumes({})
+        reader.images.append(ValidatedImage(subject, tuple(layers), volumes))
 
 
 def _config_name(found: Findings, name: object, digest: Digest, subject: str) -> None:

@@ -8,6 +8,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, LimitError
+from ocitool.images.declared_volumes import DeclaredVolumes
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import Config, Descriptor
 from ocitool.task import Task
@@ -27,10 +28,11 @@ class LayerUse(NamedTuple):
 
 
 class ValidatedImage(NamedTuple):
-    """An image whose layers are to be checked. `subject`: how findings name it."""
+    """An image whose layers are to be checked. `subject`: how findings name it; `volumes`: those that it declares."""
 
     subject: str
     layers: tuple[LayerUse, ...]
+    volumes: DeclaredVolumes
 
 
 _CACHED = 16 * limits.MiB

@@ -52,6 +52,7 @@ RULES: dict[str, str] = {
     "diff-id": "an uncompressed layer does not match the diff_id that the configuration states",
     "media-type": "a layer's media type states another compression than its bytes have",
     "history": "the history has another number of layers than the image",
+    "volume-content": "a layer writes below a volume that was declared before: a volume that has content already hides it",
     # The tar of a layer
     "tar-no-end": "the end-of-archive blocks are missing",
     "tar-trailing-data": "data follows the end-of-archive blocks",

@@ -9,6 +9,7 @@ from ocitool import limits, masking
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
+from ocitool.images.declared_volumes import DeclaredVolumes, declared_volumes
 from ocitool.images.platforms import normalized
 from ocitool.images.select import IndexChild, tags_of
 from ocitool.layers import magic
@@ -256,7 +257,9 @@ class ImageChecks:
             layers.append(LayerUse(name, blob, layer.media_type, diff_id, layer_key(blob, diff_id)))
         below.merge(mine)
         if is_image and not statement:
-            self.reader.images.append(ValidatedImage(subject, tuple(layers)))
+            whole = len(layers) == len(manifest.layers)
+            volumes = declared_volumes(config, len(layers)) if config is not None and whole else DeclaredVolumes({})
+            self.reader.images.append(ValidatedImage(subject, tuple(layers), volumes))
         below.complete |= not mine.missing and not statement
 
     def _platform(self, config: Config, stated: Platform, subject: str) -> None:

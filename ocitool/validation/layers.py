@@ -12,6 +12,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.spec import mediatypes
 from ocitool.trees.tree import Tree
+from ocitool.trees.volume_content import volume_content
 from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader
 from ocitool.validation.findings import DAMAGE, counted
 from ocitool.validation.tars import ERRORS, TarRules
@@ -32,6 +33,8 @@ class LayerChecks:
         self.reader = reader
         self.task = reader.task
         self.found = reader.found
+        self._volumes: set[tuple[str, bytes]] = set()
+        """Layers and volumes of which it was told that the layer writes below the volume."""
 
     def read(self) -> None:
         """Reads and checks every distinct layer. Only some images are read at a time, to bound the number of indexes in
@@ -75,7 +78,8 @@ class LayerChecks:
         before."""
         tree: Tree | None = Tree(())  # layers are added only when a rule needs them: for most images none does
         below: list[LayerIndex] = []
-        for layer in image.layers:
+        told = self._volumes
+        for number, layer in enumerate(image.layers):
             scanned = held.get(layer.key) if layer.blob is not None else None
             if scanned is None:
                 tree = None  # layers above an unread one cannot be checked together
@@ -109,6 +113,10 @@ class LayerChecks:
                     rules.on(tree)
                 except UnsafeError:
                     tree = None  # the layer's own rules report it
+            for content in volume_content(index, number, image.volumes):
+                if (found := (layer.key, content.volume)) not in told:
+                    told.add(found)
+                    self.found.warn("volume-content", layer.subject, str(content))
             for (rule, text), (count, path) in rules.broken.items():
                 severity = self.found.error if rule in ERRORS else self.found.warn
                 severity(rule, layer.subject, counted(text, count, path))
