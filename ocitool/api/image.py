@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from ocitool.api.arguments import Reference
 from ocitool.api.running import Cancellation, RegistryOptions, open_session, own_errors
 from ocitool.errors import UsageError
-from ocitool.images import select
+from ocitool.images import platform_choice, select
 from ocitool.images.image import Image, Layer
 from ocitool.operations import listing
 from ocitool.operations.listing import File
@@ -77,7 +77,7 @@ def open(
         )  # fmt: skip
         opened = session.open(os.fspath(reference), "layers")
         target = select.sole_target(opened)
-        image = select.image_of(opened, target, platform)
+        image = platform_choice.image_of(opened, target, platform)
         documents = {"config": image.config.raw}
         if image.manifest is not None:
             documents["manifest"] = image.manifest.raw

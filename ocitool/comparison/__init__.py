@@ -31,8 +31,9 @@ from ocitool.comparison.result import (
 from ocitool.comparison.scope import PathFilter
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
-from ocitool.images import select
+from ocitool.images import platform_choice, select
 from ocitool.images.image import Image
+from ocitool.images.index_children import image_of_child
 from ocitool.images.platforms import normalized, parse_platform, rank
 from ocitool.images.select import Target
 from ocitool.pipeline.layer_identity import identified, layer_identity
@@ -54,9 +55,9 @@ def diff(before: str, after: str, options: DiffOptions, session: Session, *, pla
         raise UsageError("standard input can be one of the two images, not both")
     options.check()
     old_side = _side(before, session)
-    old = select.image_of(*old_side, platform)
+    old = platform_choice.image_of(*old_side, platform)
     new_side = _side(after, session)
-    new = select.image_of(*new_side, platform, like=old.platform)
+    new = platform_choice.image_of(*new_side, platform, like=old.platform)
     wrapped = [side[1].document is not None for side in (old_side, new_side)]
     others: tuple[NotCompared, ...] = ()
     changes: tuple[ConfigChange, ...] = ()
@@ -162,7 +163,7 @@ def _resolved(opened: Opened, one: PlatformEntry | None, reference: str, session
     if one is None or one.entry is None:
         return one and one.image
     if one.entry.present:
-        return select.resolve(opened.source, one.entry)
+        return image_of_child(opened.source, one.entry)
     session.task.notice("missing", f"{reference}: the manifest for {masking.stated(one.platform)} is not here")
     return None
 

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from ocitool.comparison.config_changes import objects
 from ocitool.comparison.result import ConfigChange, NotCompared
 from ocitool.digest import Digest
-from ocitool.images import select
+from ocitool.images import platform_choice
 from ocitool.images.image import Image
+from ocitool.images.index_children import IndexChild
 from ocitool.images.platforms import normalized, stable_version
-from ocitool.images.select import IndexChild, Target
+from ocitool.images.select import Target
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, with_names
 from ocitool.transports.opening import Opened
 
@@ -42,7 +43,10 @@ def platform_entries(opened: Opened, target: Target, *, read: bool) -> list[Plat
     if target.image is not None:
         return [PlatformEntry(target.image.platform, target.image.digest, None, target.image)]
     if read or not source.remote:
-        return [PlatformEntry(platform, one.descriptor.digest, one, None) for platform, one in select.platforms(source, target)]
+        return [
+            PlatformEntry(platform, one.descriptor.digest, one, None)
+            for platform, one in platform_choice.platforms(source, target)
+        ]
     return [
         PlatformEntry(one.descriptor.platform or Platform(None, None, None), one.descriptor.digest, one, None)
         for one in target.entries

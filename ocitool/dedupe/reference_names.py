@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from ocitool import reference
 from ocitool.digest import Digest
-from ocitool.images.select import Group, tags_of
+from ocitool.images.index_children import tags_of
+from ocitool.images.select import Group
 from ocitool.spec.manifest import Descriptor
 from ocitool.transports.opening import Opened
 

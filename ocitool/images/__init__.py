@@ -3,9 +3,10 @@ documents.
 
 In the direction of the data:
 
-- `select` finds what a reference names in a source, and the image for a platform (`platforms`).
-- `image` reads its documents, and binds layers, diff_ids and history once; `closure` collects everything a descriptor
-  leads to.
+- `image` reads the documents of an image, and binds layers, diff_ids and history once; `closure` collects everything a
+  descriptor leads to.
+- `index_children` gives the entries of an index, `select` finds what a reference means in a source, and `platform_choice`
+  takes one image of that, for a platform (`platforms` compares them).
 - `config_edits` and `config_merge` change a configuration; `drafts` holds an image to be written, and makes its
   documents.
 - `declared_volumes` finds since which layer a path is declared as a volume.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.errors import LimitError
-from ocitool.images import select
+from ocitool.images.index_children import IndexChild, all_children, index_children
 from ocitool.limits import INDEX_MANIFESTS
 from ocitool.reference import DIGEST_TAG, is_digest_tag
 from ocitool.spec.document import serialised
@@ -147,12 +147,12 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[ReferrerRep
     found: dict[tuple[Digest, Digest], ReferrerReport] = {}
     tags: dict[tuple[Digest, Digest], dict[str, None]] = {}
 
-    def add(kind: str, subject: Digest, listed: select.IndexChild) -> None:
+    def add(kind: str, subject: Digest, listed: IndexChild) -> None:
         key = subject, listed.descriptor.digest
         found.setdefault(key, ReferrerReport(kind, subject, listed.descriptor, ()))
         tags.setdefault(key, {}).update(dict.fromkeys(listed.tags))  # one entry for each name, as layouts have them
 
-    for listed, _ in select.all_children(source, source.index):
+    for listed, _ in all_children(source, source.index):
         for tag in listed.tags:
             name = DIGEST_TAG.fullmatch(tag)
             about = None
@@ -163,7 +163,7 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[ReferrerRep
             if name is not None and about is not None:
                 add(_KINDS.get(name["kind"] or "", name["kind"] or LISTING), about, listed)
                 if listed.nested is not None and not name["kind"]:
-                    for child in select.index_children(source, listed.nested):
+                    for child in index_children(source, listed.nested):
                         if child.document is None and not child.opaque:  # else its own `subject` is used
                             add(_kind(child.descriptor.fields), about, child)
         spoken = by_text.get(listed.descriptor.annotations.get(ATTESTATION_SUBJECT, ""))

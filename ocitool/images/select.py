@@ -1,192 +1,26 @@
-"""Which image a reference means: by name, position or digest, then by platform.
+"""What a reference means in a source: by name, position or digest.
 
-`groups` and `target` find what a reference names in a source; `sole_target` and `single` take the only one;
-`for_platform` picks an image of an index. At a registry every document that is read is a request, so entries are read
-only if they must be.
+`groups` finds it without reading any document, `target` reads what was found, and `sole_target` takes the only one that may be
+an image.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from ocitool import limits, masking, reference
+from ocitool import reference
 from ocitool.blob import missing_blob
 from ocitool.digest import Digest
-from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
-from ocitool.images.image import Image, from_manifest, from_record, platform_of_config, read_entry
-from ocitool.images.platforms import Rank, completed, normalized, parse_platform, rank
+from ocitool.errors import CancelledError, NotFoundError, OcitoolError
+from ocitool.images.image import Image, from_manifest, from_record
+from ocitool.images.index_children import IndexChild, all_children, index_child, index_children, own_tags, tags_of
+from ocitool.images.platforms import normalized
 from ocitool.reference import Selector
-from ocitool.spec import mediatypes
-from ocitool.spec.manifest import (
-    ATTESTATION_TYPE,
-    CONTAINERD_NAME,
-    REF_NAME,
-    Descriptor,
-    Index,
-    InvalidDescriptor,
-    Manifest,
-    Platform,
-)
+from ocitool.spec.manifest import REF_NAME, Descriptor, Index, InvalidDescriptor, Manifest
 from ocitool.transports.opening import Opened
-from ocitool.transports.source import NO_NAMES, ArchiveNames, DockerImageRecord, Source
-
-EntryKind = Literal["image", "attestation", "artifact", "index"]
-
-
-class IndexChild(NamedTuple):
-    """An entry of an index. Its document is read when one of the properties needs it."""
-
-    descriptor: Descriptor
-    tags: tuple[str, ...]
-    probe: _Probe
-
-    @property
-    def document(self) -> Manifest | Index | None:
-        """The manifest or index; None if it is missing, cannot be read (see `problem`), or is `opaque`."""
-        return self.probe.result.document
-
-    @property
-    def problem(self) -> OcitoolError | None:
-        return self.probe.result.problem
-
-    @property
-    def present(self) -> bool:
-        return self.probe.result.present
-
-    @property
-    def opaque(self) -> bool:
-        """Whether the content is present, but neither a manifest nor an index: it can be listed and copied, not
-        interpreted."""
-        return self.present and self.document is None and self.problem is None
-
-    @property
-    def nested(self) -> Index | None:
-        """The document if it is an index. Not read if the media type says that it is a manifest."""
-        if self.descriptor.media_type in mediatypes.MANIFESTS:
-            return None
-        return self.document if isinstance(self.document, Index) else None
-
-    @property
-    def stated_kind(self) -> EntryKind:
-        """The kind by the descriptor alone."""
-        return stated_kind(self.descriptor)
-
-    @property
-    def kind(self) -> EntryKind:
-        if self.stated_kind in ("attestation", "index"):
-            return self.stated_kind
-        document = self.document
-        if document is None:
-            return self.stated_kind
-        if isinstance(document, Index):
-            return "index"
-        return "image" if document.is_image else "artifact"
-
-
-def stated_kind(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
-    """Returns the kind that a descriptor states."""
-    if descriptor.annotations.get(ATTESTATION_TYPE) == "attestation-manifest":
-        return "attestation"
-    if descriptor.media_type in mediatypes.INDEXES:
-        return "index"
-    if descriptor.media_type and descriptor.media_type not in mediatypes.MANIFESTS:
-        return "artifact"
-    return "artifact" if descriptor.fields.get("artifactType") else "image"
-
-
-class _ProbeResult(NamedTuple):
-    """The result of reading an entry: a document, or the reason for its absence."""
-
-    document: Manifest | Index | None
-    present: bool
-    problem: OcitoolError | None
-
-
-class _Probe:
-    """Reads a document once, however many entries lead to it.
-
-    No lock is held meanwhile, since reading may be a request. Two threads at the same moment may both read it, with one
-    result.
-    """
-
-    def __init__(self, source: Source, descriptor: Descriptor) -> None:
-        self._source = source
-        self._descriptor = descriptor
-        self._found: _ProbeResult | None = None
-
-    @property
-    def result(self) -> _ProbeResult:
-        if self._found is None:
-            self._found = self._read()
-        return self._found
-
-    def _read(self) -> _ProbeResult:
-        try:
-            return _ProbeResult(read_entry(self._source, self._descriptor), True, None)
-        except CancelledError:
-            raise
-        except NotFoundError:
-            return _ProbeResult(None, False, None)
-        except OcitoolError as error:
-            return _ProbeResult(None, True, error)
-
-
-def index_children(source: Source, index: Index) -> tuple[IndexChild, ...]:
-    """Returns the entries of an index; nothing is read. Raises `LimitError`."""
-    if len(index.manifests) > limits.INDEX_MANIFESTS:
-        raise LimitError(f"an index of more than {limits.INDEX_MANIFESTS} manifests", source.where)
-    looks: dict[tuple[Digest, str, int], _Probe] = {}
-    found = []
-    for descriptor in index.manifests:
-        stated = descriptor.media_type
-        known = not stated or stated in mediatypes.DOCUMENTS or source.remote
-        key = (descriptor.digest, stated if known else "other", descriptor.size)  # unknown media types: the content decides
-        look = looks.setdefault(key, _Probe(source, descriptor))  # many descriptors of one document: it is read once
-        found.append(IndexChild(descriptor, tags_of(source, descriptor), look))
-    return tuple(found)
-
-
-def _probe(source: Source, descriptor: Descriptor) -> IndexChild:
-    return IndexChild(descriptor, tags_of(source, descriptor), _Probe(source, descriptor))
-
-
-def tags_of(source: Source, descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
-    """Returns the names of a manifest. Names from outside the index (an archive's manifest.json) are one shared tuple
-    for all its entries."""
-    outside = source.names.get(descriptor.digest, NO_NAMES) if descriptor.digest is not None else NO_NAMES
-    own = tuple(name for name in own_tags(descriptor) if name not in outside.spellings)
-    return (*outside, *own) if own else outside
-
-
-def own_tags(descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
-    """Returns the names that an entry states in its annotations, at most two."""
-    annotations = descriptor.annotations
-    found = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
-    # A hybrid archive's ref.name is often the bare tag of its full name.
-    return ArchiveNames.of(found) if len(found) > 1 else tuple(found)
-
-
-def all_children(source: Source, index: Index) -> Iterator[tuple[IndexChild, int]]:
-    """Yields all entries that can be reached from an index, each digest once, with their depth. Cycles are followed
-    once. Raises `LimitError`."""
-    seen: set[Digest] = set()
-    stack = [(entry, 0) for entry in reversed(index_children(source, index))]
-    while stack:
-        entry, depth = stack.pop()
-        again = entry.descriptor.digest in seen
-        if again and depth:
-            continue
-        seen.add(entry.descriptor.digest)
-        if len(seen) > limits.INDEX_MANIFESTS:
-            raise LimitError(f"more than {limits.INDEX_MANIFESTS} manifests", source.where)
-        yield entry, depth
-        below = entry.nested if not again else None  # an index that is listed many times is read once
-        if below is not None:
-            if depth >= limits.INDEX_DEPTH:
-                raise LimitError(f"indexes nested more than {limits.INDEX_DEPTH} deep", source.where)
-            stack += [(child, depth + 1) for child in reversed(index_children(source, below))]
+from ocitool.transports.source import DockerImageRecord, Source
 
 
 class Target(NamedTuple):
@@ -424,7 +258,7 @@ def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[
         at = index.entries[selector.position]
         if isinstance(at, InvalidDescriptor):
             raise at.error(source.where)
-        return (_probe(source, at),)
+        return (index_child(source, at),)
     if selector.digest is not None:
         for entry in index_children(source, index):  # first without reading anything
             if entry.descriptor.digest == selector.digest:
@@ -439,7 +273,7 @@ def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[
     else:
         name = selector.name
         assert name is not None
-        found = tuple(_probe(source, descriptor) for descriptor in by_name(source, index)(name))
+        found = tuple(index_child(source, descriptor) for descriptor in by_name(source, index)(name))
         if found := found or _by_short_name(source, index, name):
             return found
         meant = [
@@ -458,7 +292,7 @@ def _by_short_name(source: Source, index: Index, name: str) -> tuple[IndexChild,
     entries = {one.digest: one for one in reversed(index.manifests)}  # the names of a digest are those of its first entry
     own += [(one, tag) for digest, one in entries.items() for tag in source.names.get(digest, ())]
     found = set(_full_names(source, name, ((tag, one.digest) for one, tag in own)))
-    return tuple({id(one): _probe(source, one) for one, tag in own if tag in found}.values())
+    return tuple({id(one): index_child(source, one) for one, tag in own if tag in found}.values())
 
 
 def _full_names(source: Source, name: str, named: Iterable[tuple[str, object]]) -> Sequence[str]:
@@ -521,26 +355,6 @@ def _content_hint(source: Source) -> str:
     return "it holds " + "; ".join(shown) if shown else "it holds no image"
 
 
-def single(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
-    """Returns the single image that a reference means. Raises what `sole_target` and `image_of` raise."""
-    return image_of(opened, sole_target(opened), platform, like=like)
-
-
-def image_of(opened: Opened, target: Target, platform: str | None, *, like: Platform | None = None) -> Image:
-    """Returns the image of a target for a platform. `like` replaces the host's platform if no `platform` is given.
-
-    Raises `NotFoundError` if no image is for the platform, `UsageError` for an artifact or attestation.
-    """
-    image = target.image if target.image is not None else for_platform(opened, target, platform, like)
-    if not image.is_image:
-        raise UsageError("an artifact, where an image is needed", opened.source.where)
-    if target.document is None:
-        check_platform(opened, image, platform)
-    if any(entry.stated_kind == "attestation" for entry in target.entries if target.image is not None):
-        raise UsageError("an attestation, where an image is needed", opened.source.where)
-    return image
-
-
 def sole_target(opened: Opened) -> Target:
     """Returns the only target that a reference names, or the only one that may be an image.
 
@@ -587,176 +401,3 @@ def _all_tags(source: Source) -> list[tuple[str, ...]]:
     """Returns the names of everything that a source holds, by position."""
     entries = [tags_of(source, one) for one in source.index.entries] if source.index is not None else []
     return entries + [record.tags for record in source.records if record.instead_of is None]
-
-
-def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, IndexChild]]:
-    """Yields the images of an index with their platforms, in its order. A platform that the descriptor does not state
-    is the configuration's."""
-    for entry in target.entries:
-        if entry.kind == "image":
-            yield platform_of(source, entry), entry
-
-
-def for_platform(opened: Opened, target: Target, platform: str | None, like: Platform | None = None) -> Image:
-    """Returns the image of an index for a platform: the given one, else `like`'s, else the host's; else the only image
-    that is present.
-
-    A notice names other images that match as well, and in what the image differs from what was wanted. Raises
-    `NotFoundError`.
-    """
-    source = opened.source
-    wanted = like if platform is None and like is not None and like.os and like.architecture else parse_platform(platform)
-    chosen = _nearest(opened, target, wanted, strict=platform is not None)
-    if chosen is None or not (source.remote or chosen.present):
-        chosen = _only_present(opened, target, wanted, chosen, asked=platform is not None)
-    try:
-        return resolve(source, chosen, _tags_of_target(target))
-    except NotFoundError as error:  # its configuration
-        others = [str(have) for have, entry in platforms(source, target) if entry is not chosen and entry.document is not None]
-        if error.hint is None and others:
-            error.hint = f"it holds {', '.join(others[:_MAX_NAMED])} beside it; --platform picks one"
-        raise
-
-
-def check_platform(opened: Opened, image: Image, platform: str | None) -> None:
-    """Raises `NotFoundError` if the image is for another platform than the given one; adds a notice if it is not quite
-    the same."""
-    if platform is None:
-        return
-    wanted = parse_platform(platform)
-    found = rank(wanted, image.platform, strict=True)
-    if found is None:
-        raise NotFoundError(f"the image is for {masking.stated(image.platform)}, not {platform}", opened.source.where)
-    if not found.exact:
-        text = f"{opened.source.where}: the image is for {masking.stated(image.platform)}, not quite {wanted}"
-        opened.source.tell("platform", text)
-
-
-class _Candidate(NamedTuple):
-    rank: Rank
-    entry: IndexChild
-    platform: Platform
-
-    def __str__(self) -> str:
-        return f"{masking.stated(self.platform)} {self.entry.descriptor.digest}"
-
-
-def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) -> IndexChild | None:
-    """Returns the nearest image for a platform, the first of equally near ones; None if none matches.
-
-    Images with layers of unknown types come last, and of these the missing ones. Entries whose descriptor states
-    another platform are not read.
-    """
-    found = []
-    for entry in target.entries:
-        offered = _offered_platform(opened.source, entry, wanted)
-        near = rank(wanted, offered, strict=strict)
-        if offered is not None and near is not None:
-            found.append(_Candidate(near, entry, offered))
-    found.sort(key=lambda one: one.rank)
-    chosen = next((one for one in found if _is_workable(one.entry)), None)
-    if chosen is None:
-        images = [one for one in found if one.entry.kind == "image"]
-        chosen = next((one for one in images if one.entry.present), images[0] if images else None)
-    if chosen is not None and chosen.entry.present:
-        _notice_choice(opened, wanted, chosen, found)
-    return chosen and chosen.entry
-
-
-def _notice_choice(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[_Candidate]) -> None:
-    """Adds notices about the choice: other images that match as well, and a platform that is not quite the wanted one."""
-    others = {one.entry.descriptor.digest: one for one in found if one.rank <= chosen.rank}
-    others.pop(chosen.entry.descriptor.digest)
-    listed = [str(one) for one in others.values()]
-    if len(listed) > _MAX_NAMED:
-        listed[_MAX_NAMED:] = [f"{len(listed) - _MAX_NAMED} more"]
-    if listed:
-        text = f"several images are for {wanted}: taken is {chosen}, and not {', '.join(listed)}"
-        opened.source.tell("platform", f"{opened.source.where}: {text}; --platform or @DIGEST picks another")
-    if not chosen.rank.exact:
-        text = f"{opened.source.where}: the image is for {masking.stated(chosen.platform)}, not quite {wanted}"
-        opened.source.tell("platform", text)
-
-
-_MAX_NAMED = 10
-"""Most images that a message names besides the one that was chosen."""
-
-
-def _is_workable(entry: IndexChild) -> bool:
-    """Whether an image is present and all its layers are of known types."""
-    if entry.kind != "image" or not isinstance(entry.document, Manifest):
-        return False
-    return all(not one.media_type or mediatypes.layer_codec(one.media_type) for one in entry.document.layers)
-
-
-def _offered_platform(source: Source, entry: IndexChild, wanted: Platform) -> Platform | None:
-    """Returns the platform of an image, None for anything else. The configuration is read only for values that the
-    descriptor lacks."""
-    if entry.stated_kind not in ("image", "artifact"):
-        return None
-    stated = entry.descriptor.platform
-    if stated is None:
-        return platform_of(source, entry) if entry.kind == "image" else None
-    if rank(wanted, stated) is None or stated.os_version or stated.os_features:
-        return stated
-    lacks = wanted.os_version is not None or wanted.os_features
-    if not lacks or entry.kind != "image" or not isinstance(entry.document, Manifest):
-        return stated
-    return completed(stated, platform_of_config(source, entry.document))
-
-
-_KINDS = {
-    mediatypes.DOCKER_SCHEMA1: "a Docker schema 1 manifest",
-    mediatypes.DOCKER_SCHEMA1_SIGNED: "a Docker schema 1 manifest",
-    mediatypes.OCI_ARTIFACT: "an artifact manifest",
-}
-
-
-def _only_present(opened: Opened, target: Target, wanted: Platform, absent: IndexChild | None, *, asked: bool) -> IndexChild:
-    """Returns the only image of an index that is present, unless a platform was asked for. Raises `NotFoundError`,
-    which lists what is present."""
-    offered = list(platforms(opened.source, target))
-    here = [(have, entry) for have, entry in offered if entry.document is not None]
-    others = ", ".join(str(have) for have, entry in offered if entry.document is None)
-    if len(here) == 1 and not asked:
-        have, entry = here[0]
-        if others:
-            text = f"{have} is taken, the only image that is here; not here: {others}"
-            opened.source.tell("platform", f"{opened.source.where}: {text}")
-        return entry
-    if target.opaque:
-        what = target.entries[0].descriptor.media_type
-        raise UnsupportedError(f"{_KINDS.get(what, what)}, where an image is needed", opened.source.where)
-    if not offered and target.unread is not None:
-        raise target.unread
-    names = ", ".join(str(have) for have, _ in here)
-    hint = f"it holds {names}; --platform picks one" if names else "it holds no image"
-    if others:
-        hint = (f"here are {names}; --platform picks one" if names else "no image is here") + f"; not here: {others}"
-    if absent is not None:
-        raise missing_blob("manifest", f"{absent.descriptor.digest} for {wanted}", opened.source.where, hint=hint)
-    raise NotFoundError(f"no image for {wanted}", opened.source.where, hint=hint)
-
-
-def platform_of(source: Source, entry: IndexChild) -> Platform:
-    """Returns the platform that the descriptor states, else the configuration's."""
-    platform = entry.descriptor.platform
-    if platform is None and isinstance(entry.document, Manifest):
-        platform = platform_of_config(source, entry.document)
-    return platform or Platform(None, None, None)
-
-
-def _tags_of_target(target: Target) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(tag for entry in target.entries for tag in entry.tags))
-
-
-def resolve(source: Source, entry: IndexChild, tags: tuple[str, ...] = ()) -> Image:
-    """Returns the image of an entry. Raises `NotFoundError` if its manifest is missing, and what reading it raises."""
-    if entry.problem is not None:
-        raise entry.problem
-    if entry.opaque:
-        raise UnsupportedError(f"{masking.stated(entry.descriptor.media_type)}, where an image is needed", source.where)
-    if not isinstance(entry.document, Manifest):
-        which = f"{entry.descriptor.digest} for {entry.descriptor.platform or 'its platform'}"
-        raise missing_blob("manifest", which, source.where)
-    return from_manifest(source, entry.descriptor, entry.document, entry.tags or tags)

@@ -10,9 +10,10 @@ from ocitool.blob import missing_blob, unopened
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import nothing_matches, refuse_unmatched
-from ocitool.images import indexes, select
+from ocitool.images import indexes, platform_choice, select
 from ocitool.images.closure import closure
 from ocitool.images.image import Image
+from ocitool.images.index_children import all_children
 from ocitool.images.select import Target
 from ocitool.operations.tags import matches_any, matching_tags, unmatched_globs
 from ocitool.patterns import pattern
@@ -241,7 +242,7 @@ def _tell_unread(source: Source, known: Collection[Digest], writer: ImageWriter)
     """Entries of a source of which it cannot be known whether they speak of an image."""
     if source.index is None or isinstance(source, RemoteSource):
         return
-    for entry, _ in select.all_children(source, source.index):
+    for entry, _ in all_children(source, source.index):
         one = entry.descriptor
         if entry.document is None and not entry.opaque and one.platform is None and one.digest not in known:
             why = "cannot be read" if entry.present else "is not here"
@@ -303,7 +304,7 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
         return index_rewrite.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
     if target.document is not None:
         try:
-            image = select.for_platform(opened, target, platform)
+            image = platform_choice.for_platform(opened, target, platform)
         except NotFoundError:
             if platform is not None or target.document is source.index or target.may_be_image:
                 raise
@@ -316,7 +317,7 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
         assert target.image is not None
         image = target.image
         if image.is_image:
-            select.check_platform(opened, image, platform)
+            platform_choice.check_platform(opened, image, platform)
         entry = target.entries[0] if target.entries else None
     convertible = image.is_image and (entry is None or entry.kind == "image")
     if entry is None or (writer.options.compression is not None and convertible):

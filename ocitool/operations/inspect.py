@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from ocitool import limits, masking
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
-from ocitool.images import select
+from ocitool.images import platform_choice, select
 from ocitool.images.image import Image, Layer, document_bytes
+from ocitool.images.index_children import EntryKind, IndexChild, image_of_child, index_children, own_tags, stated_kind, tags_of
 from ocitool.images.platforms import matches, parse_platform
-from ocitool.images.select import EntryKind, IndexChild, Target
+from ocitool.images.select import Target
 from ocitool.layers.entry import Kind
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Index, Platform
@@ -179,7 +180,7 @@ def _index(
     index: Index | None = None
     listed: tuple[IndexChild, ...] = ()
     if several and source.index is not None:
-        index, listed = source.index, select.index_children(source, source.index)
+        index, listed = source.index, index_children(source, source.index)
     elif found and found[0].document is not None:
         index, listed = found[0].document, found[0].entries
     if index is None:
@@ -201,13 +202,13 @@ def _index(
         shown.append(
             InspectedEntry(
                 descriptor.digest, descriptor.media_type, descriptor.size, descriptor.platform, descriptor.annotations,
-                select.own_tags(descriptor) or one.tags, kind, present, problem.what if problem is not None else None,
+                own_tags(descriptor) or one.tags, kind, present, problem.what if problem is not None else None,
             )
         )  # fmt: skip
     for bad in index.invalid:
-        tags = select.tags_of(source, bad)
+        tags = tags_of(source, bad)
         entry = InspectedEntry(
-            bad.digest, bad.media_type, None, bad.platform, bad.annotations, tags, select.stated_kind(bad), None, bad.what
+            bad.digest, bad.media_type, None, bad.platform, bad.annotations, tags, stated_kind(bad), None, bad.what
         )  # fmt: skip
         shown.insert(bad.position if index is source.index else len(shown), entry)
     return index, tuple(shown)
@@ -229,23 +230,23 @@ class _Selection(NamedTuple):
         if target.image is not None:
             if self.several and platform is not None and not matches(parse_platform(platform), target.image.platform):
                 return
-            select.check_platform(self.opened, target.image, platform)
+            platform_choice.check_platform(self.opened, target.image, platform)
             yield target.image
         elif self.all_platforms:
-            for _, entry in select.platforms(source, target):
+            for _, entry in platform_choice.platforms(source, target):
                 if not entry.present:
                     what = entry.descriptor.platform or ", ".join((*entry.tags, str(entry.descriptor.digest)))
                     self.task.notice("missing", f"the manifest for {what} is not here")
                     continue
                 with self.problems.tolerant(True):
-                    yield select.resolve(source, entry, entry.tags)
+                    yield image_of_child(source, entry, entry.tags)
         else:
             with self.problems.tolerant(self.several):
                 yield from self._one(target)
 
     def _one(self, target: Target) -> Iterator[Image]:
         try:
-            yield select.for_platform(self.opened, target, self.platform)
+            yield platform_choice.for_platform(self.opened, target, self.platform)
         except OcitoolError as error:
             if error is target.unread:
                 return  # one of the problems already
@@ -321,7 +322,7 @@ def digest(reference: str, session: Session, platform: str | None = None) -> Dig
     if target.top is not None:
         return target.top.digest
     if target.image is None:
-        platforms = ", ".join(masking.stated(have) for have, _ in select.platforms(opened.source, target))
+        platforms = ", ".join(masking.stated(have) for have, _ in platform_choice.platforms(opened.source, target))
         raise NotFoundError(
             "the name stands for manifests of several platforms, and for no index of them", opened.source.where,
             hint=f"it holds {platforms}; --platform picks one",
@@ -340,7 +341,7 @@ def raw(reference: str, part: Part, session: Session, platform: str | None = Non
     if target.image is not None:
         image = target.image
     else:
-        image = select.for_platform(opened, target, platform)
+        image = platform_choice.for_platform(opened, target, platform)
     if image.manifest is None:
         if part == "config":
             return image.config.raw, image.config.digest

@@ -15,7 +15,7 @@ from ocitool.blob import expected, missing_blob
 from ocitool.digest import Digest
 from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
-from ocitool.images import config_merge, drafts, select
+from ocitool.images import config_merge, drafts, platform_choice
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.images.platforms import normalized
@@ -170,14 +170,14 @@ class _Rebaser:
                 raise UsageError(f"no annotation {BASE_NAME} names a base", image.where, hint="--new-base REF does")
             name = PREFIX + stated
             self._task.notice("base", f"{image.where}: the new base is {name}, as an annotation says")
-        found = select.single(self._open(name), None, like=image.platform)
+        found = platform_choice.single(self._open(name), None, like=image.platform)
         return _Base(name, self._writer.blobs.completed(found))
 
     def _old(self, image: Image, annotations: Mapping[str, str]) -> _Base:
         """Returns the old base: the one that the user named, else the one with the digest in the annotation."""
         name = self._bases.old
         if name is not None:
-            return _Base(name, select.single(self._open(name), None, like=image.platform))
+            return _Base(name, platform_choice.single(self._open(name), None, like=image.platform))
         stated, at = annotations.get(BASE_DIGEST), annotations.get(BASE_NAME)
         if not stated:
             raise UsageError(f"no annotation {BASE_DIGEST} names the base", image.where, hint="--old-base REF does")
@@ -188,14 +188,16 @@ class _Rebaser:
         name = _with_digest(at, digest) if at else str(digest)
         for opened in self._local_sources():
             try:
-                found = select.single(opened._replace(selector=Selector(str(digest), digest=digest)), None, like=image.platform)
+                found = platform_choice.single(
+                    opened._replace(selector=Selector(str(digest), digest=digest)), None, like=image.platform
+                )
             except NotFoundError:
                 continue
             return _Base(name, found)
         if not at:
             raise missing_blob("base", digest, image.where, hint="name it by --old-base REF or --with REF")
         self._task.notice("base", f"{image.where}: the old base is {name}, as annotations say")
-        return _Base(name, select.single(self._open(name), None, like=image.platform))
+        return _Base(name, platform_choice.single(self._open(name), None, like=image.platform))
 
     def _local_sources(self) -> Iterator[Opened]:
         """Yields the local sources that may have the old base: that of the image, that of the new base, and those of

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ocitool import masking
 from ocitool.blob import expected
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
-from ocitool.images import drafts, select
+from ocitool.images import drafts, platform_choice
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
@@ -146,7 +146,7 @@ class _Squasher:
                 raise UsageError(f"--last {last}: the image has {len(image.layers)} layers", image.where)
             return len(image.layers) - last
         if base is not None:
-            found = select.single(self._session.open(base, "layers"), None, like=image.platform)
+            found = platform_choice.single(self._session.open(base, "layers"), None, like=image.platform)
             return base_layers(image, self._writer.blobs.completed(found), self._task)
         return 0
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, NotFoundError, TransportError
-from ocitool.images import indexes, select
+from ocitool.images import indexes
+from ocitool.images.index_children import all_children
 from ocitool.images.indexes import ReferrerReport
 from ocitool.pipeline.blob_lookup import BlobLookup
 from ocitool.pipeline.layer_writer import LayerWriter
@@ -140,7 +141,7 @@ class ImageWriter:
     def _searched(self, source: Source) -> Mapping[Digest, Sequence[ReferrerReport]]:
         """What speaks of what, looked for once: by the digest spoken of."""
         if id(source) not in self._referrers:
-            manifests = select.all_children(source, source.index) if source.index is not None else ()
+            manifests = all_children(source, source.index) if source.index is not None else ()
             found: dict[Digest, list[ReferrerReport]] = {}
             for referrer in indexes.referrers(source, {listed.descriptor.digest for listed, _ in manifests}):
                 found.setdefault(referrer.subject, []).append(referrer)

@@ -15,9 +15,10 @@ from ocitool import masking
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError
-from ocitool.images import indexes, select
+from ocitool.images import indexes
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, from_manifest, read_entry
+from ocitool.images.index_children import index_children
 from ocitool.images.platforms import parse_platform, rank
 from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
@@ -98,7 +99,7 @@ class _IndexParts:
         if depth > INDEX_DEPTH:
             raise LimitError(f"indexes nested more than {INDEX_DEPTH} deep", source.where)
         replaced: dict[Digest, Mapping[str, Any] | None] = {}
-        for entry in select.index_children(source, document):
+        for entry in index_children(source, document):
             old = entry.descriptor.digest
             if entry.problem is not None:
                 raise entry.problem

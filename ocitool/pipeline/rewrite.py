@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ocitool.images import drafts, select
+from ocitool.images import drafts, platform_choice, select
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.pipeline.delivery import deliver
@@ -40,7 +40,7 @@ def rewrite(
     all_platforms: bool = False, around: IndexChange | None = None,
 ) -> WriteResult:  # fmt: skip
     """What a reference names, changed and written: one image, or with `all_platforms` an index with all of its images. Raises
-    what `select.single` and `deliver` raise."""
+    what `platform_choice.single` and `deliver` raise."""
     done: list[tuple[OutputImage, T]] = []
 
     def finish(image: Image) -> OutputImage:
@@ -51,7 +51,7 @@ def rewrite(
     if target is not None and target.document is not None and target.may_be_image:
         output = rewrite_index(opened, target, writer, finish, around)
     else:
-        image = select.single(opened, platform)
+        image = platform_choice.single(opened, platform)
         output = finish(image)
         name_lost(opened.source, image, output, writer)
     return deliver(writer, command, [output], *summary(done))

@@ -33,9 +33,9 @@ class Session(NamedTuple):
         return self.registries or Registries(Access(), self.task)
 
     def image(self, reference: str, platform: str | None) -> Image:
-        from ocitool.images import select
+        from ocitool.images import platform_choice
 
-        return select.single(self.open(reference, "layers"), platform)
+        return platform_choice.single(self.open(reference, "layers"), platform)
 
     def indexer(self) -> Indexer:
         from ocitool.layers.cache import IndexCache, default_directory

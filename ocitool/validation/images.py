@@ -10,8 +10,8 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.images.declared_volumes import DeclaredVolumes, declared_volumes
+from ocitool.images.index_children import IndexChild, tags_of
 from ocitool.images.platforms import normalized
-from ocitool.images.select import IndexChild, tags_of
 from ocitool.layers import magic
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes

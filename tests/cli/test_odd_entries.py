@@ -363,10 +363,10 @@ def partial(path: Path, *here: Image) -> Path:
 
 @pytest.fixture
 def on_amd64(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocitool.images import select
+    from ocitool.images import platform_choice
 
-    pick = select.parse_platform
-    monkeypatch.setattr(select, "parse_platform", lambda platform: pick(platform or "linux/amd64"))
+    pick = platform_choice.parse_platform
+    monkeypatch.setattr(platform_choice, "parse_platform", lambda platform: pick(platform or "linux/amd64"))
 
 
 @pytest.mark.parametrize("words", [("ls",), ("inspect",)], ids=str)

@@ -31,7 +31,7 @@ from support.registries import NO_REGISTRY_SETTINGS, bytes_transferred, put_imag
 from support.registry import ScriptedRegistry
 from support.report import report_of
 
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source

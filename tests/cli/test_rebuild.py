@@ -32,7 +32,7 @@ from support.registries import random_bytes
 from support.report import report_of
 
 from ocitool.images.image import Image as Opened
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import index_layer
 from ocitool.spec import mediatypes

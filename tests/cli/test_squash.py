@@ -25,7 +25,7 @@ from support.images import (
 from support.merged import described, tree_of
 from support.report import done
 
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

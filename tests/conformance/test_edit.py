@@ -13,7 +13,7 @@ from support.reference_tools import coarse, differences, distinct, of_container,
 from support.report import report_of
 
 from ocitool.images.image import Image
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

@@ -20,7 +20,7 @@ from support.images import layer_tar, write_layout
 from ocitool.digest import Digest
 from ocitool.disk.overlay_changes import layer_members
 from ocitool.disk.rootfs import Ownership
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import index_layer, open_content

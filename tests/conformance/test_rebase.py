@@ -17,7 +17,7 @@ from support.reference_tools import FileSystem, coarse, diff_ids, differences, o
 
 from ocitool.images.config_edits import Settings
 from ocitool.images.image import Image
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.operations.append import LayerInput, append
 from ocitool.operations.edit import ContentEdits, edit
 from ocitool.operations.rebase import BaseReferences, rebase

@@ -16,7 +16,7 @@ from support.report import report_of
 from support.written_images import WrittenImage
 
 from ocitool.images.image import Image
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

@@ -12,7 +12,7 @@ import pytest
 from support.reference_tools import coarse, differences, distinct, of_container, of_directory, of_umoci, ours, reference, run
 from support.report import report_of
 
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

@@ -35,7 +35,7 @@ from support.reference_tools import (
 from support.written_images import WrittenImage
 
 from ocitool.images.image import Image
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.operations.append import LayerInput, append
 from ocitool.operations.squash import SquashRange, squash
 from ocitool.pipeline.image_writer import WriteOptions

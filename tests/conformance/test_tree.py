@@ -26,7 +26,7 @@ from support.reference_tools import (
     skopeo_name,
 )
 
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

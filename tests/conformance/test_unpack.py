@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.reference_tools import ODD, differences, distinct, of_directory, ours, reference, run, skopeo_name
 
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

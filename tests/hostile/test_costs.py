@@ -23,7 +23,7 @@ from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe, layer_jobs
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
-from ocitool.images import select
+from ocitool.images.index_children import all_children, index_children
 from ocitool.layers import cache, codecs, tar_extensions
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer
@@ -587,7 +587,7 @@ def test_a_document_that_is_listed_under_many_unknown_types_is_looked_at_once(tm
     assert source.index is not None
     fields = source.index.manifests[0].fields
     many = [{**fields, "mediaType": f"application/x.{n}"} for n in range(20)]
-    listed = select.index_children(source, Index(b"", {"manifests": many}, "x"))
+    listed = index_children(source, Index(b"", {"manifests": many}, "x"))
     assert len({id(entry.probe) for entry in listed}) == 1
 
 
@@ -600,9 +600,9 @@ def test_an_index_that_is_listed_many_times_is_gone_through_once(tmp_path: Path,
     (path / "blobs" / "sha256" / digest.encoded).write_bytes(inner)
     nested = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": str(digest), "size": len(inner)}
     calls: list[int] = []
-    listed = select.index_children
-    monkeypatch.setattr(select, "index_children", lambda *args: calls.append(1) or listed(*args))
-    found = list(select.all_children(source, Index(b"", {"manifests": [nested] * 40}, "x")))
+    listed = index_children
+    monkeypatch.setattr("ocitool.images.index_children.index_children", lambda *args: calls.append(1) or listed(*args))
+    found = list(all_children(source, Index(b"", {"manifests": [nested] * 40}, "x")))
     assert (len(calls), len(found)) == (2, 41)
 
 

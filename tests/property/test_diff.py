@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.images import Image, entry, image, layer_tar, write_layout
 
 from ocitool.comparison import Diff, DiffOptions, diff
-from ocitool.images import select
+from ocitool.images import platform_choice
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
 from ocitool.pipeline.session import Session
@@ -59,7 +59,7 @@ def visible_bytes(made: Image) -> int:
     with tempfile.TemporaryDirectory() as folder, Task(jobs=1) as task:
         where = write_layout(Path(folder) / "x", [made])
         reading = Session(task, None, True)
-        one = select.single(reading.open(str(where), "layers"), None)
+        one = platform_choice.single(reading.open(str(where), "layers"), None)
         tree = Tree(Indexer(IndexCache(None), task, verify=True).indexes(one))
         inodes = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
         found = [tree.indexes[tree.layer(inode)].entry(tree.row(inode)) for inode in inodes]

@@ -15,7 +15,7 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.images import drafts
 from ocitool.images.drafts import ImageDraft, OutputLayer
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.spec import mediatypes
 from ocitool.spec.schema import problems
 from ocitool.task import Task

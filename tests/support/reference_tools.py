@@ -17,7 +17,7 @@ from typing import Any
 
 from ocitool.errors import OcitoolError
 from ocitool.images.image import Image
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_content

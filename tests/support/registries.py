@@ -19,7 +19,7 @@ from typing import Any
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest, verified
-from ocitool.images import select
+from ocitool.images import platform_choice
 from ocitool.operations.copy import copy
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session
@@ -181,7 +181,7 @@ def ranges(site: ScriptedRegistry | BlobServer) -> list[str]:
 
 
 def layers(source: Source) -> list[Blob]:
-    found = select.single(Opened(source, None), None).layers
+    found = platform_choice.single(Opened(source, None), None).layers
     return [layer.blob for layer in found if layer.blob is not None]
 
 

@@ -27,7 +27,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.images import drafts
 from ocitool.images.image import Image
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source

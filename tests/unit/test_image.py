@@ -22,7 +22,7 @@ from support.images import (
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsupportedError
 from ocitool.images.image import Image, read_manifest
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.layers.cache import IndexCache
 from ocitool.spec import mediatypes
 from ocitool.task import Task

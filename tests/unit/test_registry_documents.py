@@ -12,7 +12,7 @@ from support.registry import Fault, ScriptedRegistry
 
 from ocitool.digest import Digest
 from ocitool.errors import TransportError
-from ocitool.images import select
+from ocitool.images import platform_choice, select
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
@@ -79,7 +79,7 @@ def test_sources_of_one_command_fetch_a_common_document_once_and_those_of_anothe
                 known = Registries(INSECURE, task)
                 for tag in ("a", "b"):
                     opened = open_source(f"docker://{registry.host}/app:{tag}", "documents", task, known)
-                    assert one.digest == str(select.single(opened, "linux/amd64").digest)
+                    assert one.digest == str(platform_choice.single(opened, "linux/amd64").digest)
             assert [times, times] == [len(registry.sent("GET", digest)) for digest in (one.digest, str(Digest.of(one.config)))]
 
 

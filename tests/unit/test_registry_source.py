@@ -24,7 +24,7 @@ from support.registry import BlobServer, Fault, ScriptedRegistry
 
 from ocitool.blob import stream_once
 from ocitool.errors import IntegrityError
-from ocitool.images import select
+from ocitool.images import platform_choice
 from ocitool.limits import MiB
 from ocitool.operations.inspect import inspect
 from ocitool.spec import mediatypes
@@ -107,7 +107,7 @@ def foreign(registry: ScriptedRegistry, *urls: str) -> Descriptor:
     one.manifest["layers"][0]["urls"] = list(urls)
     put_images(registry, "app", one, tag="1")
     del registry.blobs["app", sha256(DATA)]
-    (found,) = select.single(Opened(open_remote(registry, "app:1", NoWaitTask()), None), None).manifest.layers  # type: ignore[union-attr]
+    (found,) = platform_choice.single(Opened(open_remote(registry, "app:1", NoWaitTask()), None), None).manifest.layers  # type: ignore[union-attr]
     return found
 
 

@@ -15,10 +15,12 @@ from ocitool import reference
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UsageError
-from ocitool.images import select
+from ocitool.images import platform_choice, select
 from ocitool.images.image import Image
+from ocitool.images.index_children import all_children, index_children
+from ocitool.images.platform_choice import for_platform, single
 from ocitool.images.platforms import matches, parse_platform
-from ocitool.images.select import all_children, for_platform, single, targets
+from ocitool.images.select import targets
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Descriptor, Index, Platform
 from ocitool.task import Task
@@ -43,7 +45,7 @@ def picked(text: str | Path, platform: str | None = None) -> Image:
 def amd64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test runs as on linux/amd64."""
     pick = parse_platform
-    monkeypatch.setattr(select, "parse_platform", lambda platform: pick(platform or "linux/amd64"))
+    monkeypatch.setattr(platform_choice, "parse_platform", lambda platform: pick(platform or "linux/amd64"))
     yield
 
 
@@ -202,7 +204,7 @@ def test_attestation_is_refused_where_an_image_is_needed() -> None:
 
 def test_attestations_are_no_platform_of_an_index() -> None:
     (target,) = targets(opened(f"{MULTIARCH}:latest"))
-    offered = [str(platform) for platform, _ in select.platforms(opened(MULTIARCH).source, target)]
+    offered = [str(platform) for platform, _ in platform_choice.platforms(opened(MULTIARCH).source, target)]
     assert offered == ["linux/amd64", "linux/arm64/v8"]
 
 
@@ -278,7 +280,7 @@ def test_document_that_thousands_of_descriptors_name_is_read_once() -> None:
     raw = made().raw
     descriptor = {"mediaType": mediatypes.OCI_MANIFEST, "digest": sha256(raw), "size": len(raw)}
     source = Fake(index_of([descriptor] * 5000), {sha256(raw): raw})
-    entries = select.index_children(source, source.index)
+    entries = index_children(source, source.index)
     assert [] == source.asked  # until somebody asks for a document
     assert (5000, 1) == (sum(entry.document is not None for entry in entries), len(source.asked))
 

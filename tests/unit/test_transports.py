@@ -32,7 +32,7 @@ from support.images import (
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.images.image import Image
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.layers.cache import IndexCache
 from ocitool.limits import JsonLimits
 from ocitool.task import Task

@@ -16,10 +16,11 @@ from typing import NamedTuple
 from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
-from ocitool.images import config_edits, drafts, select
+from ocitool.images import config_edits, drafts, platform_choice, select
 from ocitool.images.config_edits import Settings
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
+from ocitool.images.index_children import image_of_child
 from ocitool.operations.edit.content_edits import (
     ContentChange,
     ContentEdits,
@@ -143,11 +144,11 @@ def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[
     """Yields the images that are edited, without those of an index whose manifests are missing."""
     target = select.sole_target(opened) if all_platforms else None
     if target is not None and target.document is not None and target.may_be_image:
-        for _, entry in select.platforms(opened.source, target):
+        for _, entry in platform_choice.platforms(opened.source, target):
             if entry.present:
-                yield select.resolve(opened.source, entry)
+                yield image_of_child(opened.source, entry)
     else:
-        yield select.single(opened, platform)
+        yield platform_choice.single(opened, platform)
 
 
 def _holders(
@@ -178,8 +179,8 @@ def _holders(
 def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
     """Adds a notice if only one of several images of an index is written."""
     target = select.sole_target(opened)
-    if target.document is not None and len(list(select.platforms(opened.source, target))) > 1:
-        image = select.for_platform(opened, target, platform)
+    if target.document is not None and len(list(platform_choice.platforms(opened.source, target))) > 1:
+        image = platform_choice.for_platform(opened, target, platform)
         only = f"only {masking.stated(image.platform)} is written"
         task.notice("platform", f"{opened.source.where}: {only}; --all-platforms takes all")
 

@@ -377,13 +377,13 @@ def _texts(value: object) -> Iterator[str]:
 
 def _naming(source: Any, digests: set[str]) -> Iterator[str]:
     """Yields the names in a layout of images that have any of these blobs."""
-    from ocitool.images import select
+    from ocitool.images.index_children import all_children, index_children
     from ocitool.spec.manifest import Index, Manifest
 
-    for entry in select.index_children(source, source.index):
+    for entry in index_children(source, source.index):
         below = [entry] if isinstance(entry.document, Manifest) else []
         if isinstance(entry.document, Index):
-            below = [child for child, _ in select.all_children(source, entry.document)]
+            below = [child for child, _ in all_children(source, entry.document)]
         for child in below:
             manifest = child.document
             if isinstance(manifest, Manifest) and not digests.isdisjoint(

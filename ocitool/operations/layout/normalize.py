@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ocitool import limits
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
-from ocitool.images import select
+from ocitool.images.index_children import all_children
 from ocitool.images.platforms import normalized
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, string_members
@@ -196,7 +196,7 @@ def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor
     `problems`."""
     assert source.index is not None
     try:
-        for entry, depth in select.all_children(source, source.index):
+        for entry, depth in all_children(source, source.index):
             yield entry.descriptor
             if isinstance(entry.problem, TransportError):
                 raise entry.problem

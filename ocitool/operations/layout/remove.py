@@ -10,6 +10,7 @@ from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError
 from ocitool.images import indexes, select
+from ocitool.images.index_children import all_children, tags_of
 from ocitool.images.indexes import ReferrerReport
 from ocitool.operations.layout.reach import reached
 from ocitool.spec.document import serialised
@@ -52,7 +53,7 @@ def remove(directory: str, names: Sequence[str], task: Task, *, referrers: bool 
         assert index is not None
         files = store.files().blobs
         dropped = _picked(source, index, names)
-        entries = [RemovedEntry(one.digest, select.tags_of(source, one), False) for one in dropped]
+        entries = [RemovedEntry(one.digest, tags_of(source, one), False) for one in dropped]
         after = _without(source, index, dropped)
         staying: tuple[ReferrerReport, ...] = ()
         while True:
@@ -63,7 +64,7 @@ def remove(directory: str, names: Sequence[str], task: Task, *, referrers: bool 
                 break
             digests = {one.digest for one in staying}
             more = [one for one in after.index.manifests if one.digest in digests]
-            entries += [RemovedEntry(one.digest, select.tags_of(source, one), True) for one in more]
+            entries += [RemovedEntry(one.digest, tags_of(source, one), True) for one in more]
             dropped = [*dropped, *more]
             after = _without(source, index, dropped)
         if not dry_run:
@@ -117,9 +118,9 @@ def _orphaned(source: Layout, after: Layout, dropped: Iterable[Descriptor | Inva
     """Returns the referrers of manifests that cannot be reached from the index any more."""
     assert after.index is not None
     document = Index(b"", {"manifests": [top.fields for top in dropped]}, source.where)  # without those that cannot be read
-    gone = {entry.descriptor.digest for entry, _ in select.all_children(source, document)}
+    gone = {entry.descriptor.digest for entry, _ in all_children(source, document)}
     # A subject counts as gone even if a referrer still names it.
-    gone -= {entry.descriptor.digest for entry, _ in select.all_children(after, after.index)}
+    gone -= {entry.descriptor.digest for entry, _ in all_children(after, after.index)}
     return indexes.referrers(after, gone)
 
 

@@ -19,7 +19,7 @@ from ocitool.digest import Digest
 from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
-from ocitool.images import drafts, select
+from ocitool.images import drafts, platform_choice, select
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
@@ -221,7 +221,7 @@ class _Rebuilder:
         for name, opened in self._opened:
             select.targets(opened)  # raises if the reference names nothing
             try:
-                images.append(self._writer.blobs.completed(select.single(opened, None, like=image.platform)))
+                images.append(self._writer.blobs.completed(platform_choice.single(opened, None, like=image.platform)))
                 names.append(name)
             except NotFoundError as error:
                 missing = error

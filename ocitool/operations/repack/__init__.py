@@ -15,7 +15,7 @@ from ocitool.blob import expected
 from ocitool.disk import disk_changes, snapshot
 from ocitool.disk.scan_directory import HeldDirectories, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
-from ocitool.images import drafts, select
+from ocitool.images import drafts, platform_choice
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.layers import tarwriter
@@ -97,7 +97,7 @@ class _Repacker:
         options, image = self._options, draft.image
         keep = 0
         if options.keep_base is not None:
-            base = select.single(self._session.open(options.keep_base, "layers"), None, like=image.platform)
+            base = platform_choice.single(self._session.open(options.keep_base, "layers"), None, like=image.platform)
             keep = base_layers(image, base, self._task)
         changes = self._changes()
         plan, made, other = Plan({}), 0, 0

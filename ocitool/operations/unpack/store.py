@@ -35,8 +35,9 @@ from ocitool.disk.rootfs import Ownership, Rootfs, private_mode
 from ocitool.disk.staging import check_layers
 from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory, remove_acls, set_access
 from ocitool.errors import DestinationError, FormatError, LimitError, NotFoundError, OcitoolError, UsageError
-from ocitool.images import select
+from ocitool.images import platform_choice, select
 from ocitool.images.image import Image, Layer
+from ocitool.images.index_children import image_of_child
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
@@ -125,7 +126,7 @@ def unpack(
 def _images(reference: str, session: Session, platform: str | None, all_platforms: bool) -> Iterator[Image]:
     opened = session.open(reference, "layers")
     if not all_platforms:
-        yield select.single(opened, platform)
+        yield platform_choice.single(opened, platform)
         return
     found = select.targets(opened)
     if not found:
@@ -134,9 +135,9 @@ def _images(reference: str, session: Session, platform: str | None, all_platform
         if target.image is not None:
             yield target.image
             continue
-        for have, entry in select.platforms(opened.source, target):
+        for have, entry in platform_choice.platforms(opened.source, target):
             if entry.present:
-                yield select.resolve(opened.source, entry, entry.tags)
+                yield image_of_child(opened.source, entry, entry.tags)
             else:
                 session.task.notice("missing", f"the manifest for {have} is not here")
 
