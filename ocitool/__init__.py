@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from ocitool.operations.unpack.store import StoredImage, StoredLayer, StoreResult
     from ocitool.pipeline.image_writer import WriteResult
     from ocitool.pipeline.problems import Problem
+    from ocitool.progress import Notice, Progress
     from ocitool.spec.manifest import Config, Descriptor, HistoryEntry, Index, Manifest, Platform
-    from ocitool.task import Notice, Progress
     from ocitool.transports.sink import OutputImage, OutputLayer
     from ocitool.validation import Checked, Finding, Validation
 
@@ -105,7 +105,7 @@ _NAMES = {
     "pipeline.image_writer": "WriteResult",
     "pipeline.problems": "Problem",
     "spec.manifest": "Config Descriptor HistoryEntry Index Manifest Platform",
-    "task": "Notice Progress",
+    "progress": "Notice Progress",
     "transports.sink": "OutputImage OutputLayer",
 }
 """The public names by the module that defines them. `A=B`: the class `A` has the public name `B`."""

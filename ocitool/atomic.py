@@ -19,8 +19,9 @@ from ocitool.blob import Blob, FileBlob, OpenFile, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, is_private_file
 from ocitool.errors import DestinationError, IntegrityError
+from ocitool.interrupts import undisturbed, unfinished
 from ocitool.patterns import pattern
-from ocitool.task import Task, undisturbed, unfinished
+from ocitool.task import Task
 
 _NAME = pattern(r"\.ocitool-[0-9a-f]{16}\.part")
 _PARTIAL = pattern(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")

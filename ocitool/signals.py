@@ -2,7 +2,7 @@
 
 Before and after a command there is nothing to clean up, so the program ends at once. During a command the first signal
 is raised in the main thread, as `KeyboardInterrupt` or `Terminated`, which unwinds it; further signals change nothing
-here (`task.handling_signals` counts them). An exception that Python drops, because it was raised in a destructor, is
+here (`interrupts.watch` reads them). An exception that Python drops, because it was raised in a destructor, is
 raised again.
 
 Imported before everything else, so it imports almost nothing itself.

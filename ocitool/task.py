@@ -1,4 +1,4 @@
-"""What a running command carries: progress, notices, cancellation, and the only two thread pools of the program.
+"""What a running command carries: its two thread pools, which are the only ones of the program, and its cancellation.
 
 A `Task` is passed to everything that may take long. Pools are made on first use, so that quick commands do not pay for
 them. Layers run on the I/O pool, blocks (read, hash, inflate, deflate) on the CPU pool: a block never waits for a
@@ -6,32 +6,32 @@ layer's result, only for its consumer, so the two pools never deadlock. A produc
 for as long as its consumer takes; therefore a consumer of `spread` computes a block itself if no thread has begun it,
 instead of waiting. For the same reason, `map` within `map` uses no other thread.
 
-All waiting of the program is in this module: in steps, with `check` after each, so that it ends with the task. A lock
-is held for a few assignments, never during a read, a request or another thread's work; work that several threads want,
-and one of them shall do, uses `OneAtATime`.
+All threads of the program are started in this module, and all waiting is here: in steps, with `check` after each, so
+that it ends with the task. (`processes` waits for worker processes, which it ends itself.) A lock is held for a few
+assignments, never during a read, a request or another thread's work; work that several threads want, and one of them
+shall do, uses `OneAtATime`.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Event, Lock, Semaphore, current_thread, local, main_thread
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
-from weakref import WeakSet
+from threading import Event, Lock, Semaphore, Thread, current_thread, local, main_thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ocitool import credentials, limits, signals
+from ocitool import interrupts, limits, signals
 from ocitool.directories import lock_holders
 from ocitool.errors import CancelledError, DestinationError
+from ocitool.interrupts import undisturbed
+from ocitool.progress import Notice, Progress, Reporter
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
     from queue import SimpleQueue
 
 T = TypeVar("T")
@@ -47,78 +47,23 @@ _STEP = 0.1
 _GRACE = 0.5
 """Seconds after a signal in which blocks and layers may end and clean up."""
 
-_STUCK = 0.7
-"""Seconds after a signal until a main thread that did not react is assumed to be in a call that cannot be interrupted."""
 
-_SECOND = 1.0
-"""Seconds after the first Ctrl-C from which on a second one ends the program at once; before, it counts as the same."""
-
-
-class Discardable(Protocol):
-    """An unfinished file that can be removed."""
-
-    def discard(self) -> None: ...
-
-
-unfinished: WeakSet[Discardable] = WeakSet()
-"""Unfinished files with a name, to be removed if the program ends without unwinding."""
-
-
-class Notice(NamedTuple):
-    """Something the user should know that is not an error: a stable code, and a sentence."""
-
-    code: str
-    text: str
-
-
-class Progress:
-    """A listener to a task that does nothing: the base class of progress displays. Its methods are called from several
-    threads."""
-
-    def notice(self, notice: Notice) -> None:
-        """A notice was added."""
-
-    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
-        """Blobs, by label and size, will be read or written (`times` is 1), or need not be after all (-1). `anew`:
-        counting restarts with them."""
-
-    def advance(self, label: str, done: int, total: int | None) -> None:
-        """`done` more bytes of a blob were read or written; `total` is its size if that is known."""
-
-    def transferred(self, done: str, label: str, size: int) -> None:
-        """A whole blob was transferred over a network. `done`: `fetched`, `sent` or `mounted`."""
-
-    def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
-        """`done` of `total` items of a long run are finished, `size` of `whole` bytes (0 if not known)."""
-
-
-class Task:
+class Task(Reporter):
     """One run of a command: its thread pools, its notices, and its cancellation. `progress` is told how far it is."""
 
-    def __init__(
-        self,
-        *,
-        jobs: int = 4,
-        progress: Progress | None = None,
-        cores: int | None = None,
-    ) -> None:
+    def __init__(self, *, jobs: int = 4, progress: Progress | None = None, cores: int | None = None) -> None:
+        super().__init__(progress)
         self.jobs = max(1, jobs)
         self.cores = cores or _cores()
-        self.notices: list[Notice] = []
-        self._kept: set[Notice] = set()
-        self._said: set[Notice] = set()
-        self.bytes_transferred = 0
-        """Bytes of documents and blobs that crossed a network."""
         self._expansion = 0
-        self._progress = progress or Progress()
-        self._counting = Lock()
+        self._unpacking = Lock()
         self._stopped = Event()
         self._endings: list[Callable[[], None]] = []
         self._making = Lock()
         self._cpu: ThreadPoolExecutor | None = None
         self._io: ThreadPoolExecutor | None = None
         self._this = local()
-        """`mapping`: this thread is one of the I/O pool's. `heard`: where the notices of what it does for `map` are kept."""
+        """`mapping`: this thread is one of the I/O pool's."""
 
     def __enter__(self) -> Task:
         return self
@@ -129,64 +74,11 @@ class Task:
             if pool is not None:  # interrupted, whatever could end has done so: see `_wait_until_done`
                 pool.shutdown(wait=not signals.seconds_since(), cancel_futures=True)
 
-    def notice(self, code: str, text: str) -> None:
-        """Adds a notice, once. Notices added within `map` are in the order of its items in `notices`."""
-        notice = Notice(code, credentials.masked(text))
-        heard: dict[Notice, None] | None = getattr(self._this, "heard", None)
-        if heard is not None:
-            heard[notice] = None
-        else:
-            self._keep([notice])
-        self._say(notice)
-
-    def remark(self, code: str, text: str) -> None:
-        """Shows a notice that is about this run only, and not part of any report."""
-        self._say(Notice(code, credentials.masked(text)))
-
-    def _say(self, notice: Notice) -> None:
-        with self._counting:
-            if notice in self._said:
-                return
-            self._said.add(notice)
-        self._progress.notice(notice)
-
-    def _keep(self, notices: Iterable[Notice]) -> None:
-        with self._counting:
-            new = [notice for notice in notices if notice not in self._kept]
-            self._kept.update(new)
-            self.notices += new
-
-    def count_transferred(self, count: int) -> None:
-        """Counts bytes that went over a network, in either direction."""
-        with self._counting:
-            self.bytes_transferred += count
-
     def count_expansion(self, count: int) -> int:
         """Counts bytes that were unpacked beyond the allowed ratio, and returns their number so far."""
-        with self._counting:
+        with self._unpacking:
             self._expansion += count
             return self._expansion
-
-    def transferred(self, done: str, label: str, size: int) -> None:
-        """Reports that a whole blob went over a network (`fetched`, `sent`), or did not need to (`mounted`)."""
-        self._progress.transferred(done, label, size)
-
-    def count(self, what: str, done: int, total: int, size: int = 0, whole: int = 0) -> None:
-        """Reports how many items of a long run are done, and how many of their bytes, if known."""
-        self._progress.count(what, done, total, size, whole)
-
-    def advance(self, label: str, done: int, total: int | None = None) -> None:
-        """Reports that `done` more bytes of a blob were read or written."""
-        self._progress.advance(label, done, total)
-
-    def expect(self, blobs: Iterable[tuple[str, int]], *, anew: bool = False) -> None:
-        """Reports the blobs, by label and size, that `advance` will be called for, as early as they are known. They are
-        added to those under way; with `anew` counting restarts, as when everything was read and is now written."""
-        self._progress.expect(list(blobs), 1, anew)
-
-    def unexpect(self, label: str, size: int) -> None:
-        """Reports that an expected blob need not be read or written."""
-        self._progress.expect([(label, size)], -1, False)
 
     def cancel(self) -> None:
         """Cancels the task: `check` raises from now on, and all waiting ends."""
@@ -256,7 +148,7 @@ class Task:
         heard: list[dict[Notice, None]] = [{} for _ in items]
 
         def listened(item: T, notices: dict[Notice, None]) -> R:
-            self._this.heard = notices
+            self.keep_apart(notices)
             return function(item)
 
         try:
@@ -276,7 +168,7 @@ class Task:
             raise
         finally:
             for notices in heard:
-                self._keep(list(notices))  # after a signal, a layer may still be under way
+                self.keep(list(notices))  # after a signal, a layer may still be under way
 
     def _next(self, queue: SimpleQueue[T]) -> T:
         """Returns the next item of a queue. Raises `CancelledError`."""
@@ -431,7 +323,6 @@ class Task:
         ends its call, calls `last`, and drops both functions. Nothing waits for it.
         """
         from queue import Empty, SimpleQueue
-        from threading import Thread
 
         todo: SimpleQueue[tuple[T] | None] = SimpleQueue()
         done: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
@@ -458,7 +349,7 @@ class Task:
                 raise error
             return result  # type: ignore[return-value]
 
-        Thread(target=work, daemon=True).start()
+        start_thread(work)
         try:
             coming = 0
             for item in items:
@@ -489,9 +380,7 @@ class Task:
         Raises `TimeoutError` after that many seconds, `CancelledError` as `check` does; the function is then abandoned
         on its thread.
         """
-        import time
         from queue import Empty, SimpleQueue
-        from threading import Thread
 
         answer: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
 
@@ -501,7 +390,7 @@ class Task:
             except BaseException as error:  # raised by the waiting thread
                 answer.put((None, error))
 
-        Thread(target=run, daemon=True).start()
+        start_thread(run)
         until = None if seconds is None else time.monotonic() + seconds
         while True:
             try:
@@ -514,35 +403,6 @@ class Task:
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
-
-    @contextmanager
-    def processes(self) -> Iterator[ProcessPoolExecutor]:
-        """`workers` processes, for work that threads would do in turns. They are started anew, not forked: other threads
-        may hold locks. They do not run the program that this process runs. They end with the block, and with this process
-        however it ends."""
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        class Pool(ProcessPoolExecutor):
-            def submit(self, *args: Any, **more: Any) -> Any:
-                """May start a process: Ctrl-C is none of its affairs, from its first moment on."""
-                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-                try:
-                    with _without_program():
-                        return super().submit(*args, **more)
-                finally:
-                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-        pool = Pool(self.workers, get_context("spawn"), _end_with_parent)
-        try:
-            yield pool
-        except BaseException:
-            with undisturbed():
-                for process in list((pool._processes or {}).values()):
-                    process.kill()
-                pool.shutdown(wait=True)
-            raise
-        pool.shutdown(wait=True)
 
     def _cpu_pool(self) -> ThreadPoolExecutor:
         with self._making:
@@ -584,26 +444,6 @@ class OneAtATime:
             mine.set()
 
 
-class Counter:
-    """Reports progress as a number of items, from several threads; for a single item it reports nothing."""
-
-    def __init__(self, what: str, total: int, task: Task) -> None:
-        self._what = what
-        self._total = total
-        self._task = task
-        self._done = 0
-        self._lock = Lock()
-        if total > 1:
-            self._task.count(what, 0, total)
-
-    def one_more(self) -> None:
-        """Counts one finished item."""
-        with self._lock:
-            self._done += 1
-            if self._total > 1:
-                self._task.count(self._what, self._done, self._total)
-
-
 def _wait_until_done(future: Future[Any]) -> None:
     """Waits until a future does not run any more; after a signal no longer than `_GRACE`."""
     while not future.done() and signals.seconds_since() < _GRACE:
@@ -622,35 +462,10 @@ def handling_signals(task: Task) -> Iterator[None]:
     if not signals.is_command_running() or current_thread() is not main_thread():
         yield
         return
-    from select import select
-    from threading import Thread
-
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-
-    def came(seconds: float | None) -> int:
-        """The next signal, 0 for none in that time, -1 once the task is over."""
-        if not select([reader], [], [], seconds)[0]:
-            return 0
-        number = os.read(reader, 1)
-        return number[0] if number else -1
-
-    def watch() -> None:
-        first = 0
-        while (number := came(_STEP if first and not signals.received() else None)) >= 0:
-            if number in signals.WORDS:
-                if not first:
-                    signals.record_time(number)
-                    first = number
-                    task.cancel()
-                elif signals.seconds_since() > _SECOND:
-                    _end(number)
-            if first and not signals.received() and not _undisturbed and signals.seconds_since() > _STUCK:
-                _end(first)
-        os.close(reader)
-
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    Thread(target=watch, daemon=True).start()
+    start_thread(lambda: interrupts.watch(reader, task.cancel))
     try:
         yield
     finally:
@@ -658,81 +473,9 @@ def handling_signals(task: Task) -> Iterator[None]:
         os.close(writer)
 
 
-def _end(number: int) -> NoReturn:
-    for one in list(unfinished):
-        with suppress(Exception):
-            one.discard()
-    signals.exit_now(number)
-
-
-_undisturbed = 0
-"""Number of `undisturbed` blocks that the main thread is in."""
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Delays signals until its block ends."""
-    global _undisturbed
-    if current_thread() is not main_thread():
-        yield
-        return
-    _undisturbed += 1
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in signals.WORDS}
-    held = {number: handler for number, handler in before.items() if callable(handler)}
-    for number in held:
-        signal.signal(number, lambda which, _: came.append(which))
-    try:
-        yield
-    finally:
-        _undisturbed -= 1
-        for number, handler in held.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
-
-
-_programs: list[ModuleType] = []
-"""The program that this process runs, once for each thread that is in `_without_program`."""
-_exchanging = Lock()
-
-
-@contextmanager
-def _without_program() -> Iterator[None]:
-    """A process that is started in it does not know which program runs here, and cannot import it as its own `__main__`: of a
-    script that calls us that would run everything a second time."""
-    with _exchanging:
-        program = _programs[0] if _programs else sys.modules["__main__"]
-        nameless = ModuleType("__main__")  # other threads find in it what the program has
-        vars(nameless).update((name, it) for name, it in vars(program).items() if name not in ("__file__", "__spec__"))
-        sys.modules["__main__"] = nameless
-        _programs.append(program)
-    try:
-        yield
-    finally:
-        with _exchanging:
-            program = _programs.pop()
-            if not _programs:
-                sys.modules["__main__"] = program
-
-
-def _end_with_parent() -> None:
-    """Prepares a worker process: it ignores the terminal's signals, which its parent handles, and ends if the parent
-    does."""
-    from multiprocessing import parent_process
-    from threading import Thread
-
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all its processes
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            signal.raise_signal(signal.SIGKILL)
-
-    Thread(target=watch, daemon=True).start()
+def start_thread(function: Callable[[], object]) -> None:
+    """Calls a function in a thread of its own, for which the end of the program does not wait."""
+    Thread(target=function, daemon=True).start()
 
 
 def _cores() -> int:

@@ -15,7 +15,7 @@ from ocitool.images import platform_choice, select
 from ocitool.images.image import Image, Layer
 from ocitool.operations import listing
 from ocitool.operations.listing import File
-from ocitool.task import Notice, Progress
+from ocitool.progress import Notice, Progress
 from ocitool.trees.tree import Directory, Tree
 
 if TYPE_CHECKING:

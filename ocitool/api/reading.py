@@ -11,7 +11,7 @@ from ocitool.comparison import Diff, IndexDiff
 from ocitool.dedupe import Deduped
 from ocitool.operations.inspect import Inspection
 from ocitool.operations.tags import Tags
-from ocitool.task import Progress
+from ocitool.progress import Progress
 from ocitool.validation import Validation
 
 DocumentKind = Literal["descriptor", "manifest", "index", "config", "layout", "docker-manifest", "docker-manifest-list"]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ocitool import credentials
 from ocitool.api.arguments import Words, optional, words
 from ocitool.errors import CancelledError, DestinationError, OcitoolError, UsageError
-from ocitool.task import Progress, Task
+from ocitool.progress import Progress
+from ocitool.task import Task
 
 if TYPE_CHECKING:
     from ocitool.pipeline.session import Session

@@ -31,7 +31,7 @@ from ocitool.operations.unpack.editable import Form, UnpackResult
 from ocitool.operations.unpack.flat import FlatResult
 from ocitool.operations.unpack.store import StoreResult
 from ocitool.pipeline.image_writer import WriteResult
-from ocitool.task import Progress
+from ocitool.progress import Progress
 
 
 def copy(

@@ -18,10 +18,11 @@ from ocitool.api.arguments import one_or_all as one_or_all
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers import codecs
 from ocitool.pipeline.session import Session
+from ocitool.progress import Notice, Progress
 from ocitool.report import formats
 from ocitool.report.formats import OutputFormat, ReviewFormat
 from ocitool.spec import mediatypes
-from ocitool.task import Notice, Progress, Task, handling_signals
+from ocitool.task import Task, handling_signals
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ocitool.task import Notice, Progress
+from ocitool.progress import Notice, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, path_text
+from ocitool.progress import Notice
 from ocitool.spec.manifest import Platform
-from ocitool.task import Notice
 
 if TYPE_CHECKING:
     from ocitool.trees.copied_files import CopiedFiles

@@ -37,7 +37,7 @@ from ocitool.dedupe.repeated_files import ContentTotals
 from ocitool.errors import UsageError
 from ocitool.pipeline.problems import Problem
 from ocitool.pipeline.session import Session
-from ocitool.task import Notice
+from ocitool.progress import Notice
 from ocitool.transports.archive import Want
 
 __all__ = ["DedupeOptions", "Deduped", "Problem", "RepositoryFilter", "dedupe"]

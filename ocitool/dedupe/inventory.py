@@ -36,8 +36,8 @@ from ocitool.operations import tags
 from ocitool.pipeline.layer_identity import identified
 from ocitool.pipeline.problems import Problem, Tolerant
 from ocitool.pipeline.session import Session
+from ocitool.progress import Counter
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, parse_descriptor
-from ocitool.task import Counter
 from ocitool.transports import layout
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened

@@ -18,13 +18,14 @@ from ocitool.blob import Blob, FileBlob, unreadable
 from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest, verified, wrong_diff_id
 from ocitool.errors import CancelledError, LimitError, OcitoolError, TransportError, UsageError
+from ocitool.interrupts import undisturbed
 from ocitool.layers import codecs
 from ocitool.layers.compress import NONE, Compression, compress
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import MAX_HASHED_HOLES, LayerIndex
 from ocitool.layers.scan import each_content, index_layer
 from ocitool.limits import MiB
-from ocitool.task import Task, undisturbed
+from ocitool.task import Task
 from ocitool.transports.layout import plain_file
 
 if TYPE_CHECKING:
@@ -268,7 +269,9 @@ def open_executor(cluster: str | None, jobs: Sequence[LayerJob], task: Task) -> 
         with _cluster(cluster, task) as found:
             yield found
     elif len(jobs) > 1 and task.workers > 1 and sum(job.size for job in jobs) > _ALONE:
-        with task.processes() as pool:
+        from ocitool.processes import processes
+
+        with processes(task.workers) as pool:
             yield pool, task.workers
     else:
         yield None, 1

@@ -19,8 +19,9 @@ from typing import NamedTuple
 from ocitool.disk.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_for_namespace, owner_xattr
 from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, DirectoryStack
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
+from ocitool.interrupts import undisturbed
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs, shown_path
-from ocitool.task import Task, undisturbed
+from ocitool.task import Task
 from ocitool.trees.tree import Directory, Tree
 
 ReadContent = Callable[[int], Iterable[bytes | memoryview]]

@@ -19,8 +19,8 @@ from ocitool import signals
 from ocitool.atomic import lock_new, unwritable, write_all
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError
+from ocitool.interrupts import undisturbed
 from ocitool.patterns import byte_pattern
-from ocitool.task import undisturbed
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATTERN = byte_pattern(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)

@@ -16,8 +16,9 @@ from ocitool.images.platforms import matches, parse_platform
 from ocitool.images.select import Target
 from ocitool.layers.entry import Kind
 from ocitool.pipeline.session import Session
+from ocitool.progress import Notice
 from ocitool.spec.manifest import Index, Platform
-from ocitool.task import Notice, Task
+from ocitool.task import Task
 from ocitool.transports.opening import Opened
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from ocitool.layers.entry import Entry, Kind, normalise, path_text, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import content_at, known_content, open_content
 from ocitool.pipeline.session import Session
-from ocitool.task import Notice, Task
+from ocitool.progress import Notice
+from ocitool.task import Task
 from ocitool.trees.file_hashes import verified_content
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, ref_of
 

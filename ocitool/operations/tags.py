@@ -9,8 +9,8 @@ from typing import NamedTuple
 from ocitool import masking, reference
 from ocitool.errors import UsageError
 from ocitool.pipeline.session import Session
+from ocitool.progress import Notice
 from ocitool.reference import Repository
-from ocitool.task import Notice
 
 
 class Tags(NamedTuple):

@@ -22,8 +22,9 @@ from ocitool.pipeline.blob_lookup import BlobLookup
 from ocitool.pipeline.layer_writer import LayerWriter
 from ocitool.pipeline.problems import Problem
 from ocitool.pipeline.session import Session
+from ocitool.progress import Notice
 from ocitool.reference import distinct
-from ocitool.task import Notice, Task
+from ocitool.task import Task
 from ocitool.transports import destinations
 from ocitool.transports.destinations import Destination
 from ocitool.transports.sink import OutputImage, Sink

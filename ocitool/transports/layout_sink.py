@@ -21,11 +21,12 @@ from ocitool.blob import Blob, FileBlob, expected, label, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
+from ocitool.interrupts import undisturbed
 from ocitool.reference import canonical
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, read, string_members, with_names
-from ocitool.task import Task, undisturbed
+from ocitool.task import Task
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.sink import Losses, OutputImage, Rehearsal, WriteOutcome, WriteRequest, would_replace_index

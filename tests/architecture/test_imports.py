@@ -25,6 +25,9 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "task",
+            "progress",
+            "processes",
+            "interrupts",
             "signals",
             "atomic",
             "blob",
@@ -110,7 +113,11 @@ LATE = frozenset(
 ) | {"ocitool.transports.engine.client", "ocitool.transports.engine.ssh"}
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 
-THREADS = frozenset({"ThreadPoolExecutor", "ProcessPoolExecutor", "Thread", "Timer", "start_new_thread"})
+MAKERS = {
+    **dict.fromkeys(("ThreadPoolExecutor", "Thread", "Timer", "start_new_thread", "_thread", "asyncio"), "ocitool.task"),
+    **dict.fromkeys(("ProcessPoolExecutor", "multiprocessing"), "ocitool.processes"),
+}
+"""What makes threads and processes -> the only module that may use it."""
 
 Modules = Mapping[str, ast.Module]
 Checker = Callable[[Modules], list[str]]
@@ -243,20 +250,18 @@ def speaking(modules: Modules) -> list[str]:
 
 
 def threads(modules: Modules) -> list[str]:
-    """A pool, thread or process made outside task.py."""
+    """A pool or thread made outside task.py, or a process outside processes.py."""
     found = []
     for one in imports(modules):
-        if one.module == "ocitool.task" or one.typing:
-            continue
-        if one.name in THREADS or one.target.split(".")[0] in {"multiprocessing", "_thread", "asyncio"}:
-            found.append(f"{one.module}:{one.line} imports {one.target}{'.' + one.name if one.name else ''}")
+        for name in (one.name, one.target.split(".")[0]):
+            if not one.typing and MAKERS.get(name or "", one.module) != one.module:
+                found.append(f"{one.module}:{one.line} imports {name}")
     for module, tree in modules.items():
-        if module != "ocitool.task":
-            found += [
-                f"{module}:{node.lineno} uses {ast.unparse(node)}"
-                for node in ast.walk(tree)
-                if isinstance(node, ast.Attribute) and node.attr in THREADS
-            ]
+        found += [
+            f"{module}:{node.lineno} uses {ast.unparse(node)}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and MAKERS.get(node.attr, module) != module
+        ]
     return found
 
 
@@ -316,10 +321,11 @@ def lazy(modules: Modules) -> list[str]:
 
 
 def waits(modules: Modules) -> list[str]:
-    """Waiting without end outside task.py, where all of it looks in steps whether the task is over."""
+    """Waiting without end outside task.py, where all of it looks in steps whether the task is over, and outside processes.py,
+    which waits for the ends of processes."""
     found = []
     for module, tree in modules.items():
-        if module == "ocitool.task":
+        if module in MAKERS.values():
             continue
         waited = [call for name, call in calls(tree) if name in WAITS and not _bounded(name, call)]
         for name, call in calls(tree):
@@ -463,6 +469,8 @@ BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (threads, {"layers__scan": "import threading\nthreading.Thread(target=f).start()"}),
     (threads, {"layers__scan": "import concurrent.futures as c\nc.ProcessPoolExecutor()"}),
     (threads, {"layers__scan": "import multiprocessing.pool"}),
+    (threads, {"processes": "from threading import Thread"}),
+    (threads, {"task": "from concurrent.futures import ProcessPoolExecutor"}),
     (circles, {"spec__a": "from ocitool.spec import b", "spec__b": "def f():\n  from ocitool.spec.a import x"}),
     (circles, {"spec": "from ocitool.spec.a import x", "spec__a": "from ocitool.spec import y"}),
     (lazy, {"images__select": "class A:\n  @cached_property\n  def found(self):\n    return 1"}),
@@ -521,7 +529,8 @@ ALLOWED: tuple[dict[str, str], ...] = (
     {"layers__scan": "from threading import Event, Lock\ndef f(tar):\n  tar.print()\n  tar.exit()"},
     {"layers__a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  from concurrent.futures import Executor, Future"},
     {"spec__a": "class A:\n  @cached_property\n  def digest(self):\n    return Digest.of(self.raw)"},
-    {"task": "def f(event, future):\n  event.wait()\n  future.result()"},
+    {"task": "from threading import Thread\ndef f(event, future):\n  event.wait()\n  future.result()"},
+    {"processes": "from multiprocessing import parent_process\nparent_process().join()"},
     {
         "layers__a": "def f(event, names, known, process):\n  event.wait(0.1)\n  ', '.join(names)\n  known.get('x')\n"
         "  process.communicate(timeout=1)\n  fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)"

@@ -43,6 +43,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, OcitoolError, TransportError
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import MiB
+from ocitool.processes import processes
 from ocitool.reference import parse_repository
 from ocitool.spec import mediatypes
 from ocitool.task import Task
@@ -475,7 +476,7 @@ def test_processes_that_are_ended_with_work_before_them_say_nothing(monkeypatch:
     """However slow the one who ends them is: its pool sees that they died."""
     said: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", said.append)
-    with Task(cores=2) as task, pytest.raises(KeyboardInterrupt), task.processes() as pool:
+    with pytest.raises(KeyboardInterrupt), processes(2) as pool:
         shutdown = pool.shutdown
 
         def slowly(**how: Any) -> None:

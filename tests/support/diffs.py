@@ -9,8 +9,8 @@ from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, L
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
+from ocitool.progress import Notice
 from ocitool.spec.manifest import Config
-from ocitool.task import Notice
 
 EVIL = "EVIL"
 HOSTILE = [

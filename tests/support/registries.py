@@ -23,8 +23,9 @@ from ocitool.images import platform_choice
 from ocitool.operations.copy import copy
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session
+from ocitool.progress import Notice
 from ocitool.spec import mediatypes
-from ocitool.task import Notice, Task
+from ocitool.task import Task
 from ocitool.transports.opening import Opened, open_source
 from ocitool.transports.registry import Access, Registries, blobs
 from ocitool.transports.registry.client import Client

@@ -20,10 +20,10 @@ from ocitool.comparison.result import (
     PlatformDiff,
 )
 from ocitool.operations.inspect import InspectedImage, Inspection, LayerFacts
+from ocitool.progress import Notice
 from ocitool.report import markdown
 from ocitool.report.escape import cell, code, fence, human, shown, signed
 from ocitool.spec.manifest import Platform
-from ocitool.task import Notice
 
 
 def text_outside(page: str) -> str:

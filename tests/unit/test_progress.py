@@ -8,7 +8,8 @@ import pytest
 
 from ocitool.cli import progress
 from ocitool.cli.progress import Lines, Pace, TransferProgress
-from ocitool.task import Counter, Progress, Task
+from ocitool.progress import Counter, Progress
+from ocitool.task import Task
 
 
 def test_a_long_run_tells_layers_bytes_rate_and_time_left() -> None:

@@ -27,7 +27,8 @@ from ocitool.disk.staging import stage_image
 from ocitool.disk.staging_directory import MAX_OPEN, StagingDirectory
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.layers.entry import Entry, Kind
-from ocitool.task import Notice, Task
+from ocitool.progress import Notice
+from ocitool.task import Task
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 EXACT = Ownership()

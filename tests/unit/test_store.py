@@ -20,7 +20,8 @@ from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, IntegrityError, TransportError
 from ocitool.operations import layout
-from ocitool.task import Progress, Task
+from ocitool.progress import Progress
+from ocitool.task import Task
 from ocitool.transports import layout_sink, layout_store
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock

@@ -16,7 +16,8 @@ from weakref import WeakSet
 import pytest
 
 from ocitool.errors import CancelledError, DestinationError, FormatError
-from ocitool.task import Notice, OneAtATime, Progress, Task
+from ocitool.progress import Notice, Progress
+from ocitool.task import OneAtATime, Task
 
 R = TypeVar("R")
 

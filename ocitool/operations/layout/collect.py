@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from ocitool import masking
 from ocitool.operations.layout.reach import Reached, reached
+from ocitool.progress import Notice
 from ocitool.spec.manifest import parse_platform_object
-from ocitool.task import Notice, Task
+from ocitool.task import Task
 from ocitool.transports.layout_store import LockedLayout, StoredFile
 
 _MAX_ABSENT = 5

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UsageError
 from ocitool.operations.layout.reach import absent_entries
-from ocitool.task import Notice, Task
+from ocitool.progress import Notice
+from ocitool.task import Task
 from ocitool.transports import layout_store
 from ocitool.transports.layout_store import LockedLayout, StoredFile
 

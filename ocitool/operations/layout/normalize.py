@@ -18,9 +18,10 @@ from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
 from ocitool.images.index_children import all_children
 from ocitool.images.platforms import normalized
+from ocitool.progress import Notice
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, string_members
-from ocitool.task import Notice, Task
+from ocitool.task import Task
 from ocitool.transports import layout_store
 from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import BlobFiles, LockedLayout

@@ -13,9 +13,10 @@ from ocitool.images import indexes, select
 from ocitool.images.index_children import all_children, tags_of
 from ocitool.images.indexes import ReferrerReport
 from ocitool.operations.layout.reach import reached
+from ocitool.progress import Notice
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor
-from ocitool.task import Notice, Task
+from ocitool.task import Task
 from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import LockedLayout, StoredFile
 

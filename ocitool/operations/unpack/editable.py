@@ -24,8 +24,9 @@ from ocitool.errors import DestinationError, OcitoolError
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
 from ocitool.pipeline.session import Session
+from ocitool.progress import Notice
 from ocitool.reference import parse
-from ocitool.task import Notice, Task
+from ocitool.task import Task
 from ocitool.trees.tree import Tree
 
 Form = Literal["editable", "rootfs", "bundle"]

@@ -17,7 +17,7 @@ from ocitool.disk.staging import check_layers
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images.image import Image
 from ocitool.pipeline.session import Session
-from ocitool.task import Notice
+from ocitool.progress import Notice
 from ocitool.transports.outputs import keep_mode, new_file
 from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import changeset

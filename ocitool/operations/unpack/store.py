@@ -43,7 +43,8 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
 from ocitool.pipeline.session import Session
-from ocitool.task import Notice, Task
+from ocitool.progress import Notice
+from ocitool.task import Task
 from ocitool.trees.file_hashes import verified_content
 from ocitool.trees.indexing import Indexer, notice_odd_times, readable_blob
 from ocitool.trees.tree import Tree

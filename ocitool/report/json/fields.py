@@ -17,8 +17,8 @@ from ocitool.layers.entry import Entry, Kind
 
 if TYPE_CHECKING:
     from ocitool.images.image import Layer
+    from ocitool.progress import Notice
     from ocitool.spec.manifest import Platform
-    from ocitool.task import Notice
 
 TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo", "whiteout", "opaque", "file", "file")
 """The value of `type`, by `Kind`."""

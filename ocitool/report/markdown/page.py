@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ocitool.progress import Notice
 from ocitool.report.markdown.spans import rendered
 from ocitool.report.phrases import Quote
-from ocitool.task import Notice
 
 LIMIT = 60_000
 """Characters of a report. GitHub refuses comments above 65,536."""
