@@ -21,7 +21,7 @@ from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, read
 from ocitool.transports import layout
-from ocitool.transports.archive import Members
+from ocitool.transports.archive_members import Members
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 VERSION = "version"
@@ -125,7 +125,7 @@ def is_dir_image(directory: str) -> bool:
 def is_extracted_archive(directory: str) -> bool:
     """Returns whether a directory is an extracted `docker save` archive: manifest.json is a list of images, or there is
     `repositories`."""
-    from ocitool.transports.archive import is_docker_save
+    from ocitool.transports.archive_members import is_docker_save
 
     return is_docker_save(DirectoryMembers(directory))
 

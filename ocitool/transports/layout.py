@@ -19,7 +19,7 @@ from ocitool.spec.manifest import Descriptor, Index
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 if TYPE_CHECKING:
-    from ocitool.transports.archive import Members
+    from ocitool.transports.archive_members import Members
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 """The content of `oci-layout`."""

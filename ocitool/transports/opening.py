@@ -17,7 +17,8 @@ from ocitool.transports.registry import Access, Registries
 from ocitool.transports.source import Source
 
 if TYPE_CHECKING:
-    from ocitool.transports.archive import DockerArchive, Members, OciArchive, Want
+    from ocitool.transports.archive import DockerArchive, OciArchive, Want
+    from ocitool.transports.archive_members import Members
     from ocitool.transports.directory import DirImage
     from ocitool.transports.layout import Layout
 
@@ -78,10 +79,10 @@ def _layout(path: str, *, alone: bool) -> Layout | DockerArchive:
 
     if not any(os.path.lexists(os.path.join(path, name)) for name in ("manifest.json", "repositories")):
         return layout.Layout(path)  # the usual case, without further imports
-    from ocitool.transports import archive, directory, hybrid
+    from ocitool.transports import archive, archive_members, directory, hybrid
 
     members = directory.DirectoryMembers(path)
-    docker = archive.is_docker_save(members)
+    docker = archive_members.is_docker_save(members)
     try:
         source = layout.Layout(path)
     except (FormatError, LimitError) as error:
@@ -204,13 +205,13 @@ def _archive(transport: Transport | None, members: Members) -> OciArchive | Dock
     if it is both. If one of the two lists of images cannot be read, the other is used."""
     if transport is not None:
         return _FILES[transport](members)
-    from ocitool.transports import archive
+    from ocitool.transports import archive, archive_members
 
-    oci, docker = archive.is_oci(members), archive.is_docker(members)
+    oci, docker = archive_members.is_oci(members), archive_members.is_docker(members)
     if not oci and not docker:
         from ocitool.transports import recognition
 
-        raise recognition.no_image(members, archive.image_directories(members))
+        raise recognition.no_image(members, archive_members.image_directories(members))
     if not oci:
         return archive.DockerArchive(members)
     try:

@@ -144,7 +144,7 @@ def compressed_too_often(path: str, how: str, outer: str) -> NotAnImageError:
 
 
 class MemberNames(Protocol):
-    """The members of a tar (`archive.Members`)."""
+    """The members of a tar (`archive_members.Members`)."""
 
     where: str
     tops: set[bytes]

@@ -20,7 +20,7 @@ from ocitool.transports.source import DockerImageRecord
 
 
 class ArchiveMembers(Protocol):
-    """Members by name, as `archive.Members` has them."""
+    """Members by name, as `archive_members.Members` has them."""
 
     where: str
 

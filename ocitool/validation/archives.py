@@ -13,7 +13,8 @@ from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.images.declared_volumes import DeclaredVolumes, declared_volumes
 from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
-from ocitool.transports.archive import LISTS, DockerArchive, Members, OciArchive
+from ocitool.transports.archive import DockerArchive, OciArchive
+from ocitool.transports.archive_members import LISTS, Members
 from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import blob_files
 from ocitool.transports.records import images_of, v1_chain

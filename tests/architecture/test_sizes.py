@@ -14,7 +14,6 @@ LINES_OF_PACKAGE, LINES_OF_OPERATIONS = 5_000, 7_500
 """Of a package without those in it; `operations`, which has a package for each larger command, counts with them."""
 
 FILES = {
-    "transports/archive.py": "two kinds of archive read by one walk: to be split",
     "trees/tree.py": "the merge of layers is one table with its rules",
 }
 FUNCTIONS = {

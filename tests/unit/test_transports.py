@@ -36,7 +36,7 @@ from ocitool.images.platform_choice import single
 from ocitool.layers.cache import IndexCache
 from ocitool.limits import JsonLimits
 from ocitool.task import Task
-from ocitool.transports import archive
+from ocitool.transports import archive, archive_members
 from ocitool.transports.opening import open_source
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.tree import Directory, Tree
@@ -315,7 +315,7 @@ def tar_of(path: Path, *members: tuple[str, bytes | tuple[bytes, str]]) -> Path:
     return path
 
 
-def members_of(path: Path) -> archive.Members:
+def members_of(path: Path) -> archive_members.Members:
     with Task() as task:
         return archive.read(str(path), OpenFile(str(path)), "layers", task)
 
