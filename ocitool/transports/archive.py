@@ -1,10 +1,10 @@
 """Image archives: a tar that holds an OCI layout, a `docker save`, or both at once.
 
-An uncompressed archive is indexed by seeking from header to header and its members are read in place. A compressed one,
-and standard input, is read in one pass; members go to one unnamed temporary file, and where the caller asked for
-documents only, whatever is too large to be one leaves no more than its first bytes.
+An uncompressed archive is indexed by seeking from header to header, and its members are read in place. A compressed one,
+and standard input, is read in one pass, and its members are copied to one unnamed temporary file; if the caller asked for
+documents only, no more than the first bytes of anything larger than a document are kept.
 
-Flavours: OCI archives; `docker save` v1 (`repositories`), v1.2 (`manifest.json`), and the hybrid of Docker 25 and later (both).
+Formats: OCI archives; `docker save` v1 (`repositories`), v1.2 (`manifest.json`), and the hybrid of Docker 25 and later (both).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ocitool.transports.archive_members import Members, image_directories, is_do
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 Want = Literal["documents", "layers"]
-"""What will be read: documents and first bytes of layers, or layers too."""
+"""What the caller will read: documents and the first bytes of layers, or layers too."""
 
 _LEVELS = 2
-"""How often an archive may be compressed: twice, if what compressed it took it for something else."""
+"""Most times that an archive may be compressed: twice happens if a tool did not see that it was compressed already."""
 
 _TAIL = 1 << 16
-"""Bytes behind the end of an archive that are looked at: tars are filled up with zeros."""
+"""Most bytes after the end of an archive that are read: tars are padded with zeros."""
 
 
 class _Head(BytesBlob):
@@ -52,7 +52,8 @@ class _Head(BytesBlob):
 
 
 def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
-    """The members of the archive in `file`. Anything that is no archive is a `FormatError`."""
+    """Returns the members of the archive in `file`, which must stay open for as long as they are read. `where` names it in
+    messages. Raises `FormatError` if it is not an archive, `LimitError`, `TransportError`, `CancelledError`."""
     members = Members(where)
     notes = TarNotes()
     spool = _Spool(where, want)
@@ -116,7 +117,7 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
 
 
 class _ArchiveInput(ChunkInput):
-    """Keeps the first bytes of what stands behind the end of the archive."""
+    """A tar read as a stream. `tail`: the first bytes after the end-of-archive blocks."""
 
     tail = b""
 
@@ -128,7 +129,7 @@ class _ArchiveInput(ChunkInput):
 
 
 class _Spool:
-    """Members that cannot be read where they lie, in one unnamed temporary file; made when the first comes."""
+    """Copies members that cannot be read in place to one unnamed temporary file, which is made for the first of them."""
 
     def __init__(self, where: str, want: Want) -> None:
         self._where = where
@@ -137,8 +138,8 @@ class _Spool:
         self._written = 0
 
     def take(self, tar: TarInput, entry: Entry) -> Blob:
-        """The member whose data is next in the tar. If documents alone are wanted, of what is too large to be one no more
-        than the first bytes are kept."""
+        """Returns the member whose data is next in the tar. If documents alone are wanted, only the first bytes of a larger
+        member are kept."""
         segments = ((0, entry.size),) if entry.segments is None else entry.segments
         if entry.segments is not None:
             _refuse_bomb(entry)
@@ -180,7 +181,7 @@ def _first_bytes(tar: TarInput, segments: Segments) -> bytes:
 
 
 def _refuse_bomb(entry: Entry) -> None:
-    """`LimitError` for a sparse member that stands for more bytes than a compressed one might."""
+    """Raises `LimitError` for a sparse member that is larger than a compressed one might be."""
     if entry.size > limits.unpacked_size():
         raise LimitError(f"a member of {entry.size} bytes", hint="raise OCITOOL_MAX_UNPACKED_SIZE")
     if entry.size > limits.RATIO_FREE and entry.size > limits.unpacked_ratio() * max(entry.stored, 512):
@@ -224,7 +225,8 @@ def _told(chunks: Iterator[bytes], where: str, task: Task, size: int) -> Iterato
 
 
 def top_level(members: Members, task: Task) -> Members:
-    """The members from where the image stands: an archive of a directory has all of them below its name."""
+    """Returns the members below the directory of the only image, or all if the image is at the top. A notice tells of that, of
+    data after the end of the archive, and of lists that occur twice."""
     tail = members.tail.pread(_TAIL, 0) if members.tail is not None else b""
     if tail != bytes(len(tail)):
         task.notice("archive", f"data behind the end of the archive {members.where} is not read, as of a second archive")
@@ -246,8 +248,11 @@ def _member(members: Members, digest: Digest) -> Blob | None:
 
 
 class OciArchive(SilentUntilOpened):
-    """`records`: the images that `manifest.json` or `repositories` have and the index has not, unless the index alone is asked
-    for (`alone`). `notices`, `problems`: how the two differ, and what of them cannot be read."""
+    """The images of an archive's `index.json`.
+
+    `records`: images that only `manifest.json` or `repositories` lists; none if the index alone is asked for (`alone`).
+    `notices`: how the two lists differ. `problems`: what of them cannot be read.
+    """
 
     transport = OCI_ARCHIVE
     remote = False
@@ -276,7 +281,7 @@ class OciArchive(SilentUntilOpened):
 
 
 class DockerArchive(SilentUntilOpened):
-    """The images of `manifest.json` or `repositories`. `notices`: what an index beside them has more."""
+    """The images of `manifest.json` or `repositories`. `notices`: images that only an `index.json` of the archive lists."""
 
     transport = DOCKER_ARCHIVE
     remote = False
@@ -297,7 +302,7 @@ class DockerArchive(SilentUntilOpened):
 
 
 def _beside(members: Members, found: tuple[DockerImageRecord, ...]) -> tuple[str, ...]:
-    """What is to be said of an `index.json` beside a docker archive's own list of images."""
+    """Returns notices about images that are only in the `index.json` of a docker archive."""
     try:
         raw = members.document("index.json")
         where = f"{members.where}: index.json"

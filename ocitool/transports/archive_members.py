@@ -1,4 +1,7 @@
-"""The members of an image archive by name."""
+"""The members of an image archive by name, and what kind of archive they make.
+
+The files of an archive that was extracted are members too (`directory.DirectoryMembers`).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from ocitool.layers.tar_notes import TarNote
 from ocitool.spec.document import parse, parse_object
 
 _LINK_HOPS = 8
+"""Most links from member to member that are followed for one name."""
 
 _CANDIDATES = 1000
-"""Directories in an archive that are looked at for an image."""
+"""Most directories in an archive that are searched for an image."""
 
 
 class Members:
-    """The members of an archive by normalised name; of two with one name the later counts, as for tar."""
+    """The members of an archive by normalised name. Of two with one name the later counts, as for tar."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -27,16 +31,17 @@ class Members:
         self._links: dict[bytes, bytes] = {}
         self.duplicates: list[bytes] = []
         self.replaced: list[tuple[bytes, Blob]] = []
-        """Lists of images in whose place a later member stands."""
+        """Members that list images (`LISTS`, in any directory) and were replaced by a later member."""
         self.notes: tuple[TarNote, ...] = ()
         self.tops: set[bytes] = set()
-        """What stands at the top, directories too."""
+        """Names at the top of the archive, of directories too."""
         self.is_layer = False
-        """Whether there is a whiteout among them."""
+        """Whether any member is a whiteout, so that this is a layer and not an image."""
         self.tail: Blob | None = None
-        """What stands behind the end-of-archive blocks; of an archive that was read as a stream only the beginning of it."""
+        """The data after the end-of-archive blocks; of an archive that was read as a stream only its first bytes."""
 
     def add(self, entry: Entry, blob: Blob | None) -> None:
+        """Adds the next member of the tar. `blob`: its content, if it is a file. Raises `LimitError`."""
         path, kind = entry.path, entry.kind
         if path in self._blobs or path in self._links:
             self.duplicates.append(path)
@@ -59,20 +64,21 @@ class Members:
             raise LimitError(f"more than {limits.ARCHIVE_MEMBERS} members", self.where)
 
     def put(self, path: bytes, blob: Blob) -> None:
-        """A member under its normalised name."""
+        """Adds a member under a normalised name."""
         self._blobs[path] = blob
 
     def __contains__(self, name: str) -> bool:
         try:
             return self.get(name) is not None
         except FormatError:
-            return True  # it stands here, and reading it tells what is wrong
+            return True  # it exists, and reading it raises what is wrong
 
     def get(self, name: str) -> Blob | None:
-        """The member, through links to other members."""
+        """Returns the member of this name, through links to other members; None if there is none. Raises `FormatError` for a
+        circle of links."""
         path = name.encode("utf-8", "surrogateescape")
         if (blob := self._blobs.get(path)) is not None:
-            return blob  # what is found here is a normalised name
+            return blob  # so the name is a normalised one
         path = normalise(path)
         for _ in range(_LINK_HOPS):
             if path in self._blobs:
@@ -84,7 +90,7 @@ class Members:
         raise FormatError("archive members link in a circle", f"{self.where}: {name}")
 
     def _link_of(self, path: bytes) -> bytes | None:
-        """The link that a path is, or that the first of its directories is that is one."""
+        """Returns the path if it is a link, else the first of its directories that is one; None if no part of it is a link."""
         if path in self._links:
             return path
         end = path.find(b"/") if self._links else -1
@@ -95,9 +101,12 @@ class Members:
         return None
 
     def _behind_link(self, path: bytes, link: bytes) -> bytes:
+        """Returns the path with its part `link` replaced by what that links to."""
         return normalise(self._links[link] + path[len(link) :])
 
     def document(self, name: str) -> bytes | None:
+        """Returns the content of a member, None if there is none. Raises `LimitError` if it is too large for a document,
+        `FormatError` if the archive ends inside it."""
         blob = self.get(name)
         if blob is None:
             return None
@@ -110,11 +119,12 @@ class Members:
         return data
 
     def names(self) -> Iterator[bytes]:
+        """Yields the normalised names of all members, including links."""
         yield from self._blobs
         yield from self._links
 
     def behind(self) -> Literal["archive", "data"] | None:
-        """What stands behind the end of the archive, beside zeros: another archive (`cat a.tar b.tar`), or other data."""
+        """Returns what follows the end of the archive, except zeros: another archive (`cat a.tar b.tar`), or other data."""
         at = 0
         for chunk in self.tail.chunks() if self.tail is not None else ():
             if zeros := len(chunk) - len(chunk.lstrip(b"\0")):
@@ -128,7 +138,7 @@ class Members:
         return "data" if any(note.rule == "tar-trailing-data" for note in self.notes) else None
 
     def way(self, name: str) -> list[bytes]:
-        """The normalised names of the members that a name leads through, links, and at last where it leads to."""
+        """Returns the normalised names of the links that a name leads through, and last the name that it leads to."""
         path = normalise(name.encode("utf-8", "surrogateescape"))
         passed: list[bytes] = []
         while len(passed) < _LINK_HOPS and (link := self._link_of(path)) is not None:
@@ -137,7 +147,7 @@ class Members:
         return [*passed, path]
 
     def below(self, directory: str) -> Members:
-        """The members below a directory, as if it were the top."""
+        """Returns the members below a directory, named as if it were the top."""
         prefix = directory.encode("utf-8", "surrogateescape") + b"/"
         inner = Members(self.where)
         inner._blobs = {name[len(prefix) :]: blob for name, blob in self._blobs.items() if name.startswith(prefix)}
@@ -152,35 +162,39 @@ class Members:
         return inner
 
     def contradicted(self) -> list[str]:
-        """The lists at the top that stand here twice with other content, as `tar -A` and `tar -r` leave them."""
+        """Returns the lists of images at the top that occur twice with different content, as `tar -A` and `tar -r` leave
+        them."""
         other = [name for name, blob in self.replaced if name in _LISTS and not _alike(name, blob, self._blobs.get(name))]
         return [name.decode() for name in dict.fromkeys(other)]
 
 
 def _alike(name: bytes, one: Blob, other: Blob | None) -> bool:
-    """Whether two members of this name have the same bytes. One larger than such a document may be is not read: False."""
+    """Whether two members of this name have the same bytes. False, without reading them, if they are too large for a
+    document."""
     if other is None or one.size != other.size or one.size > largest_document(name.decode()):
         return False
     return one.pread(one.size, 0) == other.pread(other.size, 0)
 
 
 LISTS = ("index.json", "manifest.json", "repositories")
-"""Members that list all that an archive holds."""
+"""Members that list the images of an archive."""
 
 _LISTS = frozenset(name.encode() for name in LISTS)
 
 
 def largest_document(name: str) -> int:
-    """How large a document of this name may be."""
+    """Returns the most bytes that a document of this name may have."""
     return limits.STORE.size if name in LISTS else limits.DOCUMENT_SIZE
 
 
 def is_oci(members: Members) -> bool:
+    """Whether the members have the index of an OCI layout."""
     return "index.json" in members
 
 
 def is_docker_save(members: Members) -> bool:
-    """Whether these are the files of a `docker save`: manifest.json is a list of images, or there is `repositories`."""
+    """Whether these are the files of a `docker save`: manifest.json is a list of images, or there is a valid
+    `repositories`. Raises nothing."""
     try:
         raw = members.document("manifest.json")
         if raw is not None:
@@ -194,7 +208,7 @@ def is_docker_save(members: Members) -> bool:
 
 
 def image_directories(members: Members) -> list[str]:
-    """Directories of an archive that hold a layout or a `docker save`."""
+    """Returns the directories of an archive that hold a layout or a `docker save`, sorted."""
     found: set[str] = set()
     for name in members.names():
         directory, slash, base = name.rpartition(b"/")
@@ -214,4 +228,5 @@ def _holds_image(members: Members, directory: str) -> bool:
 
 
 def is_docker(members: Members) -> bool:
+    """Whether the members have a list of images of a `docker save`, valid or not."""
     return "manifest.json" in members or "repositories" in members
