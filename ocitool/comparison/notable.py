@@ -113,29 +113,39 @@ def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tup
             yield from _of_bits(before, entry, content, opened)
         if entry.mode & 0o002 and not (before and before.mode & 0o002):
             yield "world-writable", "new file that everybody may write"
-    if entry.kind == Kind.DIRECTORY:
-        if entry.mode & 0o1002 == 0o002 and not (before and before.mode & 0o1002 == 0o002):
-            lost = before is not None and before.mode & 0o1002 == 0o1002
-            what = (
-                "directory that everybody may write lost its sticky bit"
-                if lost
-                else ("new directory that everybody may write, without sticky bit")
-            )
-            yield "world-writable", what
-        if entry.mode & 0o2000 and not (before and before.mode & 0o2000 and before.gid == entry.gid):
-            yield "setgid", f"new setgid directory: what is made in it belongs to group {entry.gid}"
-    if entry.kind in (Kind.CHAR, Kind.BLOCK):
-        major, minor = entry.device or (0, 0)
-        name = f"{'character' if entry.kind == Kind.CHAR else 'block'} device {major}:{minor}"
-        if before is None or before.device != entry.device:
-            yield "device", f"new {name}"
-        elif opened:
-            yield "device", f"{name} whose mode changed from {before.mode:04o} to {entry.mode:04o}"
-        elif owners := _owners(before, entry):
-            yield "device", f"{name} whose owner changed from {owners}"
-    if not entry.xattrs:
-        return
-    old, new = dict((before.xattrs if before is not None else None) or ()), dict(entry.xattrs)
+    elif entry.kind == Kind.DIRECTORY:
+        yield from _of_directory(before, entry)
+    elif entry.kind in (Kind.CHAR, Kind.BLOCK):
+        yield from _of_device(before, entry, opened)
+    if entry.xattrs:
+        yield from _of_xattrs(before, entry, content, opened)
+
+
+def _of_directory(before: Entry | None, entry: Entry) -> Iterator[tuple[str, str]]:
+    sticky, writable = 0o1000, 0o002
+    if entry.mode & (sticky | writable) == writable:
+        was = before.mode & (sticky | writable) if before is not None else 0
+        if was == sticky | writable:
+            yield "world-writable", "directory that everybody may write lost its sticky bit"
+        elif was != writable:
+            yield "world-writable", "new directory that everybody may write, without sticky bit"
+    if entry.mode & 0o2000 and not (before and before.mode & 0o2000 and before.gid == entry.gid):
+        yield "setgid", f"new setgid directory: what is made in it belongs to group {entry.gid}"
+
+
+def _of_device(before: Entry | None, entry: Entry, opened: int) -> Iterator[tuple[str, str]]:
+    major, minor = entry.device or (0, 0)
+    name = f"{'character' if entry.kind == Kind.CHAR else 'block'} device {major}:{minor}"
+    if before is None or before.device != entry.device:
+        yield "device", f"new {name}"
+    elif opened:
+        yield "device", f"{name} whose mode changed from {before.mode:04o} to {entry.mode:04o}"
+    elif owners := _owners(before, entry):
+        yield "device", f"{name} whose owner changed from {owners}"
+
+
+def _of_xattrs(before: Entry | None, entry: Entry, content: bool, opened: int) -> Iterator[tuple[str, str]]:
+    old, new = dict((before.xattrs if before is not None else None) or ()), dict(entry.xattrs or ())
     for acl in (b"system.posix_acl_access", b"system.posix_acl_default"):
         if acl in new and old.get(acl) != new[acl]:
             yield "acl", "access control list changed" if acl in old else "new access control list"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
 
@@ -33,42 +33,52 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
     changed = [change for change in files if _changed(change)]
     looked: dict[int, bool] = {}
     called = [] if secrets else [change for change in changed if _secret(change, looked)]
+    hidden = {change.path for change in called}
+    known = _hashes(filter(_small, called), task)
+    others = [change for change in changed if change.path not in hidden]
+    wanted = list(filter(_small, others))
     found = [Patch(change.path, "", "path") for change in called]
-    known = set(_hashes([change for change in called if _small(change)], task))
-    hidden = {patch.path for patch in found}
-    wanted = iter([change for change in changed if _small(change) and change.path not in hidden])
-    skipped = sum(not _small(change) and change.path not in hidden for change in changed)
-    coarse = 0
-    while batch := list(islice(wanted, _BATCH)):
-        contents = _read([side for change in batch for side in (change.before, change.after)], task)
-        for change in batch:
-            before, after = next(contents), next(contents)
-            text, rough = _patch(change.path, before, after)
-            if not secrets and (secret_content(before) or secret_content(after)):
-                found.append(Patch(change.path, "", "content"))
-            elif known and not known.isdisjoint((_hash(before), _hash(after))):  # under another name than that which tells
-                found.append(Patch(change.path, "", "path"))
-            elif text is None:
-                skipped += 1
-            elif text:
-                found.append(Patch(change.path, text if secrets else masked_patch(change.path, text)))
-                coarse += rough
+    skipped, coarse = len(others) - len(wanted), 0
+    for change, before, after in _read_both(wanted, task):
+        text, rough = _patch(change.path, before, after)
+        if not secrets and (secret_content(before) or secret_content(after)):
+            found.append(Patch(change.path, "", "content"))
+        elif known and not known.isdisjoint((_hash(before), _hash(after))):  # under another name than that which tells
+            found.append(Patch(change.path, "", "path"))
+        elif text is None:
+            skipped += 1
+        elif text:
+            found.append(Patch(change.path, text if secrets else masked_patch(change.path, text)))
+            coarse += rough
+    _tell_incomplete(skipped, coarse, sum(patch.withheld is not None for patch in found), task)
+    return tuple(sorted(found, key=lambda patch: patch.path))
+
+
+def _tell_incomplete(skipped: int, coarse: int, withheld: int, task: Task) -> None:
+    """Adds notices about how many files have no patch, a coarse one, or one that is withheld."""
     if skipped:
         task.notice("patch", f"{skipped} changed files have no patch: not text, or too large")
     if coarse:
         task.notice("patch", f"{coarse} patches are coarse: with so many equal lines, some that did not change show as changed")
-    withheld = sum(patch.withheld is not None for patch in found)
     if withheld:
         what = "1 changed file looks" if withheld == 1 else f"{withheld} changed files look"
         task.notice("withheld", f"{what} secret: no patch shows the content (--show-secrets does)")
-    return tuple(sorted(found, key=lambda patch: patch.path))
 
 
-def _hashes(changes: Sequence[FileChange], task: Task) -> Iterator[bytes]:
-    """Yields the hashes of the contents of both sides, without those so short that unrelated files may have them too."""
-    for start in range(0, len(changes), _BATCH):
-        sides = [side for change in changes[start : start + _BATCH] for side in (change.before, change.after)]
-        yield from (_hash(content) for content in _read(sides, task) if len(content) >= _TELLING)
+def _hashes(changes: Iterable[FileChange], task: Task) -> set[bytes]:
+    """Returns the hashes of the contents of both sides, without those so short that unrelated
+    files may have them too."""
+    contents = (content for _, *both in _read_both(changes, task) for content in both)
+    return {_hash(content) for content in contents if len(content) >= _TELLING}
+
+
+def _read_both(changes: Iterable[FileChange], task: Task) -> Iterator[tuple[FileChange, bytes, bytes]]:
+    """Yields each change with the contents of both sides, of which a batch is held at once."""
+    left = iter(changes)
+    while batch := list(islice(left, _BATCH)):
+        contents = _read([side for change in batch for side in (change.before, change.after)], task)
+        for change in batch:
+            yield change, next(contents), next(contents)
 
 
 def _hash(content: bytes) -> bytes:

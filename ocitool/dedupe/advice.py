@@ -399,50 +399,68 @@ def _converted(named: ImageRef, option: str, *, whole: bool) -> str:
     return f"ocitool copy {option} {shell_word(path)} {destination(named._replace(tags=()))}"
 
 
-def _stored(collection: Collection) -> Iterator[Advice]:
-    """Yields advice to put archives with common blobs into one layout.
+class _ArchiveMerge(NamedTuple):
+    """Archives that one layout could replace, each with the bytes of its file.
 
-    Not given if two images have one name. Archives with other hard links are left out: they would stay on disk.
+    - into: the only layout of the collection, if it has any of their blobs.
+    - moved: numbers of their images; references: of these. there: numbers of the images that `into` has.
     """
+
+    sizes: dict[str | None, int]
+    into: str | None
+    moved: dict[int, None]
+    references: dict[str, None]
+    there: set[int]
+
+
+def _archive_merge(collection: Collection) -> _ArchiveMerge | None:
+    """Returns the archives that could be put into one layout; None if two of their images have one name. Archives with
+    other hard links are left out: they would stay on disk."""
     sizes = {
         site.path: site.size for site in collection.sources
         if site.size is not None and site.path not in collection.partial and not site.linked
     }  # fmt: skip
     layouts = {site.path for site in collection.sources if site.transport.store and site.path is not None}
     into = next(iter(layouts)) if len(layouts) == 1 and layouts.isdisjoint(collection.partial) else None
-    moved: dict[int, None] = {}
-    there: set[int] = set()
-    references: dict[str, None] = {}
+    merge = _ArchiveMerge(sizes, into, {}, {}, set())
     names_of: dict[str, int] = {}
     for member in collection.members:
         for named in member.places.values():
             if named.source.path not in sizes and (into is None or named.source.path != into):
                 continue
             if any(names_of.setdefault(reference.canonical(tag), member.number) != member.number for tag in named.tags):
-                return
+                return None
             if named.source.path == into:
-                there.add(member.number)
+                merge.there.add(member.number)
             else:
-                references[named.reference] = None
-                moved[member.number] = None
-    members = [collection.members[number] for number in moved if number not in there]
-    inside = dict.fromkeys(blob for one in members for blob in one.named)
-    if there:
-        inside = {blob: None for blob in inside if there.isdisjoint(blob.users)}
-    every = (blob for number in moved for blob in collection.members[number].named)
-    if not there or there.isdisjoint(one for blob in every for one in blob.users):
-        into = None  # it holds nothing of theirs
-    saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside)
+                merge.references[named.reference] = None
+                merge.moved[member.number] = None
+    every = (blob for number in merge.moved for blob in collection.members[number].named)
+    if merge.there.isdisjoint(one for blob in every for one in blob.users):
+        return merge._replace(into=None)
+    return merge
+
+
+def _stored(collection: Collection) -> Iterator[Advice]:
+    """Yields advice to put archives with common blobs into one layout."""
+    merge = _archive_merge(collection)
+    if merge is None or (merge.into is None and len(merge.sizes) < 2):
+        return
+    members = [collection.members[number] for number in merge.moved if number not in merge.there]
+    needed = dict.fromkeys(blob for one in members for blob in one.named)
+    written = [blob for blob in needed if merge.there.isdisjoint(blob.users)]
+    saves = sum(merge.sizes.values()) - sum(blob.size for blob in written)
     saves -= documents(members) if members else 0
-    if (into is not None or len(sizes) > 1) and saves > 0 and all(blob.present for blob in inside):
-        quoted = " ".join(shell_word(str(path)) for path in sizes)
-        what = f"{len(sizes):,} archives" if len(sizes) > 1 else "1 archive"
-        where = "a layout" if into is None else f"the layout {into}"
-        text = f"{what}: {where} keeps each of their blobs once"
-        target = _new("store") if into is None else shell_word(into.rstrip("/"))
-        command = f"ocitool copy --all-platforms {quoted} {target}/ && rm {quoted}"
-        about = any(map(_gets_manifest, members))
-        yield Advice("store", saves, tuple(references), text, command, about, needs=frozenset(moved))
+    if saves <= 0 or not all(blob.present for blob in written):
+        return
+    quoted = " ".join(shell_word(str(path)) for path in merge.sizes)
+    what = f"{len(merge.sizes):,} archives" if len(merge.sizes) > 1 else "1 archive"
+    where = "a layout" if merge.into is None else f"the layout {merge.into}"
+    text = f"{what}: {where} keeps each of their blobs once"
+    target = _new("store") if merge.into is None else shell_word(merge.into.rstrip("/"))
+    command = f"ocitool copy --all-platforms {quoted} {target}/ && rm {quoted}"
+    about = any(map(_gets_manifest, members))
+    yield Advice("store", saves, tuple(merge.references), text, command, about, needs=frozenset(merge.moved))
 
 
 def _gets_manifest(member: ImageEntry) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ocitool.layers.entry import Kind, escapes
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.tree import Directory, Tree
 
 ERRORS = frozenset({"unsafe-path", "invalid-whiteout", "hardlink-broken", "hardlink-directory"})
 """The tar rules whose violation is an error; that of any other is a warning."""
+
+_Say = Callable[[str, str, bytes], object]
+"""Reports the breach of a rule: its name, what is wrong, and the path."""
 
 
 class TarRules:
@@ -76,21 +81,29 @@ class TarRules:
             slash = path.rfind(b"/")
             if slash > 0:
                 parents.setdefault(path[:slash], path)
-        for row in links:
-            target = index.links[row]
-            later = kinds.get(target)
-            if later is None:
-                self._outside.append(row)
-            elif later == Kind.DIRECTORY:
-                say("hardlink-directory", "hard links to directories", index.paths[row])
-            else:
-                say("hardlink-late", "hard links before their target", index.paths[row])
+        self._learn_links(links, kinds, say)
         for path in opaque:
             if kinds.get(path) == Kind.DIRECTORY:
                 say("opaque-order", "opaque markers before their directory", path)
         for path in hidden:
             if path in kinds:
                 say("whiteout-and-entry", "paths both hidden and listed", path)
+        self._learn_parents(parents, kinds, say)
+        return kinds
+
+    def _learn_links(self, links: list[int], kinds: dict[bytes, int], say: _Say) -> None:
+        """Looks up the targets of hard links (their rows) that no entry before them has."""
+        for row in links:
+            later = kinds.get(self.index.links[row])
+            if later is None:
+                self._outside.append(row)
+            elif later == Kind.DIRECTORY:
+                say("hardlink-directory", "hard links to directories", self.index.paths[row])
+            else:
+                say("hardlink-late", "hard links before their target", self.index.paths[row])
+
+    def _learn_parents(self, parents: dict[bytes, bytes], kinds: dict[bytes, int], say: _Say) -> None:
+        """Looks up the parents of the entries, each with the first path below it."""
         for parent, child in parents.items():
             if not parent or kinds.get(parent) == Kind.DIRECTORY:
                 continue
@@ -102,7 +115,6 @@ class TarRules:
             else:
                 self._loose[parent] = child
                 say("missing-parent", "parent directories not listed", parent)
-        return kinds
 
     def alone(self) -> None:
         """Checks the layer by itself."""

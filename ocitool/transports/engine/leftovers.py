@@ -17,11 +17,12 @@ from urllib.parse import quote
 
 from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError
+from ocitool.interrupts import undisturbed
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.patterns import pattern
 from ocitool.spec.document import parse_object, serialised
-from ocitool.task import Task, undisturbed
+from ocitool.task import Task
 from ocitool.transports.engine import problems
 
 if TYPE_CHECKING:
