@@ -49,18 +49,20 @@ def copy(
     exclude: Sequence[str] = (),
     strict: bool = False,
 ) -> WriteResult:
-    """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it: so too
-    from a registry to a registry, unless `platform` is given. `tags`: globs of tags, of every repository that is named without
-    one. `referrers`: what speaks of the images comes along.
-    `omit`: what `writing.omit` is made of, by the words that said it. `allow_no_match`: of both, some may match nothing.
-    `exclude`: globs of tags that are left out. A tag of `tags` that cannot be copied is one of the `problems`, and the others
-    are copied, unless `strict`: then it is raised. If none can be, the first problem is raised.
+    """Copies all images that the references name: of an index the image of one platform, or with `all_platforms` the index
+    and everything in it. Between registries indexes are copied as a whole too, unless `platform` is given.
 
-    Between registries a tag of `tags` that leads to the image at the destination already is passed over, without a look at what
-    it leads to, unless everything is to be verified, or made again (`writing.force`).
-    Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
+    - tags: globs of tags, for every repository that is named without one; exclude: globs of tags that are left out. A tag
+      that cannot be copied is one of the `problems`, and the others are copied; with `strict`, or if none can be copied, the
+      first problem is raised.
+    - referrers: also copies signatures, bills of materials and other referrers of the images.
+    - omit: the digests of `writing.omit`, by the argument that named them.
+    - allow_no_match: globs and arguments of `omit` may match nothing.
+
+    Between registries a tag of `tags` that leads to the same digest at the destination is skipped without reading what it
+    leads to, unless everything is to be verified, or written again (`writing.force`). Nothing is made anew but the manifest
+    of an image that has none, and what `writing.compression` asks for.
     """
-    remote = writing.target.remote
     if tags and all(_repository(word) is None for word in references):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
     if exclude and not tags:
@@ -71,31 +73,14 @@ def copy(
     problems: list[Problem] = []
     opened = _had(_opened(asked, reading), problems)
     refuse_nothing(opened, problems, reading.task)
-    again = platform is None and not (referrers or omit or writing.compression or writing.fallback or writing.force)
+    skip = platform is None and not (referrers or omit or writing.compression or writing.fallback or writing.force)
+    skip = skip and writing.target.remote and not reading.verify
     with ImageWriter(writing, reading, platform=platform) as writer:
-
-        def outputs_of(row: tuple[Opened, bool]) -> list[OutputImage]:
-            one, optional = row
-            if isinstance(one.source, RemoteSource):
-                one.source.reuse_documents(writer.blobs.near)
-            # Between registries a tag comes to name what it named: a promotion that drops platforms is found out too late.
-            whole = all_platforms or (remote and one.source.remote and platform is None)
-            if optional and again and remote and not reading.verify and (there := _there(one.source, writer)) is not None:
-                return [there]
-            targets = _targets(one)
-            try:
-                images = [_output(one, target, writer, platform, whole) for target in targets]
-            except CancelledError:
-                raise
-            except OcitoolError as error:
-                raise _others_hinted(error, one) if len(targets) > 1 else error from None
-            made = _with_referrers(one.source, targets, images, writer) if referrers else images
-            return [output._replace(optional=True) for output in made] if optional else made
-
+        copying = _Copying(writer, platform, all_platforms, referrers, skip)
         # Of what is made again each layer is made once, so one image follows the other.
         many = writing.compression is None and all(optional for _, optional in opened)
         mapped = reading.task.map if many else _one_by_one
-        each = mapped(lambda row: _tried(row[0].source.where, row[1], lambda: outputs_of(row)), opened)
+        each = mapped(lambda row: _tried(row[0].source.where, row[1], lambda: copying.outputs(*row)), opened)
         outputs = [output for found in _had(each, problems) for output in found]
         refuse_nothing(outputs, problems, reading.task)
         _tell_left_out([one for one, _ in opened], outputs, reading)
@@ -109,15 +94,45 @@ def copy(
     return written._replace(notices=tuple(reading.task.notices))
 
 
+class _Copying(NamedTuple):
+    """What makes outputs of opened sources. `skip_existing`: a tag that a glob picked is not read if the destination has it."""
+
+    writer: ImageWriter
+    platform: str | None
+    all_platforms: bool
+    referrers: bool
+    skip_existing: bool
+
+    def outputs(self, opened: Opened, optional: bool) -> list[OutputImage]:
+        """Returns everything that a source gives to copy. `optional`: a glob picked it, among others."""
+        source, writer = opened.source, self.writer
+        if isinstance(source, RemoteSource):
+            source.reuse_documents(writer.blobs.near)
+        if optional and self.skip_existing and (existing := _existing(source, writer)) is not None:
+            return [existing]
+        # Between registries a tag comes to name what it named: a promotion that drops platforms is found out too late.
+        between_registries = writer.options.target.remote and source.remote
+        whole = self.all_platforms or (between_registries and self.platform is None)
+        targets = _targets(opened)
+        try:
+            images = [_output(opened, target, writer, self.platform, whole) for target in targets]
+        except CancelledError:
+            raise
+        except OcitoolError as error:
+            raise _others_hinted(error, opened) if len(targets) > 1 else error from None
+        made = _with_referrers(source, targets, images, writer) if self.referrers else images
+        return [output._replace(optional=True) for output in made] if optional else made
+
+
 class _Request(NamedTuple):
-    """A reference; `optional`: one of many, which are copied even if this one cannot be."""
+    """A reference. `optional`: a glob picked it, and the others are copied even if this one cannot be."""
 
     word: str
     optional: bool
 
 
 def _tried(where: str, optional: bool, what: Callable[[], T]) -> T | Problem:
-    """What it gives, or what is wrong with one of many."""
+    """Returns what `what` returns, or the problem that it raises if it is about one of many."""
     try:
         return what()
     except OcitoolError as error:
@@ -137,8 +152,8 @@ def _one_by_one(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     return [function(item) for item in items]
 
 
-def _there(source: Source, writer: ImageWriter) -> OutputImage | None:
-    """What a tag leads to, as an output that the destination has, if it has it under the same tag."""
+def _existing(source: Source, writer: ImageWriter) -> OutputImage | None:
+    """Returns what a tag leads to, as an unchanged output, if the same tag leads to it at the destination; else None."""
     if not isinstance(source, RemoteSource) or source.index is None:
         return None
     root = source.index.manifests[0]
@@ -149,8 +164,8 @@ def _there(source: Source, writer: ImageWriter) -> OutputImage | None:
 def _expanded(
     words: Sequence[str], globs: Sequence[str], exclude: Sequence[str], reading: Session, allowed: bool, *, tell_beside: bool
 ) -> list[_Request]:
-    """The references, a repository without a tag as one for each of its tags that is asked for. `tell_beside`: tags that name
-    a digest are left out, which is told."""
+    """Returns the references, with each repository without a tag replaced by its tags that match. `tell_beside`: a notice
+    tells that tags of the form of a digest (`sha256-...`) are left out."""
     found: list[_Request] = []
     picked: list[str] = []
     others: list[str] = []
@@ -180,20 +195,21 @@ def _expanded(
 def _refuse_needless(
     omit: Mapping[str, frozenset[Digest]], outputs: Sequence[OutputImage], reading: Session, allowed: bool
 ) -> None:
-    """An empty list is the right one for a side that has nothing yet."""
+    """Raises if digests to omit are of no layer that is copied. An argument without digests is right for a side that has
+    nothing yet."""
     layers = {layer.digest for output in outputs for image in output.images for layer in image.layers}
     needless = [word for word, digests in omit.items() if digests and layers.isdisjoint(digests)]
     refuse_unmatched(needless, "--omit", "layer of what is copied", reading.task, allowed=allowed)
 
 
 def _repository(word: str) -> Repository | None:
-    """The repository that a reference names without a tag or digest."""
+    """Returns the repository that a reference names without a tag or digest; None for any other reference."""
     where = reference.at_registry(word)
     return where if where is not None and where.tag is None and where.digest is None else None
 
 
 def _opened(asked: Sequence[_Request], reading: Session) -> list[tuple[Opened, bool] | Problem]:
-    """Sources in their order, each with whether it is optional; those at registries several at a time."""
+    """Opens the sources, and returns each with whether it is optional. Those at registries are opened several at a time."""
 
     def opened(one: _Request) -> tuple[Opened, bool] | Problem:
         return _tried(one.word, one.optional, lambda: (reading.open(one.word, "layers"), one.optional))
@@ -206,14 +222,14 @@ def _opened(asked: Sequence[_Request], reading: Session) -> list[tuple[Opened, b
 def _with_referrers(
     source: Source, targets: Sequence[Target], outputs: Sequence[OutputImage], writer: ImageWriter
 ) -> list[OutputImage]:
-    """These images and what speaks of them, with the digest that each of that speaks of. A target that speaks of an image, as
-    in a layout, is none itself; what is part of an image is left there."""
+    """Returns the images and their referrers, each with its subject. A target that is a referrer of another, as in a layout,
+    is not an image of its own; a referrer that is part of an image that is copied is not copied once more."""
     tops = [Digest.parse(output.descriptor["digest"]) for output in outputs]
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
     spoken = indexes.all_referrers(source, subjects)
     if isinstance(source, RemoteSource):
         writer.tell_referrers_error(source)
-    # At a registry each target was asked for by its name: it is one, whatever a list says that it speaks of.
+    # At a registry each target was asked for by its name: it is an image, even if it is listed as a referrer.
     about = {one.descriptor.digest for one in spoken} if not isinstance(source, RemoteSource) else set()
     _tell_unread(source, {*about, *subjects}, writer)
     found = []
@@ -239,7 +255,7 @@ def _with_referrers(
 
 
 def _tell_unread(source: Source, known: Collection[Digest], writer: ImageWriter) -> None:
-    """Entries of a source of which it cannot be known whether they speak of an image."""
+    """Adds notices about entries of a source of which it cannot be known whether they are referrers of an image."""
     if source.index is None or isinstance(source, RemoteSource):
         return
     for entry, _ in all_children(source, source.index):
@@ -251,7 +267,8 @@ def _tell_unread(source: Source, known: Collection[Digest], writer: ImageWriter)
 
 
 def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[OutputImage], reading: Session) -> None:
-    """Attestations that stand beside the images of a source instead of in the index of one are no images to copy."""
+    """Adds notices about attestations that are listed next to the images of a source, not in an image's index: they are not
+    copied."""
     held = {digest for output in outputs for digest, _, _ in output.blobs}
     for source in (one.source for one in opened if one.selector is None and one.source.index is not None):
         for entry in source.index.manifests if source.index is not None else ():
@@ -261,12 +278,14 @@ def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[OutputImage], rea
 
 
 def _tell_moved(source: Source, reading: Session) -> None:
+    """Adds a notice if a tag names another digest now than when it was read."""
     if isinstance(source, RemoteSource) and (now := source.resolve()) is not None:
         text = f"{source.where}: the tag was moved meanwhile and names {now} now; what was read is what it named before"
         reading.task.notice("moved", text)
 
 
 def _targets(opened: Opened) -> tuple[Target, ...]:
+    """Returns everything that a reference names. Raises the first error of any of it, and `NotFoundError` for nothing."""
     for one in select.unreadable(opened):
         raise _others_hinted(one.error(opened.source.where), opened)
     try:
@@ -281,7 +300,8 @@ def _targets(opened: Opened) -> tuple[Target, ...]:
 
 
 def _others_hinted(error: OcitoolError, opened: Opened) -> OcitoolError:
-    """An error that one entry of many is the reason of: a copy of all is whole, or is refused."""
+    """Returns the error of one entry of several, with the hint that the others can be copied by name: without names all are
+    copied or none."""
     index = opened.source.index
     count = (len(index.entries) if index is not None else 0) + sum(one.instead_of is None for one in opened.source.records)
     if error.hint is None and opened.selector is None and count > 1:
@@ -290,6 +310,7 @@ def _others_hinted(error: OcitoolError, opened: Opened) -> OcitoolError:
 
 
 def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str | None, all_platforms: bool) -> OutputImage:
+    """Returns what is to be written of a target: its index, one image of it, or whatever else it is, byte for byte."""
     source = opened.source
     names = index_rewrite.names_of(target)
     if target.document is source.index and len(target.entries) == 1 and not target.entries[0].present:
@@ -308,7 +329,7 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
         except NotFoundError:
             if platform is not None or target.document is source.index or target.may_be_image:
                 raise
-            # An index without an image, as of a build cache: there is nothing to choose.
+            # An index without any image, as of a build cache, has nothing to choose from.
             _, descriptor = index_rewrite.index_of(opened, target)
             return index_rewrite.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
         _tell_what_stays(source.where, image, target, writer, platform)
@@ -328,7 +349,7 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
 
 
 def _tell_what_stays(where: str, image: Image, target: Target, writer: ImageWriter, platform: str | None) -> None:
-    """What of an index does not come along when one image of it is taken."""
+    """Adds notices about what of an index is not copied when one image of it is."""
     if platform is None and any(
         entry.stated_kind == "image" and entry.descriptor.digest != image.digest for entry in target.entries
     ):
@@ -339,7 +360,7 @@ def _tell_what_stays(where: str, image: Image, target: Target, writer: ImageWrit
 
 
 def _converted(image: Image, writer: ImageWriter) -> OutputImage:
-    """The image with its layers in the compression asked for; without one, as it is, a manifest made if it has none."""
+    """Returns the image with its layers in the compression asked for, if any, and with a manifest made if it has none."""
     output = convert(image, writer)
     if output.image_id != image.config.digest and image.image_id == str(image.config.digest):
         what = "other diff_ids than its layers have" if image.config.diff_ids else "no diff_ids"
@@ -349,12 +370,13 @@ def _converted(image: Image, writer: ImageWriter) -> OutputImage:
 
 
 def omitted(words: Sequence[str], reading: Session) -> dict[str, frozenset[Digest]]:
-    """By word, the digests that the other side has: of the blobs of references, and of `@FILE`: a digest a line, or a report of
-    ours."""
+    """Returns the digests that the other side has, by argument: those of the blobs of a reference, or those in `@FILE`, which
+    has a digest a line or is a JSON report of ocitool."""
     return {word: frozenset(_listed(word[1:]) if word.startswith("@") else _of_reference(word, reading)) for word in words}
 
 
 def _of_reference(word: str, reading: Session) -> Iterator[Digest]:
+    """Yields the digests of all blobs of what a reference names."""
     opened = reading.open(word, "layers")
     for target in _targets(opened):
         if target.image is not None and target.image.manifest is None:
@@ -372,7 +394,7 @@ _DIGEST = pattern(r"(?<![0-9a-z])sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-
 
 
 def _of_before(text: str) -> str:
-    """What counts of a report: of a diff, which names both images, the one from before."""
+    """Returns the part of a text to search for digests: of the report of a diff, which names both images, the older one."""
     import json
 
     try:
@@ -389,8 +411,8 @@ def _of_before(text: str) -> str:
 
 
 def _listed(path: str) -> Iterator[Digest]:
-    """Every digest in a file, whatever stands around it: a list, or JSON. That a diff_id or a configuration's digest is among
-    them harms nothing: only layers are left out, by the digest of their stored bytes."""
+    """Yields every digest in a file, a list or JSON. A diff_id or a configuration's digest among them does no harm: only
+    layers are left out, by the digest of their stored bytes."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 28)

@@ -17,14 +17,9 @@ FILES = {
     "trees/tree.py": "the merge of layers is one table with its rules",
 }
 FUNCTIONS = {
-    "comparison/notable.py::_of_entry": "a list of what is notable of a file, a condition each",
-    "comparison/patches.py::patches": "a list of files that have no patch, a condition each",
-    "dedupe/advice.py::_stored": "each case in which archives cannot be merged ends it: to be split",
     "masking/lines.py::_Line._read": "the loop over a secret's surroundings, a state machine of one character each",
     "masking/words.py::Words.next": "the loop over words of a command, a state machine",
-    "operations/copy.py::copy": "the cases of many sources: to be split",
     "trees/tree.py::Tree._apply": "the loop over entries of a layer: a call for each would cost a tenth of the merging",
-    "validation/tars.py::TarRules._learn": "a list of rules for an entry, a condition each",
 }
 
 
