@@ -16,7 +16,8 @@ from ocitool.images.image import Image, Layer
 from ocitool.operations import listing
 from ocitool.operations.listing import File
 from ocitool.progress import Notice, Progress
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 if TYPE_CHECKING:
     from ocitool.digest import Digest

@@ -20,7 +20,8 @@ from ocitool.pipeline.layer_identity import common_base, layer_identity
 from ocitool.trees.changeset import rows_to_hash
 from ocitool.trees.compare import differing, equal_rows
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import IMPLIED, Directory, HiddenFile, Node, Tree, layer_of, ref_of, walk_both
+from ocitool.trees.nodes import IMPLIED, Directory, HiddenFile, Node, layer_of, ref_of
+from ocitool.trees.tree import Tree, walk_both
 
 _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.METADATA)
 

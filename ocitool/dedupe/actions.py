@@ -21,7 +21,8 @@ from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB
 from ocitool.trees.compare import Key, compare, rows_by_path
-from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
 from ocitool.trees.waste import waste
 
 Recall = Callable[[StoredBlob], LayerIndex | None]

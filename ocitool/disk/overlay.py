@@ -20,7 +20,8 @@ from ocitool.digest import Digest
 from ocitool.errors import UnsafeError
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import IMPLIED, Directory, Tree
+from ocitool.trees.nodes import IMPLIED, Directory
+from ocitool.trees.tree import Tree
 
 layer_of, row_of = Tree.layer, Tree.row
 WHITEOUT = -2

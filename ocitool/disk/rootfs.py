@@ -22,7 +22,8 @@ from ocitool.errors import CancelledError, DestinationError, FormatError, Ocitoo
 from ocitool.interrupts import undisturbed
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs, shown_path
 from ocitool.task import Task
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 ReadContent = Callable[[int], Iterable[bytes | memoryview]]
 """A function from a number of bytes to that many next bytes of a file's content, in chunks."""

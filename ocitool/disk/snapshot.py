@@ -37,7 +37,8 @@ from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
 from ocitool.transports.layout import opened_file
-from ocitool.trees.tree import Directory, Node, Tree, ref_of
+from ocitool.trees.nodes import Directory, Node, ref_of
+from ocitool.trees.tree import Tree
 
 SCHEMA = "ocitool/snapshot"
 VERSION = 1

@@ -22,7 +22,8 @@ from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
 from ocitool.trees.indexing import notice_odd_times, readable_blob
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 _SHIFT = 32
 

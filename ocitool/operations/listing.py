@@ -14,7 +14,8 @@ from ocitool.pipeline.session import Session
 from ocitool.progress import Notice
 from ocitool.task import Task
 from ocitool.trees.file_hashes import verified_content
-from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, ref_of
+from ocitool.trees.nodes import IMPLIED, Directory, Node, ref_of
+from ocitool.trees.tree import Tree
 
 if TYPE_CHECKING:
     from ocitool.trees.indexing import Indexer

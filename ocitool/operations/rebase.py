@@ -34,7 +34,8 @@ from ocitool.transports.opening import Opened
 from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.trees.changeset import same_entry
 from ocitool.trees.inherited import InheritedAttributes, attributes, differing, follow_base
-from ocitool.trees.tree import Directory, Node, Tree, node_at, ref_of, walk_both
+from ocitool.trees.nodes import Directory, Node, ref_of
+from ocitool.trees.tree import Tree, node_at, walk_both
 
 
 class BaseReferences(NamedTuple):

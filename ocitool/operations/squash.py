@@ -31,7 +31,8 @@ from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import Changeset, changeset, content_size, rows_to_hash
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 
 class SquashRange(NamedTuple):

@@ -20,7 +20,8 @@ from ocitool.errors import UnsafeError
 from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.compare import differing, equal_rows
-from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, walk_both
+from ocitool.trees.nodes import IMPLIED, Directory, Node
+from ocitool.trees.tree import Tree, node_at, walk_both
 
 Ignored = Callable[[bytes], bool]
 """Whether a path is left out of the comparison. It never holds for a directory that only one tree has, nor for what replaces

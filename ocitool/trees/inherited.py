@@ -14,7 +14,8 @@ from typing import NamedTuple
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit
-from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
 
 Attributes = Mapping[str | bytes, object]
 

@@ -10,73 +10,24 @@ An entry is named by a ref: the layer's number and the row of its index in one i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
 from ocitool.layers.entry import Entry, Kind, escapes, shown_path
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.nodes import IMPLIED, REF_SHIFT, ROW_MASK, Directory, HiddenFile, ImpliedDirectory, Node
 from ocitool.trees.path_stack import PathStack
 
 T = TypeVar("T")
 _SHOWN = 200
 """Bytes of a path that a message shows."""
-_SHIFT = 32
-_MASK = (1 << _SHIFT) - 1
 _LONGER = 256
 """Bytes by which a real path may be longer than the path in the tar before all real paths are counted."""
-IMPLIED = -1
-"""The ref of a directory that no layer lists: a missing parent."""
 
 _FILE, _DIRECTORY, _SYMLINK, _HARDLINK = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.SYMLINK), int(Kind.HARDLINK)
 _AUFS = b".wh..wh."
 _WHITEOUT, _OPAQUE, _METADATA, _INVALID = int(Kind.WHITEOUT), int(Kind.OPAQUE), int(Kind.METADATA), int(Kind.INVALID)
-
-
-class Directory:
-    """A directory. `ref` is the entry of its attributes; `children` maps names to directories, or to the refs of
-    everything else."""
-
-    __slots__ = ("children", "ref")
-
-    def __init__(self, ref: int) -> None:
-        self.ref = ref
-        self.children: dict[bytes, Directory | int] = {}
-
-
-class ImpliedDirectory(Directory):
-    """A directory that no layer lists and `layer` needs as a parent; `ref` is `IMPLIED` until a layer lists it too."""
-
-    __slots__ = ("layer",)
-
-    def __init__(self, layer: int) -> None:
-        super().__init__(IMPLIED)
-        self.layer = layer
-
-
-Node = Directory | int
-"""What a name stands for: a directory, or the ref of anything else."""
-
-
-class HiddenFile(NamedTuple):
-    """A file or link that a later layer hides. `by`: that layer; `replaced`: the ref that took its name, or None."""
-
-    ref: int
-    path: bytes
-    by: int
-    replaced: int | None
-
-
-def ref_of(node: Node) -> int:
-    return node.ref if isinstance(node, Directory) else node
-
-
-def layer_of(node: Node) -> int | None:
-    """Returns the number of the layer that a node comes from; None for a root that no layer lists."""
-    ref = ref_of(node)
-    if ref != IMPLIED:
-        return ref >> _SHIFT
-    return node.layer if isinstance(node, ImpliedDirectory) else None
 
 
 class Tree:
@@ -124,16 +75,16 @@ class Tree:
     @staticmethod
     def layer(ref: int) -> int:
         """Returns the number of the layer of a ref; -1 for `IMPLIED`."""
-        return ref >> _SHIFT
+        return ref >> REF_SHIFT
 
     @staticmethod
     def row(ref: int) -> int:
-        return ref & _MASK
+        return ref & ROW_MASK
 
     @staticmethod
     def ref(layer: int, row: int) -> int:
         """Returns the ref of a row of a layer, the inverse of `layer` and `row`."""
-        return layer << _SHIFT | row
+        return layer << REF_SHIFT | row
 
     def inode(self, ref: int) -> int:
         """Returns the ref of the entry with content and attributes: for a hard link the file that it shares, else the
@@ -146,7 +97,7 @@ class Tree:
         if ref == IMPLIED:
             return Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0)
         ref = self.inode(ref)
-        return self.indexes[ref >> _SHIFT].entry(ref & _MASK)
+        return self.indexes[ref >> REF_SHIFT].entry(ref & ROW_MASK)
 
     def find(self, path: bytes, *, follow: bool = False) -> Node | None:
         """Returns the node at a normalised path, or None. Symbolic links in its directories are followed inside the
@@ -247,7 +198,7 @@ class Tree:
         parent path; it is cleared if a directory or a symbolic link is replaced, since any path may then lead
         elsewhere.
         """
-        base = layer << _SHIFT
+        base = layer << REF_SHIFT
         self._removers, self._tops = {}, {}
         kinds, paths = index.kinds, index.paths
         self._max_steps += limits.ENTRY_LINK_STEPS * len(paths)
@@ -373,7 +324,7 @@ class Tree:
         for _ in range(limits.SYMLINK_HOPS):
             left = self._resolve_ready(pending)
             if len(left) == len(pending):
-                deleted = {ref: before[ref & _MASK] for ref, _, _ in left if ref & _MASK in before}
+                deleted = {ref: before[ref & ROW_MASK] for ref, _, _ in left if ref & ROW_MASK in before}
                 if not deleted:
                     break
                 self._inodes.update(deleted)
@@ -547,7 +498,7 @@ class Tree:
         return target
 
     def _kind(self, ref: int) -> int:
-        return self.indexes[ref >> _SHIFT].kinds[ref & _MASK]
+        return self.indexes[ref >> REF_SHIFT].kinds[ref & ROW_MASK]
 
     def _is_symlink(self, ref: int) -> bool:
         return self._kind(self._inodes.get(ref, ref)) == _SYMLINK
@@ -596,7 +547,7 @@ class Tree:
                 if stack.hops > limits.SYMLINK_HOPS:
                     return None
                 inode = self._inodes.get(child, child)
-                target = self.indexes[inode >> _SHIFT].links[inode & _MASK]
+                target = self.indexes[inode >> REF_SHIFT].links[inode & ROW_MASK]
                 if target.startswith(b"/"):
                     stack.to_root()
                 more = target.split(b"/")

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.copied_files import CopiedFiles, Known, compared, copies, rows_of_equal_size
-from ocitool.trees.tree import Directory, HiddenFile, Tree
+from ocitool.trees.nodes import Directory, HiddenFile
+from ocitool.trees.tree import Tree
 
 HiddenKind = Literal["overwritten", "deleted", "copied-up"]
 _KINDS: tuple[HiddenKind, ...] = ("overwritten", "deleted", "copied-up")

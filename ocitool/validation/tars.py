@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from ocitool.layers.entry import Kind, escapes
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 ERRORS = frozenset({"unsafe-path", "invalid-whiteout", "hardlink-broken", "hardlink-directory"})
 """The tar rules whose violation is an error; that of any other is a warning."""

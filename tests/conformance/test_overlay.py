@@ -29,7 +29,8 @@ from ocitool.operations.unpack.store import StoredImage, unpack
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink", Kind.CHAR: "char", Kind.BLOCK: "block",

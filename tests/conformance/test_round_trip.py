@@ -29,7 +29,8 @@ from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import Tree, ref_of
+from ocitool.trees.nodes import ref_of
+from ocitool.trees.tree import Tree
 
 REFUSED = {"multiarch:notes": UsageError, "encodings/docker-1.tar": FormatError}
 """An artifact, and an image without a configuration: there are no diff_ids to keep."""

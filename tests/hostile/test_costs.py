@@ -32,7 +32,8 @@ from ocitool.spec.manifest import Index
 from ocitool.task import Task
 from ocitool.transports import records
 from ocitool.transports.layout import Layout
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 from ocitool.trees.waste import Waste
 
 Item = tuple[str, bytes | str | None]

@@ -18,7 +18,8 @@ from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
 from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import Changeset, changeset
-from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
 
 
 class Made:

@@ -18,7 +18,8 @@ from ocitool.pipeline.session import Session
 from ocitool.report.json import diff as as_json
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 TIME = 1_700_000_000_000_000_000
 names = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "f", "f/a", "l/a"])

@@ -26,7 +26,8 @@ from ocitool.operations.edit.layer_edits import composed
 from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
-from ocitool.trees.tree import HiddenFile, Tree, ref_of
+from ocitool.trees.nodes import HiddenFile, ref_of
+from ocitool.trees.tree import Tree
 
 few = settings(max_examples=200, deadline=None)
 Made = tuple[Entry, bytes]

@@ -13,7 +13,7 @@ from ocitool.layers.entry import Entry
 from ocitool.task import Task
 from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import changeset
-from ocitool.trees.tree import IMPLIED
+from ocitool.trees.nodes import IMPLIED
 
 
 def merged(tars: list[bytes]) -> tuple[dict[bytes, dict[str, Any]], bytes] | None:

@@ -17,7 +17,8 @@ from ocitool.digest import Digest
 from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer, overlay_layers, self_contained, stack_names
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 names = st.sampled_from([b"a", b"b", b"c"])
 paths = st.lists(names, min_size=1, max_size=3).map(b"/".join)

@@ -13,7 +13,8 @@ from ocitool.errors import NotFoundError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees import plan
-from ocitool.trees.tree import Directory, HiddenFile, Tree
+from ocitool.trees.nodes import Directory, HiddenFile
+from ocitool.trees.tree import Tree
 
 Edit = Callable[[Disk], None]
 

@@ -24,7 +24,8 @@ from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.trees.inherited import attributes
-from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
 
 Seen = dict[bytes, dict[str, Any]]
 codecs = st.sampled_from(["none", "gzip", "zstd"])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import IMPLIED, Directory, HiddenFile, Tree
+from ocitool.trees.nodes import IMPLIED, Directory, HiddenFile
+from ocitool.trees.tree import Tree
 
 Layers = Sequence[Sequence[Entry]]
 

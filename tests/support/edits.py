@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.changes import Change
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 State = dict[bytes, object]
 _next = 1_000_000

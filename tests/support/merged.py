@@ -12,7 +12,8 @@ from ocitool.layers.entry import Kind
 from ocitool.layers.scan import index_layer, open_content
 from ocitool.spec.manifest import Config, Platform
 from ocitool.task import Task
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 
 def memory_image(stored: Sequence[bytes], *, digests: Sequence[Digest | None] | None = None) -> Image:

@@ -24,7 +24,8 @@ from ocitool.layers.scan import open_content
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 FileSystem = dict[bytes, dict[str, Any]]

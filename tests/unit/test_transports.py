@@ -39,7 +39,8 @@ from ocitool.task import Task
 from ocitool.transports import archive, archive_members
 from ocitool.transports.opening import open_source
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 ENCODINGS = ROOT / "testdata/encodings"

@@ -10,7 +10,8 @@ from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import Directory, HiddenFile, Tree
+from ocitool.trees.nodes import Directory, HiddenFile
+from ocitool.trees.tree import Tree
 
 Item = tuple[str, bytes | str | None]
 

@@ -16,7 +16,8 @@ from ocitool.errors import UsageError
 from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.pipeline.source_date import clamped
 from ocitool.task import Task
-from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
 
 _MODE = 0o755
 

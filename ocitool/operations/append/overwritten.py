@@ -9,7 +9,8 @@ from ocitool.layers.entry import Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
 from ocitool.trees.inherited import attributes, differing
-from ocitool.trees.tree import Directory, Node, Tree, node_at
+from ocitool.trees.nodes import Directory, Node
+from ocitool.trees.tree import Tree, node_at
 
 _NAMES = {
     Kind.FILE: "a file", Kind.DIRECTORY: "a directory", Kind.SYMLINK: "a symbolic link", Kind.CHAR: "a device",

@@ -15,9 +15,10 @@ from ocitool.layers.index import LayerIndex
 from ocitool.pipeline.source_date import clamped
 from ocitool.task import Task
 from ocitool.trees.changes import Change
+from ocitool.trees.nodes import Directory, ref_of
 from ocitool.trees.plan import Plan, rewrite
 from ocitool.trees.plan.verify import wrong_paths
-from ocitool.trees.tree import Directory, Tree, node_at, ref_of
+from ocitool.trees.tree import Tree, node_at
 
 Opener = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
 """Opens the content of a new file that an entry describes: see `layers.rewrite.Contents`."""

@@ -12,8 +12,9 @@ from ocitool.layers.rewrite import Contents, LayerEdit, apply_edit
 from ocitool.layers.scan import known_content, open_content
 from ocitool.operations.edit.file_addition import Opener
 from ocitool.task import Task
+from ocitool.trees.nodes import ref_of
 from ocitool.trees.plan import Plan
-from ocitool.trees.tree import Tree, node_at, ref_of
+from ocitool.trees.tree import Tree, node_at
 
 
 class LayerEdits:

@@ -16,7 +16,8 @@ from ocitool.layers.entry import Kind
 from ocitool.pipeline.indexed_image import IndexedImage
 from ocitool.trees.compare import differing
 from ocitool.trees.file_contents import content_hash, contents
-from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
 
 _SUFFIX, _CACHE = b".pyc", b"__pycache__"
 _HEADER, _LARGEST = 16, 8 << 20

@@ -13,7 +13,8 @@ from ocitool.layers.entry import Kind
 from ocitool.operations.edit.content_edits import CREATED_BY, path_mark
 from ocitool.pipeline.indexed_image import IndexedImage
 from ocitool.trees.changeset import Ignored, changeset, same_entry
-from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
 
 
 def same(made: Tree, wanted: Tree, *, times: bool, ignored: Ignored | None) -> bool:

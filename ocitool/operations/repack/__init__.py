@@ -31,8 +31,9 @@ from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 from ocitool.trees.indexing import Indexer
+from ocitool.trees.nodes import Directory, ref_of
 from ocitool.trees.plan import Plan, append, rewrite
-from ocitool.trees.tree import Directory, Tree, node_at, ref_of
+from ocitool.trees.tree import Tree, node_at
 
 Mode = Literal["rewrite", "append"]
 CREATED_BY = "ocitool repack"

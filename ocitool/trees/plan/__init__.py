@@ -18,9 +18,10 @@ from ocitool.errors import FormatError, NotFoundError, UnsafeError, UnsupportedE
 from ocitool.layers.entry import WHITEOUT_PREFIX, Kind, escapes
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.changes import Change
+from ocitool.trees.nodes import Directory, HiddenFile, ref_of
 from ocitool.trees.plan.rules import Planner, without_storage
 from ocitool.trees.plan.verify import Plan, wrong_paths
-from ocitool.trees.tree import Directory, HiddenFile, Tree, node_at, ref_of
+from ocitool.trees.tree import Tree, node_at
 
 __all__ = ["NotCarriedError", "Plan", "append", "check", "removal", "rewrite"]
 

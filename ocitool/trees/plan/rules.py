@@ -16,9 +16,10 @@ from collections.abc import Collection, Iterable, Mapping
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.changes import Change
+from ocitool.trees.nodes import IMPLIED, Directory, Node, ref_of
 from ocitool.trees.plan.layer_drafts import LayerDraft, ancestors, draft_layers
 from ocitool.trees.plan.verify import Plan, metadata
-from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, ref_of
+from ocitool.trees.tree import Tree, node_at
 
 _WHITEOUT = int(Kind.WHITEOUT)
 

@@ -14,7 +14,8 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit, apply_edit, kept_runs
 from ocitool.trees.changes import Change
-from ocitool.trees.tree import Directory, Node, Tree, node_at, ref_of
+from ocitool.trees.nodes import Directory, Node, ref_of
+from ocitool.trees.tree import Tree, node_at
 
 
 class Plan(NamedTuple):
