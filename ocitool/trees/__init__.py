@@ -4,7 +4,8 @@ another.
 In the direction of the data:
 
 - `indexing` gives the index of each layer; `file_hashes` reads a layer's content again, verified.
-- `tree` merges indexes into one file system; `path_stack` follows a path through its directories; `file_contents` reads files.
+- `tree` is the file system that `merge` makes of the indexes, by the rules of the image-spec; `nodes` is what it consists of,
+  and finds paths in it with a `path_stack`. `file_contents` reads files.
 - `compare` compares entries and layers, `waste` finds files that upper layers hide, `inherited` finds attributes of
   directories that layers repeat from the base below.
 - `volume_content` finds what layers write below a volume that was declared before.

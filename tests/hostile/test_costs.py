@@ -32,7 +32,7 @@ from ocitool.spec.manifest import Index
 from ocitool.task import Task
 from ocitool.transports import records
 from ocitool.transports.layout import Layout
-from ocitool.trees.nodes import Directory
+from ocitool.trees.nodes import Directory, PathLookup
 from ocitool.trees.tree import Tree
 from ocitool.trees.waste import Waste
 
@@ -74,7 +74,7 @@ def test_the_bound_on_links_grows_with_the_entries(monkeypatch: pytest.MonkeyPat
 
 def test_looking_up_paths_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = Tree([layer(*detours(500, 0))])
-    monkeypatch.setattr(tree, "_max_steps", tree._steps + 2000)
+    monkeypatch.setattr(tree._lookup, "max_steps", tree._lookup.steps + 2000)
     assert tree.find(b"L", follow=True) is not None
     with pytest.raises(LimitError):
         tree.find(b"L", follow=True)
@@ -126,14 +126,14 @@ def test_ordinary_links_to_directories_are_not_bounded_by_what_is_free(monkeypat
 @pytest.mark.parametrize("count", [100, 400])
 def test_links_before_their_targets_are_looked_up_a_few_times_each(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    resolve = Tree._resolve
+    resolve = PathLookup.resolve
 
-    def counted(self: Tree, path: bytes, follow: bool) -> Any:
+    def counted(self: PathLookup, path: bytes, follow: bool) -> Any:
         nonlocal calls
         calls += 1
         return resolve(self, path, follow)
 
-    monkeypatch.setattr(Tree, "_resolve", counted)
+    monkeypatch.setattr(PathLookup, "resolve", counted)
     items: list[Item] = [*((f"l{n}", f"hard:l{n + 1}") for n in range(count)), (f"l{count}", b"")]
     tree = Tree([layer(*items)])
     assert calls <= 4 * count
