@@ -1,7 +1,5 @@
 """What a running command tells: notices, of which reports show those that matter later too, and how far it is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from threading import Lock, local
 from typing import NamedTuple

@@ -4,8 +4,6 @@
 is read is a request, so the document of an entry is read when it is first needed, and once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -19,6 +17,43 @@ from ocitool.spec.manifest import ATTESTATION_TYPE, CONTAINERD_NAME, REF_NAME, D
 from ocitool.transports.source import NO_NAMES, ArchiveNames, Source
 
 EntryKind = Literal["image", "attestation", "artifact", "index"]
+
+
+class _ProbeResult(NamedTuple):
+    """The result of reading an entry: a document, or the reason for its absence."""
+
+    document: Manifest | Index | None
+    present: bool
+    problem: OcitoolError | None
+
+
+class _Probe:
+    """Reads a document once, however many entries lead to it.
+
+    No lock is held meanwhile, since reading may be a request. Two threads at the same moment may both read it, with one
+    result.
+    """
+
+    def __init__(self, source: Source, descriptor: Descriptor) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self._found: _ProbeResult | None = None
+
+    @property
+    def result(self) -> _ProbeResult:
+        if self._found is None:
+            self._found = self._read()
+        return self._found
+
+    def _read(self) -> _ProbeResult:
+        try:
+            return _ProbeResult(read_entry(self._source, self._descriptor), True, None)
+        except CancelledError:
+            raise
+        except NotFoundError:
+            return _ProbeResult(None, False, None)
+        except OcitoolError as error:
+            return _ProbeResult(None, True, error)
 
 
 class IndexChild(NamedTuple):
@@ -80,43 +115,6 @@ def stated_kind(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
     if descriptor.media_type and descriptor.media_type not in mediatypes.MANIFESTS:
         return "artifact"
     return "artifact" if descriptor.fields.get("artifactType") else "image"
-
-
-class _ProbeResult(NamedTuple):
-    """The result of reading an entry: a document, or the reason for its absence."""
-
-    document: Manifest | Index | None
-    present: bool
-    problem: OcitoolError | None
-
-
-class _Probe:
-    """Reads a document once, however many entries lead to it.
-
-    No lock is held meanwhile, since reading may be a request. Two threads at the same moment may both read it, with one
-    result.
-    """
-
-    def __init__(self, source: Source, descriptor: Descriptor) -> None:
-        self._source = source
-        self._descriptor = descriptor
-        self._found: _ProbeResult | None = None
-
-    @property
-    def result(self) -> _ProbeResult:
-        if self._found is None:
-            self._found = self._read()
-        return self._found
-
-    def _read(self) -> _ProbeResult:
-        try:
-            return _ProbeResult(read_entry(self._source, self._descriptor), True, None)
-        except CancelledError:
-            raise
-        except NotFoundError:
-            return _ProbeResult(None, False, None)
-        except OcitoolError as error:
-            return _ProbeResult(None, True, error)
 
 
 def index_children(source: Source, index: Index) -> tuple[IndexChild, ...]:

@@ -1,7 +1,5 @@
 """The choice of one image: the only one that a reference means, and that of an index for a platform."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
