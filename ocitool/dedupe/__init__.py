@@ -4,16 +4,15 @@ which commands.
 In the direction of the data:
 
 - `options` has the options; `discovery` finds images below a directory or in a registry; `reference_names` finds the
-reference by
-  which any command can name an image.
+  reference by which any command can name an image.
 - `inventory` opens the sources, and reduces their images to facts in a `collection`: every blob once, and the images
   that need it.
 - `disk_usage` computes what the collection takes on this machine, and what deleting an image frees; `bases` groups images
-by common
-  bases.
-- `advice` finds what could be saved, from documents alone; `commands` writes the commands for it. - `layers` reads layers,
-with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files; `actions` finds what
-  could be saved by rewriting layers; `export` writes the rows as Parquet.
+  by common bases.
+- `advice` finds what could be saved, from documents alone (`archive_merge`: by a layout instead of archives); `commands`
+  writes the commands for it.
+- `layers` reads layers, with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files;
+  `actions` finds what could be saved by rewriting layers; `export` writes the rows as Parquet.
 
 It may import `operations`, `pipeline` and what is below them.
 """

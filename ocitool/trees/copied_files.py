@@ -11,7 +11,8 @@ from typing import NamedTuple
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.compare import differing
-from ocitool.trees.tree import HiddenFile, Tree
+from ocitool.trees.nodes import HiddenFile
+from ocitool.trees.tree import Tree
 
 Known = Callable[[int, LayerIndex, Sequence[int]], LayerIndex]
 """A function from a layer's number, its index and rows to the index with the contents of those rows known."""

@@ -188,7 +188,7 @@ COUNT = """
 import sys
 from ocitool.images.image import Image
 from ocitool.trees.indexing import Indexer
-from ocitool.images.select import single
+from ocitool.images.platform_choice import single
 from ocitool.trees.tree import Tree
 from ocitool.layers.cache import IndexCache
 from ocitool.task import Task
