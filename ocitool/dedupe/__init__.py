@@ -91,7 +91,7 @@ def dedupe(references: Sequence[str], options: DedupeOptions, session: Session) 
     references = _once(references, session)
     deep = options.is_deep(session)
     if options.cluster is not None and not deep:
-        raise UsageError("--cluster needs --files, --zstd or --export, which read layers")
+        raise UsageError("--cluster only affects the reading of layers", hint="--files, --zstd or --export read them")
     want: Want = "layers" if deep else "documents"
     collection, problems = take_inventory(references, options.choice, session, want, options.strict)
     if not collection.members and len(problems) == 1:

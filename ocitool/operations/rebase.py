@@ -196,7 +196,7 @@ class _Rebaser:
                 continue
             return _Base(name, found)
         if not at:
-            raise missing_blob("base", digest, image.where, hint="name it by --old-base REF or --with REF")
+            raise missing_blob("base", digest, image.where, hint="--old-base REF or --with REF names it")
         self._task.notice("base", f"{image.where}: the old base is {name}, as annotations say")
         return _Base(name, platform_choice.single(self._open(name), None, like=image.platform))
 

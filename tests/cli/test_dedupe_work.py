@@ -124,7 +124,7 @@ def every_error() -> list[type[OcitoolError]]:
 def made(kind: type[OcitoolError]) -> OcitoolError:
     """An error of this class; those that want more than a sentence and a place get it."""
     more: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
-        "UnexpectedResponse": (("what", "where", 500), {}),
+        "EngineError": (("what", "where", 500), {}), "UnexpectedResponse": (("what", "where", 500), {}),
         "Unreachable": (("what", "where"), {"transient": True, "hint": "hint"}),
         "NotCarriedError": (([b"path"],), {}), "NothingMatches": (("what", "where"), {}),
     }  # fmt: skip

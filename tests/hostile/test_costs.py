@@ -683,7 +683,7 @@ def test_a_configuration_is_printed_again_within_a_bound(tmp_path: Path, monkeyp
         assert len(inspect(layout, Session(task, cached=False)).images) == 6
         one = inspect(f"{layout}:t0", Session(task, cached=False)).images[0].image
         monkeypatch.setattr(limits, "REPEATED", 4 * len(one.config.raw))
-        with pytest.raises(LimitError, match="one configuration"):
+        with pytest.raises(LimitError, match="the same configuration"):
             inspect(layout, Session(task, cached=False))
 
 

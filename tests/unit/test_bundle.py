@@ -138,7 +138,7 @@ def test_a_list_of_accounts_is_bounded(rootfs: Path) -> None:
 def test_no_label_of_an_image_tells_a_runtime_what_to_do_on_the_machine(label: str) -> None:
     image = config(Labels={label: "/x", "mine": "1"})
     annotations = made(image)["annotations"]
-    assert ("1", False, [label]) == (annotations["mine"], label in annotations, bundle.obeyed(image))
+    assert ("1", False, [label]) == (annotations["mine"], label in annotations, bundle.runtime_labels(image))
 
 
 def test_annotations_say_what_the_image_says_and_labels_win() -> None:
