@@ -62,12 +62,13 @@ if TYPE_CHECKING:
     from ocitool.pipeline.problems import Problem
     from ocitool.progress import Notice, Progress
     from ocitool.spec.manifest import Config, Descriptor, HistoryEntry, Index, Manifest, Platform
+    from ocitool.transports.engine import EngineOptions
     from ocitool.transports.sink import OutputImage, OutputLayer
     from ocitool.validation import Checked, Finding, Validation
 
 __all__ = [
     "Advice", "Cancellation", "CancelledError", "Checked", "Config", "ConfigChange", "Deduped", "Descriptor",
-    "DestinationError", "Diff", "Digest", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult",
+    "DestinationError", "Diff", "Digest", "EngineOptions", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult",
     "FormatError", "HistoryEntry", "Image", "ImageInfo", "Index", "IndexDiff", "InspectedEntry", "InspectedImage",
     "Inspection", "IntegrityError", "Kind", "Layer", "LayerFacts", "LayerPair", "LimitError", "Manifest",
     "MergedTree", "NotAnImageError", "NotCompared", "NotFoundError", "Notable", "Notice", "OcitoolError",
@@ -106,6 +107,7 @@ _NAMES = {
     "pipeline.problems": "Problem",
     "spec.manifest": "Config Descriptor HistoryEntry Index Manifest Platform",
     "progress": "Notice Progress",
+    "transports.engine": "EngineOptions",
     "transports.sink": "OutputImage OutputLayer",
 }
 """The public names by the module that defines them. `A=B`: the class `A` has the public name `B`."""

@@ -39,6 +39,8 @@ class Transport(NamedTuple):
     """Its images have manifests; else these are made when an image is written elsewhere."""
     image_names: bool = False
     """Names are those that engines take, in a reference to it too."""
+    engine: bool = False
+    """An engine's store: a reference names an image by name or id, and no path; there is one such place for each command."""
     written: bool = True
     packed: str | None = None
     """The name of the transport that has the same in one file."""
@@ -49,12 +51,13 @@ LAYOUT = Transport("oci", "oci:", directory=True, store=True, packed="oci-archiv
 OCI_ARCHIVE = Transport("oci-archive", "oci-archive:", archive=True)
 DOCKER_ARCHIVE = Transport("docker-archive", "docker-archive:", archive=True, manifests=False, image_names=True)
 DIRECTORY = Transport("dir", "dir:", directory=True, written=False)
+ENGINE = Transport("docker-daemon", "docker-daemon:", archive=True, manifests=False, image_names=True, engine=True)
 STREAM = Transport("-", None, archive=True, stream=True)
-TRANSPORTS = (REGISTRY, DOCKER_ARCHIVE, OCI_ARCHIVE, LAYOUT, DIRECTORY)
+TRANSPORTS = (REGISTRY, DOCKER_ARCHIVE, OCI_ARCHIVE, LAYOUT, DIRECTORY, ENGINE)
 """Those that a reference names."""
 PREFIX = "docker://"
 """What a reference to a registry begins with."""
-LOCAL = tuple(one.prefix for one in TRANSPORTS if one.prefix is not None and not one.remote)
+LOCAL = tuple(one.prefix for one in TRANSPORTS if one.prefix is not None and not (one.remote or one.engine))
 """What references to files and directories begin with."""
 
 
@@ -102,14 +105,13 @@ class Repository(NamedTuple):
 
 
 def parse(text: str) -> Reference:
-    """Parses a reference. Raises `UsageError` for an empty one, and for transports that are not supported."""
-    if text.startswith("docker-daemon:"):
-        raise UsageError("this version reads no engines (docker-daemon:)", text, hint="save the image to an archive first")
+    """Parses a reference. Raises `UsageError` for an empty one."""
     for transport in TRANSPORTS:
         if transport.prefix is not None and text.startswith(transport.prefix):
             details = text[len(transport.prefix) :]
             if not details and not transport.remote:
-                raise UsageError(f"{transport.prefix} needs a path", text)
+                needed = "the name or id of an image" if transport.engine else "a path"
+                raise UsageError(f"{transport.prefix} needs {needed}", text)
             return Reference(text, transport, details)
     if not text:
         raise UsageError("an empty reference")
@@ -143,6 +145,25 @@ def parse_repository(details: str) -> Repository:
     if host == DEFAULT_HOST and "/" not in path:
         path = f"library/{path}"
     return Repository(host, path, tag or None, digest)
+
+
+def parse_engine_image(details: str) -> str:
+    """Returns what an engine is asked for by what follows `docker-daemon:`: `NAME:TAG` (`latest` if no tag is given),
+    `NAME[:TAG]@DIGEST`, or `sha256:ID`. Raises `UsageError`."""
+    where = f"{ENGINE.prefix}{details}"
+    name, at, digest = details.partition("@")
+    stated = digest if at else details if details.startswith("sha256:") else None
+    if stated is not None:
+        try:
+            Digest.parse(stated)
+        except FormatError:
+            raise UsageError(f"invalid digest: {stated}", where, hint="an id has all of its 64 digits") from None
+    if stated == details:
+        return details
+    if not is_image_name(name):
+        hint = "NAME[:TAG], NAME@sha256:... or sha256:ID"
+        raise UsageError(f"invalid image name: {name or 'it is empty'}", where, hint=hint)
+    return details if at or ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def at_registry(text: str) -> Repository | None:

@@ -16,6 +16,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.operations import listing
 from ocitool.operations.listing import File
 from ocitool.progress import Notice, Progress
+from ocitool.transports.engine import EngineOptions
 from ocitool.trees.nodes import Directory
 from ocitool.trees.tree import Tree
 
@@ -64,6 +65,7 @@ def open(
     no_cache: bool = False,
     jobs: int = 4,
     registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None,
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> OpenImage:
@@ -73,8 +75,8 @@ def open(
     raises. The image is closed by `with`, by `close()`, or when nothing refers to it any more."""
     with ExitStack() as stack:
         session = stack.enter_context(
-            open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                         cancellation=cancellation)
+            open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                         platform=platform, progress=progress, cancellation=cancellation)
         )  # fmt: skip
         opened = session.open(os.fspath(reference), "layers")
         target = select.sole_target(opened)

@@ -12,6 +12,7 @@ from ocitool.dedupe import Deduped
 from ocitool.operations.inspect import Inspection
 from ocitool.operations.tags import Tags
 from ocitool.progress import Progress
+from ocitool.transports.engine import EngineOptions
 from ocitool.validation import Validation
 
 DocumentKind = Literal["descriptor", "manifest", "index", "config", "layout", "docker-manifest", "docker-manifest-list"]
@@ -20,7 +21,7 @@ DocumentKind = Literal["descriptor", "manifest", "index", "config", "layout", "d
 def inspect(
     reference: Reference, *, files: bool = False, top: int = 10, platform: str | None = None, all_platforms: bool = False,
     verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
-    progress: Progress | None = None, cancellation: Cancellation | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Inspection:  # fmt: skip
     """Returns what an image is, layer by layer; for a store, all its images. Opens no layer unless `files` or `verify` is
     set.
@@ -29,8 +30,8 @@ def inspect(
     from ocitool.operations.inspect import inspect
 
     one_or_all(platform, all_platforms)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         return inspect(os.fspath(reference), session, files=files, top=top, platform=platform, all_platforms=all_platforms)
 
 
@@ -39,7 +40,8 @@ def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
     patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
     platform: str | None = None, all_platforms: Literal[False] = False, verify: bool = False, no_cache: bool = False,
-    jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    jobs: int = 4, registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> Diff: ...  # fmt: skip
 @overload
@@ -47,14 +49,16 @@ def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
     patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
     platform: None = None, all_platforms: Literal[True], verify: bool = False, no_cache: bool = False,
-    jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    jobs: int = 4, registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> IndexDiff: ...  # fmt: skip
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
     patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
     platform: str | None = None, all_platforms: bool = False, verify: bool = False, no_cache: bool = False,
-    jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    jobs: int = 4, registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> Diff | IndexDiff:  # fmt: skip
     """Returns what changed from image `a` to image `b`: layers, files, configuration, and what a reviewer should see first.
@@ -72,8 +76,8 @@ def diff(
         ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, secrets=show_secrets,
         ignored_paths=words(ignore_path), allow_no_match=allow_no_match, rules=tuple(map(rule, words(fail_on))),
     )  # fmt: skip
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         if all_platforms:
             return diff_platforms(before, after, options, session)
         return diff(before, after, options, session, platform=platform)
@@ -81,7 +85,7 @@ def diff(
 
 def validate(
     reference: Reference, *, as_: DocumentKind | None = None, jobs: int = 4, registry: RegistryOptions | None = None,
-    progress: Progress | None = None, cancellation: Cancellation | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Validation:  # fmt: skip
     """Returns every rule that an image, or a whole store, breaks; everything is read and hashed. `as_`: the reference is a
     file that holds one document of this kind. Damage is a finding; a source of which nothing can be read is an error."""
@@ -89,17 +93,19 @@ def validate(
     from ocitool.validation.bare import document_file
 
     text = os.fspath(reference)
-    with open_session(no_cache=True, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as session:
+    with open_session(no_cache=True, jobs=jobs, registry=registry, engine=engine, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
         if as_ is not None:
             return validate_document(one_of("--as", as_, get_args(DocumentKind)), document_file(text), text)
-        return validate(text, session.task, session.registries)
+        return validate(text, session.task, session.registries, session.engines)
 
 
 def dedupe(
     refs: References, *, files: bool = False, repos: Words = (), tags: Words = (),
     allow_no_match: bool = False, zstd: int | None = None, export: Reference | None = None, cluster: str | None = None,
     strict: bool = False, top: int = 10, verify: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Deduped:  # fmt: skip
     """Returns what many images share, what that saves, and what more could be saved. Reads no layer unless `files`, `zstd`,
     `export` or `verify` is set; then several layers are read at a time, each in a process of its own.
@@ -114,8 +120,8 @@ def dedupe(
     once(*sources)
     repositories = RepositoryFilter(words(repos), words(tags), allow_no_match)
     options = DedupeOptions(repositories, files, optional(export), zstd, cluster, strict, top)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      progress=progress, cancellation=cancellation) as session:  # fmt: skip
         return dedupe(sources, options, session)
 
 

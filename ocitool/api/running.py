@@ -14,6 +14,7 @@ from ocitool.api.arguments import Words, optional, words
 from ocitool.errors import CancelledError, DestinationError, OcitoolError, UsageError
 from ocitool.progress import Progress
 from ocitool.task import Task
+from ocitool.transports.engine import EngineOptions
 
 if TYPE_CHECKING:
     from ocitool.pipeline.session import Session
@@ -99,11 +100,13 @@ def open_session(
     no_cache: bool = False,
     jobs: int = 4,
     registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None,
+    platform: str | None = None,
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> Iterator[Session]:
     """Provides a session for one operation, or for an open image. Its threads end with the block."""
-    from ocitool.pipeline.session import Session
+    from ocitool.pipeline.session import Session, engines
     from ocitool.transports.registry import Registries
 
     if not 1 <= jobs <= 64:
@@ -111,10 +114,12 @@ def open_session(
     registry_access = access(registry or RegistryOptions())
     with own_errors(), Task(jobs=jobs, progress=progress) as task, (cancellation or Cancellation())._covers(task):
         registries = Registries(registry_access, task, cached=not no_cache)
+        asked = engines(engine, task, platform)
         try:
-            yield Session(task, not no_cache, verify, registries)
+            yield Session(task, not no_cache, verify, registries, asked)
         finally:
             registries.close()
+            asked.close()
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from ocitool.operations.unpack.flat import FlatResult
 from ocitool.operations.unpack.store import StoreResult
 from ocitool.pipeline.image_writer import WriteResult
 from ocitool.progress import Progress
+from ocitool.transports.engine import EngineOptions
 
 
 def copy(
@@ -39,7 +40,8 @@ def copy(
     omit: References = (), tags: Words = (), exclude: Words = (), strict: bool = False, allow_no_match: bool = False,
     referrers: bool = False, platform: str | None = None, all_platforms: bool = False, force: bool = False,
     dry_run: bool = False, verify: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
     """Copies images, byte for byte, to an archive, a layout or a registry; blobs that are there already are not written.
 
@@ -53,8 +55,8 @@ def copy(
     if not images:
         raise UsageError("copy needs a source")
     once(*images, *references(with_))
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         left_out = omitted(references(omit), session)
         options = write_options(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_,
@@ -71,7 +73,8 @@ def append(
     owner: str | None = None, keep_owner: bool = False, dirs_from_layer: bool = False, message: str | None = None,
     tag: Words = (), compression: str | None = None, with_: References = (), platform: str | None = None,
     all_platforms: bool = False, force: bool = False, dry_run: bool = False, verify: bool = False, no_cache: bool = False,
-    jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    jobs: int = 4, registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
     """Writes an image with more layers on top: directories or tars (`layer`), then upper directories of overlayfs
@@ -83,8 +86,8 @@ def append(
         layer, upperdir, to=to, owner=owner, keep_owner=keep_owner, dirs_from_layer=dirs_from_layer
     )  # fmt: skip
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         return append(
             os.fspath(src), additions, session, options, message=message, platform=platform, all_platforms=all_platforms
         )
@@ -100,7 +103,7 @@ def edit(
     drop_layer: int | Iterable[int] = (), tag: Words = (), compression: str | None = None, with_: References = (),
     platform: str | None = None, all_platforms: bool = False, force: bool = False, dry_run: bool = False,
     verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
-    progress: Progress | None = None, cancellation: Cancellation | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
     """Writes an image with another configuration, or with other files in the layers that it has.
 
@@ -120,8 +123,8 @@ def edit(
         unset_healthcheck=unset_healthcheck, stop_signal=stop_signal, created=created,
     )  # fmt: skip
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         return edit(
             os.fspath(src), settings, content, session, options, redaction=Redaction(words(redact), search), platform=platform,
             all_platforms=all_platforms,
@@ -133,7 +136,7 @@ def squash(
     keep_base: Reference | None = None, tag: Words = (), compression: str | None = None, with_: References = (),
     platform: str | None = None, all_platforms: bool = False, force: bool = False, dry_run: bool = False,
     verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
-    progress: Progress | None = None, cancellation: Cancellation | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
     """Writes an image with its layers, or the upper ones, as one layer; its file system stays the same."""
     from ocitool.operations.squash import SquashRange, squash
@@ -141,8 +144,8 @@ def squash(
     one_or_all(platform, all_platforms)
     once(os.fspath(src), optional(keep_base), *references(with_))
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         layers = SquashRange(from_, last, optional(keep_base))
         return squash(os.fspath(src), layers, session, options, platform=platform, all_platforms=all_platforms)
 
@@ -152,7 +155,7 @@ def rebase(
     fail_on: Literal["none", "conflict"] = "none", tag: Words = (), compression: str | None = None, with_: References = (),
     platform: str | None = None, all_platforms: bool = False, force: bool = False, dry_run: bool = False,
     verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
-    progress: Progress | None = None, cancellation: Cancellation | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
     """Writes an image with the layers of a new base in place of those of its old base.
 
@@ -164,8 +167,8 @@ def rebase(
     once(os.fspath(src), optional(old_base), optional(new_base), *references(with_))
     conflict = one_of("--fail-on", fail_on, ("none", "conflict")) == "conflict"
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         bases = BaseReferences(optional(old_base), optional(new_base))
         return rebase(
             os.fspath(src), bases, session, options, platform=platform, all_platforms=all_platforms, fail_on_conflict=conflict
@@ -177,7 +180,8 @@ def rebuild(
     ignore_path: Words = (), allow_no_match: bool = False, tag: Words = (), compression: str | None = None,
     with_: References = (), platform: str | None = None, all_platforms: bool = False, force: bool = False,
     dry_run: bool = False, verify: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
     """Writes an image with the layers of older images (`against`) in place of its own that equal them. Nothing is built."""
     from ocitool.operations.rebuild import RebuildOptions, rebuild
@@ -187,8 +191,8 @@ def rebuild(
     once(os.fspath(new), *older, *references(with_))
     chosen = one_of("--plan", plan, get_args(Plan))
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         how = RebuildOptions(older, chosen, strict_times, words(ignore_path), allow_no_match)
         return rebuild(os.fspath(new), how, session, options, platform=platform, all_platforms=all_platforms)
 
@@ -197,7 +201,8 @@ def repack(
     directory: Reference, dest: Reference, *, source: Reference | None = None, mode: Mode = "rewrite",
     keep_base: Reference | None = None, checksum: bool = False, dir_times: bool = False, tag: Words = (),
     compression: str | None = None, force: bool = False, dry_run: bool = False, verify: bool = False,
-    no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> WriteResult:  # fmt: skip
     """Writes the image in a directory that `unpack` made, with the changes in `DIR/rootfs`. Without any change, the digest
@@ -206,8 +211,8 @@ def repack(
 
     chosen = one_of("--mode", mode, get_args(Mode))
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run)
-    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
-                      cancellation=cancellation) as session:  # fmt: skip
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      progress=progress, cancellation=cancellation) as session:  # fmt: skip
         how = RepackOptions(optional(source), chosen, optional(keep_base), checksum, dir_times)
         return repack(os.fspath(directory), how, session, options)
 
@@ -217,27 +222,31 @@ def unpack(
     reference: Reference, dest: Reference, *, as_: Form = "editable", platform: str | None = None,
     all_platforms: bool = False, rootless: bool = False, rootless_xattr: bool = False, uid_map: Words = (), gid_map: Words = (),
     mode: int | None = None, force: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> UnpackResult: ...  # fmt: skip
 @overload
 def unpack(
     reference: Reference, dest: Reference, *, as_: Literal["layers"], platform: str | None = None,
     all_platforms: bool = False, rootless: bool = False, rootless_xattr: bool = False, uid_map: Words = (), gid_map: Words = (),
     mode: int | None = None, force: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> StoreResult: ...  # fmt: skip
 @overload
 def unpack(
     reference: Reference, dest: Reference, *, as_: Literal["tar"], platform: str | None = None,
     all_platforms: bool = False, rootless: bool = False, rootless_xattr: bool = False, uid_map: Words = (), gid_map: Words = (),
     mode: int | None = None, force: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> FlatResult: ...  # fmt: skip
 def unpack(
     reference: Reference, dest: Reference, *, as_: Form | Literal["layers", "tar"] = "editable", platform: str | None = None,
     all_platforms: bool = False, rootless: bool = False, rootless_xattr: bool = False, uid_map: Words = (), gid_map: Words = (),
     mode: int | None = None, force: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> UnpackResult | StoreResult | FlatResult:  # fmt: skip
     """Unpacks an image into files; every layer is verified. `as_`: `editable` for `repack`, the file system alone
     (`rootfs`), a runtime `bundle`, each layer once for overlay mounts (`layers`), or one `tar`. `mode`: the mode of the
@@ -249,7 +258,8 @@ def unpack(
         uid_map=uid_map, gid_map=gid_map, mode=mode, force=force,
     )  # fmt: skip
     directory_mode = None if mode is None else file_mode(mode, f"{mode:04o}")
-    with open_session(no_cache=no_cache, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as session:
+    with open_session(no_cache=no_cache, jobs=jobs, registry=registry, engine=engine, platform=platform, progress=progress,
+                      cancellation=cancellation) as session:  # fmt: skip
         if as_ == "layers":
             from ocitool.operations.unpack import store
 

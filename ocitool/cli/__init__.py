@@ -112,7 +112,8 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback(
-    epilog="A REF is an image: image.tar, layout:tag, archive.tar:name:tag, docker://HOST/REPO:TAG, - for standard input."
+    epilog="A REF is an image: image.tar, layout:tag, archive.tar:name:tag, docker://HOST/REPO:TAG, docker-daemon:NAME,"
+    " - for standard input."
 )
 def _root(
     version: Annotated[

@@ -18,7 +18,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="List the repositories of a registry.")
-@with_shared(*OUTPUT, *TALK)
+@with_shared(*OUTPUT, *TALK, engine=False)
 def command(
     host: Annotated[
         options.Host,

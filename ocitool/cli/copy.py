@@ -23,6 +23,7 @@ Examples:
   ocitool copy docker://reg.example/app:1 docker://reg.example/prod/app:1
   ocitool copy --tags 'v1.*' --exclude '*-rc*' docker://reg.example/app store/
   ocitool copy store/ docker://mirror.example/team/      all of it, each under its name
+  ocitool copy docker-daemon:app:1 docker://reg.example/app:1
 
 \b
 If the network fails or Ctrl-C is pressed, a layout keeps what has arrived, and
@@ -68,8 +69,9 @@ def command(
     shared: Shared,
 ) -> None:
     """Copy images, their layers and documents byte for byte, to where DEST says: an archive (*.tar, .tar.gz, .tar.zst,
-    docker-archive:FILE, oci-archive:FILE, - for standard output), an OCI layout (a directory, oci:DIR:TAG), or a registry
-    (docker://HOST/REPO:TAG; docker://HOST/PREFIX/ keeps the images' own names below PREFIX)."""
+    docker-archive:FILE, oci-archive:FILE, - for standard output), an OCI layout (a directory, oci:DIR:TAG), a Docker engine
+    (docker-daemon:NAME:TAG), or a registry (docker://HOST/REPO:TAG; docker://HOST/PREFIX/ keeps the images' own names below
+    PREFIX)."""
     sources, dest = [*refs[:-1], *(from_file or ())], refs[-1]
     if not sources:
         raise UsageError("copy needs a source and a destination", hint="ocitool copy SRC DEST")

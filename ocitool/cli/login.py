@@ -23,7 +23,7 @@ _MAX_PASSWORD = 1 << 16
 
 
 @app.command(epilog=_EXAMPLES, short_help="Keep a user's name and password for a registry.")
-@with_shared(*TALK)
+@with_shared(*TALK, engine=False)
 def command(
     host: Annotated[
         options.Host,

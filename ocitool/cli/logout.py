@@ -18,7 +18,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="Remove the credentials that login kept.")
-@with_shared(*TALK)
+@with_shared(*TALK, engine=False)
 def command(
     host: Annotated[
         options.Host,

@@ -17,12 +17,13 @@ from ocitool.api.arguments import once as once
 from ocitool.api.arguments import one_or_all as one_or_all
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers import codecs
-from ocitool.pipeline.session import Session
+from ocitool.pipeline.session import Session, engines
 from ocitool.progress import Notice, Progress
 from ocitool.report import formats
 from ocitool.report.formats import OutputFormat, ReviewFormat
 from ocitool.spec import mediatypes
 from ocitool.task import Task, handling_signals
+from ocitool.transports.engine import EngineOptions
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ _ARCHIVES = ", ".join(["*.tar", *(f"*{codecs.CODECS[name].endings[0]}" for name 
 
 
 Ref = Annotated[
-    str, typer.Argument(metavar="REF", help="An image: archive, layout, dir:DIR, docker://HOST/REPO:TAG, - for standard input.")
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="An image: archive, layout, dir:DIR, docker://HOST/REPO:TAG, docker-daemon:NAME, - for standard input.",
+    ),
 ]
 FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How to print the report.")]
 ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]
@@ -73,6 +78,18 @@ PlatformOption = Annotated[
     ),
 ]
 AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Take every image of an index.")]
+EngineHost = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        "-H",
+        metavar="ADDRESS",
+        help="The engine of docker-daemon: unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST. Default: DOCKER_HOST, ...",
+    ),
+]
+EngineContext = Annotated[
+    str | None, typer.Option("--context", metavar="NAME", help="The engine of docker-daemon: a context of the docker client.")
+]
 Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; trust no stated digest and no cache.")]
 NoNotes = Annotated[bool, typer.Option("--no-cache", help="Do not use or keep records of which repositories have which blobs.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not use or keep indexes of layers.")]
@@ -84,9 +101,15 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Print no colours (also: NO_COLOR).")]
 
 Src = Annotated[
-    str, typer.Argument(metavar="SRC", help="The image: archive, layout, docker://HOST/REPO:TAG, or - for standard input.")
+    str,
+    typer.Argument(
+        metavar="SRC", help="The image: archive, layout, docker://HOST/REPO:TAG, docker-daemon:NAME, or - for standard input."
+    ),
 ]
-Dest = Annotated[str, typer.Argument(metavar="DEST", help=f"{_ARCHIVES}, a layout/, docker://HOST/REPO:TAG, or -.")]
+Dest = Annotated[
+    str,
+    typer.Argument(metavar="DEST", help=f"{_ARCHIVES}, a layout/, docker://HOST/REPO:TAG, docker-daemon:NAME, or -."),
+]
 Tag = Annotated[
     list[str] | None,
     typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="A name for the image: in addition to DEST's, instead of SRC's."),
@@ -126,6 +149,8 @@ def at_registry(text: str) -> str:
         return text
     from ocitool import reference
 
+    if text.startswith(str(reference.ENGINE.prefix)):
+        raise UsageError("expected an image in a registry, got an image of an engine", text, hint="ocitool copy takes them")
     if text == "-" or os.path.exists(text) or text.startswith(reference.LOCAL):
         raise UsageError("expected an image in a registry, got a file", text, hint="ocitool copy takes files")
     return reference.PREFIX + text
@@ -219,6 +244,8 @@ def running(
     quiet: bool = False,
     bars: bool = True,
     access: Access | None = None,
+    engine: EngineOptions | None = None,
+    platform: str | None = None,
 ) -> Iterator[Session]:
     """Provides a session that shows progress on standard error: bars on a terminal, else a line for each blob that a
     network transfers. Notices are printed at once. A report must be printed after the block: within it, it would mix with
@@ -228,12 +255,14 @@ def running(
     _allow_files()
     with Task(jobs=jobs, progress=progress) as task, handling_signals(task):
         registries = Registries(access or Access(), task, cached=not no_cache)
+        asked = engines(engine, task, platform)
         try:
-            yield Session(task, not no_cache, verify, registries)
+            yield Session(task, not no_cache, verify, registries, asked)
         finally:
             if progress is not None:
                 progress.close()
             registries.close()
+            asked.close()
 
 
 class _LateProgress(Progress):

@@ -14,6 +14,7 @@ from ocitool.cli import access, options
 from ocitool.cli.access import Access
 from ocitool.pipeline.session import Session
 from ocitool.report.formats import OutputFormat, ReviewFormat
+from ocitool.transports.engine import EngineOptions
 
 if TYPE_CHECKING:
     from ocitool.digest import Digest
@@ -39,12 +40,15 @@ class Shared(NamedTuple):
     no_color: bool = False
     debug: bool = False
     access: Access | None = None
+    engine_host: str | None = None
+    engine_context: str | None = None
 
     def running(self, *, bars: bool = True) -> AbstractContextManager[Session]:
         """Provides a session (`options.running`)."""
         return options.running(
-            verify=self.verify, no_cache=self.no_cache, jobs=self.jobs, quiet=self.quiet, bars=bars, access=self.access
-        )
+            verify=self.verify, no_cache=self.no_cache, jobs=self.jobs, quiet=self.quiet, bars=bars, access=self.access,
+            engine=EngineOptions(self.engine_host, self.engine_context), platform=self.platform,
+        )  # fmt: skip
 
     def write_options(self, destination: str, *, omit: "frozenset[Digest]" = frozenset()) -> "WriteOptions":
         """Returns the options of a writing command (`options.write_options`)."""
@@ -81,6 +85,8 @@ _ALL: Mapping[str, tuple[str, Any, Any]] = {
     "quiet": ("quiet", options.Quiet, False),
     "no_color": ("no_color", options.NoColor, False),
     "debug": ("debug", options.Debug, False),
+    "engine_host": ("engine_host", options.EngineHost, None),
+    "engine_context": ("engine_context", options.EngineContext, None),
 }
 """Parameter, annotation and default by the name that `with_shared` takes. A parameter may be several options, as `format`
 is."""
@@ -89,18 +95,21 @@ READ = ("verify", "no_cache", "jobs")
 OUTPUT = ("format", "report")
 REVIEW = ("review", "report")
 TALK = ("quiet", "debug")
+ENGINE = ("engine_host", "engine_context")
 PLATFORMS = ("platform", "all_platforms")
 WRITE = ("tag", "compression", "supply", *PLATFORMS, "force", "dry_run", *OUTPUT, *READ, *TALK)
 """All options of a command that makes an image from an image."""
 
 
 def with_shared(
-    *names: str, remote: bool = True, more: Mapping[str, tuple[Any, Any]] | None = None
+    *names: str, remote: bool = True, engine: bool | None = None, more: Mapping[str, tuple[Any, Any]] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Returns a decorator that adds options to a command: those of `_ALL` named here, after its own, then those of
-    registries if `remote`. The command gets their values as `shared`. `more`: further options (annotation and default by
+    registries if `remote`, and those that choose an engine if `engine` (default: as `remote`). The command gets their
+    values as `shared`. `more`: further options (annotation and default by
     name), which come before its own; the command gets their values as the mapping `more`."""
-    added = {_ALL[name][0]: _ALL[name][1:] for name in names}
+    chosen = (*names, *ENGINE) if (remote if engine is None else engine) else names
+    added = {_ALL[name][0]: _ALL[name][1:] for name in chosen}
     hosts = access.OPTIONS if remote else {}
     first = more or {}
 

@@ -19,7 +19,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="List the tags of a repository.")
-@with_shared(*OUTPUT, *TALK)
+@with_shared(*OUTPUT, *TALK, engine=False)
 def command(
     ref: Annotated[
         str, typer.Argument(metavar="REF", parser=options.at_registry, help="[docker://]HOST/REPO.", show_default=False)

@@ -51,6 +51,6 @@ def command(
         if as_ is not None:
             results = [validation.validate_document(as_.value, document_file(ref), ref) for ref in refs]
         else:
-            results = [validation.validate(ref, session.task, session.registries) for ref in refs]
+            results = [validation.validate(ref, session.task, session.registries, session.engines) for ref in refs]
     shared.show("validate", results)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)

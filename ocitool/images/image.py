@@ -75,6 +75,9 @@ class Image(NamedTuple):
     platform: Platform
     aligned: bool
     history_aligned: bool
+    described: int | None = None
+    """Only if an engine described the image: its size in bytes. `config` is then made of the engine's answers, and not
+    its exact bytes; `image_id` is the engine's, and layers cannot be read."""
 
     @property
     def is_image(self) -> bool:
@@ -96,8 +99,15 @@ class Image(NamedTuple):
         return tuple(layer.digest for layer in self.layers if layer.blob is None and layer.digest is not None)
 
     @property
+    def sizes_known(self) -> bool:
+        """Whether layers have their sizes: not if an engine described the image, and its history cannot be paired with them."""
+        return self.described is None or (self.history_aligned and bool(self.config.history))
+
+    @property
     def size(self) -> int:
         """Stored bytes of all layers."""
+        if self.described is not None:
+            return self.described
         return sum(layer.size for layer in self.layers)
 
 
@@ -236,18 +246,22 @@ def from_record(source: Source, record: DockerImageRecord) -> Image:
     if record.problem is not None:
         raise record.problem
     config = Config(record.config, parse_object(record.config, f"{source.where}: config"))
-    rows = [(blob, blob.digest if blob else None, blob.size if blob else 0, _record_type(blob)) for blob in record.layers]
+    rows = [
+        (blob, blob.digest if blob else None, blob.size if blob else 0, _record_type(record, blob)) for blob in record.layers
+    ]
     layers, aligned, history_aligned = _zip(config, rows)
     if not aligned:
         _tell_counts(source, f"manifest.json, image @{record.number},", len(rows), config)
     return Image(
         source.where, source.transport.name, record.tags, None, None, config, record.image_id or str(config.digest), layers,
-        config.platform, aligned, history_aligned,
+        config.platform, aligned, history_aligned, record.described,
     )  # fmt: skip
 
 
-def _record_type(blob: Blob | None) -> str:
-    found = codecs.of(blob) if blob is not None else "none"
+def _record_type(record: DockerImageRecord, blob: Blob | None) -> str:
+    if record.layer_type is not None:
+        return record.layer_type
+    found = codecs.of(blob) if blob is not None and not blob.remote else "none"
     return mediatypes.DOCKER_LAYER if found == "none" else f"{mediatypes.DOCKER_LAYER}.{found}"
 
 

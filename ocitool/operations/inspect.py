@@ -138,7 +138,7 @@ def inspect(
     An image that cannot be read is one of the `problems` if there are several; a single or selected one raises what reading
     raises."""
     deep = files or session.verify
-    opened = session.open(reference, "layers" if deep else "documents")
+    opened = session.open(reference, "layers" if deep else "documents" if all_platforms else "summary")
     source = opened.source
     groups = list(select.groups(opened))
     unreadable = select.unreadable(opened)
@@ -272,7 +272,8 @@ def _inspected(image: Image, indexer: "Indexer | None", files: bool, top: int) -
     if indexer is None or not image.is_image:
         facts = []
         for layer in image.layers:
-            facts.append(_facts_by_first_bytes(layer))
+            described = image.described is not None
+            facts.append(LayerFacts(layer.compression, None, None) if described else _facts_by_first_bytes(layer))
         return InspectedImage(image, tuple(facts), None, False)
     indexes = indexer.indexes(image)
     facts = [

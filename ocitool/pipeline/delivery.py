@@ -10,7 +10,6 @@ from ocitool import limits
 from ocitool.blob import LEFT_OUT, Blob, missing_blob
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError
-from ocitool.layers import codecs
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
 from ocitool.pipeline.output_names import roots, with_names
 from ocitool.pipeline.problems import placed, refuse_nothing
@@ -18,7 +17,7 @@ from ocitool.reference import PREFIX
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.destinations import Destination
-from ocitool.transports.sink import OutputImage, OutputLayer, WriteOutcome, WriteRequest
+from ocitool.transports.sink import PLAIN, OutputImage, WriteOutcome, WriteRequest, plain_size
 
 
 def deliver(
@@ -159,13 +158,14 @@ class _Delivery:
                         "untagged", f"{name} is a tag without a repository: docker load will not name the image; "
                         f"--tag NAME:{name} does",
                     )  # fmt: skip
+            if self._target.transport.engine:
+                continue  # the sink asks the engine what it takes
             held = {digest: blob for digest, _, blob in output.blobs}
             loaded = output.loaded_image
             usual = (None, *mediatypes.DOCKER_CODECS)
-            if loaded is not None and any(_codec(held.get(layer.digest), layer) not in usual for layer in loaded.layers):
+            layers = loaded.layers if loaded is not None else ()
+            if any(layer.codec(held.get(layer.digest)) not in usual for layer in layers):
                 task.notice("zstd", "layers in zstd: older engines refuse them; --compression gzip converts")
-
-
-def _codec(blob: Blob | None, layer: OutputLayer) -> str | None:
-    """A layer's compression by its first bytes if they are on this machine, else by its media type."""
-    return mediatypes.layer_codec(layer.media_type) if blob is None or blob.remote else codecs.of(blob)
+            if plain_size(layers, held) >= PLAIN:
+                text = "layers that are not compressed: an engine with the containerd image store pushes them so"
+                task.notice("plain", f"{text}; --compression gzip compresses them")

@@ -68,13 +68,14 @@ class FallbackBlobs:
         return None
 
     def same(self, diff_id: Digest) -> tuple[Layer, Digest, Blob] | None:
-        """A layer on this machine, its digest and its blob, that unpacks to this, as its bytes say: both were hashed."""
+        """Returns a layer that unpacks to this, its digest and its blob; both were hashed. One of a registry is fetched for it,
+        once."""
         layer, _ = self._layers().get(diff_id, (None, ""))
-        if layer is None or layer.blob is None or layer.digest is None or layer.blob.remote or not diff_id.checkable:
+        if layer is None or layer.blob is None or layer.digest is None or not diff_id.checkable:
             return None
         stored, plain = layer.digest.hasher(), diff_id.hasher()
 
-        try:
+        try:  # a blob that is fetched is kept on this machine by `chunks`
             for _ in hashed(codecs.decode(hashed(layer.blob.chunks(), stored), codecs.of(layer.blob), self._task), plain):
                 self._task.check()
         except (FormatError, IntegrityError):

@@ -98,7 +98,7 @@ class ImageWriter:
         self.target = target = options.target
         self.names = target.names(options.names)
         self.sink: Sink = destinations.open_sink(
-            target, self.task, session.registries, force=options.force, dry_run=options.dry_run,
+            target, self.task, session.registries, session.engines, force=options.force, dry_run=options.dry_run,
             replaces_index=options.force or platform is not None, cached=session.cached,
         )  # fmt: skip
         self.blobs = BlobLookup(self.sink, options.fallback, session, remote=target.remote)

@@ -173,7 +173,7 @@ class LayerWriter:
             if found is None:
                 return layer
             other, digest, blob = found
-            if to is not None and codecs.of(blob) != to.codec:
+            if to is not None and not to.keeps(codecs.of(blob)):
                 return layer
             return OutputLayer(digest, other.size, layer.diff_id, drafts.layer_type(image, codecs.of(blob)), "reused", blob)
 

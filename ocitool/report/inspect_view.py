@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool import masking
-from ocitool.images.image import Layer
+from ocitool.images.image import Image, Layer
 from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection, LayerFacts
 from ocitool.report.escape import human
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, made_by, name, platform, reference, value
@@ -119,10 +119,16 @@ def _image(item: InspectedImage) -> ImageView:
         tuple((title, tuple(map(name, keys))) for title, keys in (
             ("Ports", config.keys("ExposedPorts")), ("Volumes", config.keys("Volumes"))) if keys),
         LazyRows(sorted(labels.items()) if isinstance(labels, dict) else (), _label),
-        LazyRows(list(zip(image.layers, item.layers, strict=True)), _layer),
-        "" if agree else "history and layers do not agree; what cannot be paired is not shown",
+        LazyRows([(layer, facts, image.sizes_known) for layer, facts in zip(image.layers, item.layers, strict=True)], _layer),
+        "" if agree else _unpaired(image),
         _waste(item),
     )  # fmt: skip
+
+
+def _unpaired(image: Image) -> str:
+    if image.described is None:
+        return "history and layers do not agree; what cannot be paired is not shown"
+    return "the engine does not say which instruction made which layer; --files reads the layers"
 
 
 def _waste(item: InspectedImage) -> "WasteView | None":
@@ -142,6 +148,8 @@ def _facts(item: InspectedImage) -> Iterator[tuple[str, Phrase]]:
         yield "created", (name(str(image.config.created)),)
     if image.config.author:
         yield "author", (name(str(image.config.author)),)
+    if image.described is not None:
+        yield "configuration", ("as the engine describes it; --raw config gives the exact one",)
     sizes = [layer.uncompressed_size for layer in item.layers]
     unpacked = "" if None in sizes else f", {human(sum(size for size in sizes if size is not None))} unpacked"
     yield "size", (f"{human(image.size)} in {count_of(len(image.layers), 'layer')}{unpacked}",)
@@ -162,15 +170,15 @@ def _label(item: tuple[str, Any]) -> NamedValue:
     return NamedValue(name(item[0]), value(item[1], item[0]))
 
 
-def _layer(pair: tuple[Layer, LayerFacts]) -> LayerFactsRow:
-    layer, facts = pair
+def _layer(row: tuple[Layer, LayerFacts, bool]) -> LayerFactsRow:
+    layer, facts, is_sized = row
     unpacked = human(facts.uncompressed_size) if facts.uncompressed_size is not None else "?"
     files = f"{facts.files:,}" if facts.files is not None else None
     known = layer.digest or layer.diff_id
     digest: Phrase = (reference(known.short),) if known else ("-",)
-    return LayerFactsRow(
-        str(layer.number), human(layer.size), unpacked, files, _codec(layer, facts.compression), digest, made_by(layer)
-    )
+    size = human(layer.size) if is_sized else "?"
+    codec = _codec(layer, facts.compression)
+    return LayerFactsRow(str(layer.number), size, unpacked, files, codec, digest, made_by(layer))
 
 
 def _codec(layer: Layer, compression: str | None) -> str:

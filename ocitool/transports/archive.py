@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from ocitool import limits
@@ -30,8 +30,9 @@ from ocitool.task import Task
 from ocitool.transports.archive_members import Members, image_directories, is_docker, is_oci, largest_document
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
-Want = Literal["documents", "layers"]
-"""What the caller will read: documents and the first bytes of layers, or layers too."""
+Want = Literal["summary", "documents", "layers"]
+"""What the caller will read: documents and the first bytes of layers, or layers too. `summary`: what describes an image; an
+engine's own description of it will do, in which the configuration is not the exact one, and layers have no bytes."""
 
 _LEVELS = 2
 """Most times that an archive may be compressed: twice happens if a tool did not see that it was compressed already."""
@@ -54,66 +55,91 @@ class _Head(BytesBlob):
 def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
     """Returns the members of the archive in `file`, which must stay open for as long as they are read. `where` names it in
     messages. Raises `FormatError` if it is not an archive, `LimitError`, `TransportError`, `CancelledError`."""
-    members = Members(where)
-    notes = TarNotes()
-    spool = _Spool(where, want)
-    seekable = stat.S_ISREG(file.mode)
-    head: Blob
-    if seekable:
-        head = whole = FileBlob(file, 0, file.size)
-        chunks = whole.chunks()
-    else:
-        first, chunks = codecs.peek(_stream(file))
-        head = BytesBlob(first)
-    compression = codecs.of(head)
-    wrappers: list[str] = []
-    try:
-        if seekable and compression == "none":
-            source = SeekInput(whole)
-            for entry in entries(source, notes, incremental=True):
-                blob: Blob | None = None
-                if entry.kind == Kind.FILE:
-                    in_place = entry.segments is None
-                    blob = FileBlob(file, entry.offset, entry.size) if in_place else spool.take(source, entry)
-                members.add(entry, blob)
-            if source.end is not None:
-                members.tail = FileBlob(file, source.end, file.size - source.end)
+    if not stat.S_ISREG(file.mode):
+        return read_stream(where, _stream(file), want, task, file.size)
+    whole = FileBlob(file, 0, file.size)
+    reader = _Reader(where, want, task, whole)
+    if codecs.of(whole) == "none":
+        return reader.members_by(lambda: reader.read_in_place(file, whole))
+    return reader.members_by(lambda: reader.read_stream(whole.chunks(), file.size))
+
+
+def read_stream(where: str, chunks: Iterator[bytes], want: Want, task: Task, size: int = 0) -> Members:
+    """Returns the members of the archive that `chunks` are; they are read to their end. `size`: of the whole, in bytes, 0 if it
+    is not known. Raises what `read` raises, and what `chunks` raises."""
+    first, chunks = codecs.peek(chunks)
+    reader = _Reader(where, want, task, BytesBlob(first))
+    return reader.members_by(lambda: reader.read_stream(chunks, size))
+
+
+class _Reader:
+    """Reads one archive. `head`: its first bytes, for messages."""
+
+    def __init__(self, where: str, want: Want, task: Task, head: Blob) -> None:
+        self._where = where
+        self._task = task
+        self._head = head
+        self._compression = codecs.of(head)
+        self._wrappers: list[str] = []
+        self._notes = TarNotes()
+        self._members = Members(where)
+        self._spool = _Spool(where, want)
+
+    def members_by(self, fill: Callable[[], None]) -> Members:
+        """Returns the members once `fill` has read them; its errors tell what the archive is if it is none."""
+        members, where = self._members, self._where
+        try:
+            fill()
+        except IntegrityError as error:  # a file that shrank below its own size while it was read
+            raise FormatError(error.what, where) from None
+        except NotAnImageError:
+            raise
+        except FormatError as error:
+            if not any(members.names()):
+                raise self._no_archive(error) from None
+            raise error.at(where) from None
+        except OcitoolError as error:
+            raise error.at(where) from None
+        if not members.tops:  # zeros, or nothing at all
+            raise self._no_archive(NotAnImageError("an empty tar"))
+        members.notes = tuple(self._notes.kept)
+        return members
+
+    def read_in_place(self, file: OpenFile, whole: FileBlob) -> None:
+        source = SeekInput(whole)
+        for entry in entries(source, self._notes, incremental=True):
+            blob: Blob | None = None
+            if entry.kind == Kind.FILE:
+                in_place = entry.segments is None
+                blob = FileBlob(file, entry.offset, entry.size) if in_place else self._spool.take(source, entry)
+            self._members.add(entry, blob)
+        if source.end is not None:
+            self._members.tail = FileBlob(file, source.end, file.size - source.end)
+
+    def read_stream(self, chunks: Iterator[bytes], size: int) -> None:
+        pieces = _told(chunks, self._where, self._task, size)
+        if self._compression == "none":
+            pieces = codecs.decode(pieces, self._compression)
         else:
-            pieces = _told(chunks, where, task, file.size)
-            if compression == "none":
-                pieces = codecs.decode(pieces, compression)
-            else:
-                wrappers, first, pieces = codecs.unwrap(pieces, compression, _LEVELS)
-                head = BytesBlob(first)
-                how = " in ".join(reversed(wrappers))
-                if codecs.of(head) != "none":
-                    from ocitool.transports import recognition
+            self._wrappers, first, pieces = codecs.unwrap(pieces, self._compression, _LEVELS)
+            self._head = BytesBlob(first)
+            how = " in ".join(reversed(self._wrappers))
+            if codecs.of(self._head) != "none":
+                from ocitool.transports import recognition
 
-                    raise recognition.compressed_too_often(where, f"{codecs.of(head)} in {how}", wrappers[0])
-                if len(wrappers) > 1:
-                    task.notice("archive", f"the archive {where} is compressed twice ({how})")
-            tar = _ArchiveInput(pieces)
-            for entry in entries(tar, notes, incremental=True):
-                members.add(entry, spool.take(tar, entry) if entry.kind == Kind.FILE else None)
-            members.tail = BytesBlob(tar.tail)
-    except IntegrityError as error:  # a file that shrank below its own size while it was read
-        raise FormatError(error.what, where) from None
-    except NotAnImageError:
-        raise
-    except FormatError as error:
-        if not any(members.names()):
-            from ocitool.transports import recognition
+                found = f"{codecs.of(self._head)} in {how}"
+                raise recognition.compressed_too_often(self._where, found, self._wrappers[0])
+            if len(self._wrappers) > 1:
+                self._task.notice("archive", f"the archive {self._where} is compressed twice ({how})")
+        tar = _ArchiveInput(pieces)
+        for entry in entries(tar, self._notes, incremental=True):
+            self._members.add(entry, self._spool.take(tar, entry) if entry.kind == Kind.FILE else None)
+        self._members.tail = BytesBlob(tar.tail)
 
-            raise recognition.no_archive(where, head, error, wrappers) from None
-        raise error.at(where) from None
-    except OcitoolError as error:
-        raise error.at(where) from None
-    if not members.tops:  # zeros, or nothing at all
+    def _no_archive(self, error: FormatError) -> OcitoolError:
         from ocitool.transports import recognition
 
-        raise recognition.no_archive(where, head, NotAnImageError("an empty tar"), wrappers)
-    members.notes = tuple(notes.kept)
-    return members
+        return recognition.no_archive(self._where, self._head, error, self._wrappers)
 
 
 class _ArchiveInput(ChunkInput):
@@ -143,7 +169,7 @@ class _Spool:
         segments = ((0, entry.size),) if entry.segments is None else entry.segments
         if entry.segments is not None:
             _refuse_bomb(entry)
-        if self._want == "documents" and entry.size > largest_document(os.fsdecode(entry.path).rpartition("/")[2]):
+        if self._want != "layers" and entry.size > largest_document(os.fsdecode(entry.path).rpartition("/")[2]):
             return _Head(_first_bytes(tar, segments), entry.size)
         file = self._file = self._file or _nameless(self._where)
         start = self._written

@@ -113,7 +113,7 @@ class StandardOutput(StatelessSink):
 
     def write(self, request: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         _notice_unloadable_names(request, task)
-        for chunk in _stream(request, task):
+        for chunk in archive_stream(request, task):
             write_all(1, chunk, "standard output")
         return WriteOutcome(frozenset(), True)
 
@@ -125,7 +125,7 @@ class _BlobLost(Exception):
 def _compressed_stream(request: WriteRequest, codec: str, task: Task, losses: Losses) -> Iterator[bytes]:
     from ocitool.layers import compress
 
-    return compress.compress(_stream(request, task, losses), compress.parse(codec), task)
+    return compress.compress(archive_stream(request, task, losses), compress.parse(codec), task)
 
 
 def _copy(request: WriteRequest, temporary: Temporary, task: Task, losses: Losses) -> None:
@@ -167,7 +167,9 @@ def _copy(request: WriteRequest, temporary: Temporary, task: Task, losses: Losse
         raise _BlobLost
 
 
-def _stream(request: WriteRequest, task: Task, losses: Losses | None = None) -> Iterator[bytes]:
+def archive_stream(request: WriteRequest, task: Task, losses: Losses | None = None) -> Iterator[bytes]:
+    """Yields the bytes of the archive, whose blobs are verified as they are read. Raises what reading them raises; with
+    `losses`, `_BlobLost` for one of an optional image."""
     members = list(_members(request))
     task.expect(expected(blob for _, blob in members), anew=True)
     for header, blob in members:

@@ -12,6 +12,7 @@ from ocitool.errors import UsageError
 from ocitool.layers import codecs
 from ocitool.reference import Repository, Transport
 from ocitool.task import Task
+from ocitool.transports.engine import EngineOptions, Engines
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.sink import Rehearsal, Sink
 
@@ -53,7 +54,9 @@ class Destination(NamedTuple):
         """Raises `UsageError` if the destination is in a directory that becomes part of the image, since the output
         would be read as input."""
         inside = os.path.realpath(directory).rstrip("/") + "/"
-        if not (self.transport.stream or self.remote) and (os.path.realpath(self.path) + "/").startswith(inside):
+        if not (self.transport.stream or self.transport.engine or self.remote) and (
+            os.path.realpath(self.path) + "/"
+        ).startswith(inside):
             raise UsageError(f"the destination stands in {directory}, which goes into the image", self.path)
 
     def digest_references(self, digest: Digest, repositories: Iterable[str]) -> tuple[str, ...]:
@@ -61,7 +64,7 @@ class Destination(NamedTuple):
         it."""
         if self.transport.remote:
             return tuple(f"{reference.PREFIX}{name}@{digest}" for name in repositories)
-        return () if self.transport.stream else (f"{self.path}:@{digest}",)
+        return () if self.transport.stream or self.transport.engine else (f"{self.path}:@{digest}",)
 
     def parse_name(self, text: str) -> str:
         """Returns a name that the user gave, in the form that this destination needs: a bare tag is allowed in layouts,
@@ -101,6 +104,10 @@ def parse(text: str) -> Destination:
         return _registry(text, ref.details)
     if ref.transport is not None and not ref.transport.written:
         raise UsageError(f"{ref.transport.prefix} can be read, and not written", text, hint=f"oci:{ref.details} is a layout")
+    if ref.transport is not None and ref.transport.engine:
+        if "@" in ref.details or ref.details.startswith("sha256:"):
+            raise UsageError("a destination takes a name, not an id or digest", text)
+        return Destination(ref.transport, text, image_name(ref.details))
     if ref.transport is not None:
         path, _, name = ref.details.partition(":")
         if name.startswith("@") or not path:
@@ -164,12 +171,16 @@ class SinkOptions(NamedTuple):
 
 
 def open_sink(
-    destination: Destination, task: Task, registries: Registries | None = None, *, force: bool = False, dry_run: bool = False,
-    replaces_index: bool = False, cached: bool = False,
+    destination: Destination, task: Task, registries: Registries | None = None, engines: Engines | None = None, *,
+    force: bool = False, dry_run: bool = False, replaces_index: bool = False, cached: bool = False,
 ) -> Sink:  # fmt: skip
     """Returns an open sink, which the caller closes. The options are those of `SinkOptions`. Raises `DestinationError`
     if something else is in its place, `UsageError` if standard output is a terminal."""
     options = SinkOptions(force, dry_run, replaces_index, cached)
+    if destination.transport.engine:
+        from ocitool.transports.engine.sink import EngineSink
+
+        return EngineSink((engines or Engines(EngineOptions(), task)).engine(), destination.path, rehearsing=dry_run)
     return _SINKS[destination.transport](destination, options, task, registries or Registries(Access(), task))
 
 

@@ -13,6 +13,7 @@ from ocitool.blob import OpenFile, unreadable
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.reference import Reference, Selector, Transport
 from ocitool.task import Task
+from ocitool.transports.engine import EngineOptions, Engines
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.source import Source
 
@@ -32,16 +33,20 @@ class Opened(NamedTuple):
     """Errors in parts of the source, while its other parts can be read."""
 
 
-def open_source(text: str, want: Want, task: Task, registries: Registries | None = None) -> Opened:
+def open_source(
+    text: str, want: Want, task: Task, registries: Registries | None = None, engines: Engines | None = None
+) -> Opened:  # fmt: skip
     """Returns the source that a reference names. Raises `UsageError`, `NotFoundError`, `FormatError`, `TransportError`,
     `LimitError`."""
-    opened = _opened(text, want, task, registries)
+    opened = _opened(text, want, task, registries, engines)
     opened.source.tell = task.notice
     return opened
 
 
-def _opened(text: str, want: Want, task: Task, registries: Registries | None) -> Opened:
+def _opened(text: str, want: Want, task: Task, registries: Registries | None, engines: Engines | None) -> Opened:
     ref = reference.parse(text)
+    if ref.transport is not None and ref.transport.engine:
+        return _engine_image(ref.details, want, task, engines or Engines(EngineOptions(), task))
     if ref.transport is not None and ref.transport.remote:
         return Opened(_REMOTE[ref.transport](ref.details, registries or Registries(Access(), task)), None)
     path, rest, is_directory = _existing(ref)
@@ -61,6 +66,23 @@ def _registry(details: str, registries: Registries) -> Source:
     from ocitool.transports.registry.source import RegistrySource
 
     return RegistrySource(reference.parse_repository(details), registries)
+
+
+def _engine_image(details: str, want: Want, task: Task, engines: Engines) -> Opened:
+    """Returns an image of an engine: the archive that it sends, or only what it says of the image."""
+    name = reference.parse_engine_image(details)
+    from ocitool.transports.engine import description, images
+
+    image = images.look_up(engines.engine(), name, engines.platform)
+    if want == "summary" and (described := description.described(image)) is not None:
+        return Opened(described, None)
+    from ocitool.transports import archive
+
+    members = archive.top_level(images.received(image, want, task), task)
+    source = images.by_config(image, members) or _archive(None, members)
+    images.check(image, source)
+    source.transport = reference.ENGINE
+    return _with_notices(source, None, task)
 
 
 def _with_notices(source: OciArchive | DockerArchive | Layout | DirImage, selector: Selector | None, task: Task) -> Opened:

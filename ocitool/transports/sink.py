@@ -15,7 +15,9 @@ from ocitool.atomic import Temporary, anonymous_temporary
 from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
+from ocitool.layers import codecs
 from ocitool.reference import is_digest_tag
+from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
 from ocitool.task import Task
 
@@ -39,6 +41,20 @@ class OutputLayer(NamedTuple):
     blob: Blob | None
     descriptor: Mapping[str, Any] | None = None
     stated: str | None = None
+
+    def codec(self, blob: Blob | None) -> str | None:
+        """Returns the compression of the layer in this blob, by its first bytes if they are on this machine, else by its media
+        type."""
+        return mediatypes.layer_codec(self.media_type) if blob is None or blob.remote else codecs.of(blob)
+
+
+PLAIN = 1 << 20
+"""From how many bytes of plain layers it is worth a notice that they could be compressed."""
+
+
+def plain_size(layers: Iterable[OutputLayer], blobs: Mapping[Digest, Blob | None]) -> int:
+    """Returns the bytes of those layers that are not compressed. `blobs`: where they are."""
+    return sum(layer.size for layer in layers if layer.codec(blobs.get(layer.digest)) == "none")
 
 
 class OutputImage(NamedTuple):

@@ -27,6 +27,11 @@ class DockerImageRecord(NamedTuple):
     problem: OcitoolError | None = None
     number: int | None = None
     instead_of: Digest | None = None
+    described: int | None = None
+    """Only if it is an engine's description: the image's size in bytes. `config` is then made of what the engine says of the
+    image, and blobs of layers have sizes alone, 0 if they are not known."""
+    layer_type: str | None = None
+    """The media type of its layers. None: the first bytes tell it; of a description, Docker's type."""
 
 
 class ArchiveNames(tuple[str, ...]):

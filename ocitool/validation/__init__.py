@@ -10,6 +10,7 @@ from __future__ import annotations
 from ocitool.images import select
 from ocitool.task import Task
 from ocitool.transports.archive import DockerArchive
+from ocitool.transports.engine import Engines
 from ocitool.transports.opening import open_source
 from ocitool.transports.registry import Registries
 from ocitool.validation import archives
@@ -32,12 +33,14 @@ __all__ = [
 ]
 
 
-def validate(reference: str, task: Task, registries: Registries | None = None) -> Validation:
+def validate(
+    reference: str, task: Task, registries: Registries | None = None, engines: Engines | None = None
+) -> Validation:  # fmt: skip
     """Validates the whole source that a reference names, or what its selector picks, and returns the findings.
 
     Raises what opening raises: `UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`.
     """
-    opened = open_source(reference, "layers", task, registries)
+    opened = open_source(reference, "layers", task, registries, engines)
     source, selector = opened.source, opened.selector
     reader = ValidationReader(source, task)
     archives.container(reader, opened.problems)

@@ -110,7 +110,7 @@ LATE = frozenset(
         "source",
         "tag_cache",
     )
-) | {"ocitool.transports.engine.client", "ocitool.transports.engine.ssh"}
+) | {f"ocitool.transports.engine.{name}" for name in ("client", "description", "images", "sink", "ssh", "unix")}
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 
 MAKERS = {

@@ -92,6 +92,11 @@ class Plan:
             )
         )
 
+    def beyond(self, program: str, seconds: float, of: str) -> None:
+        """The wall clock at most this many seconds above that of `of`."""
+        text = f"{program}: at most {seconds} s more than {of}"
+        self.targets.append(Target(text, lambda r: r[program].seconds, lambda r: r[of].seconds + seconds))
+
 
 def startup(s: Setting) -> Plan:
     """inspect and --version, beside an empty typer program: archives, layouts, 20 GB."""
@@ -309,6 +314,15 @@ def registry(s: Setting) -> Plan:
     return plan
 
 
+def engine(s: Setting) -> Plan:
+    """the 456 MB image out of a Docker engine of its own and into it, beside docker save and docker load; inspect of it."""
+    import engine as job
+
+    plan = Plan()
+    plan.held = job.add(plan, s)
+    return plan
+
+
 def tags(s: Setting) -> Plan:
     """all 500 tags of a repository from one local docker-registry to another, first and again, beside crane."""
     return _tags(s, 500)
@@ -371,6 +385,7 @@ PLANS: dict[str, Callable[[Setting], Plan]] = {
     "edit": edit,
     "squash": squash,
     "registry": registry,
+    "engine": engine,
     "tags": tags,
     "tags-5000": tags_5000,
     "big-layer": big_layer,
@@ -388,6 +403,7 @@ PARTS = {
     "edit": ("field",),
     "squash": ("field",),
     "registry": ("field",),
+    "engine": ("field",),
     "tags": (),
     "tags-5000": (),
     "big-layer": (),

@@ -63,7 +63,8 @@ def failed(result: Any, code: int) -> str:
     [
         ("inspect", "--wrong"), ("wrong",), ("inspect",), ("ls", "a", "b", "c"), ("inspect", "--format", "xml", "a"),
         ("diff", "-", "-"), ("validate", "-", "-"), ("inspect", ""), ("oci:",), ("inspect", "oci:"),
-        ("inspect", "docker-daemon:alpine"), ("inspect", "docker://"), ("inspect", "docker://a.b/C"), ("tags", "docker://a.b/c:1"),
+        ("inspect", "docker-daemon:"), ("inspect", "docker-daemon:Alpine"),
+        ("inspect", "docker://"), ("inspect", "docker://a.b/C"), ("tags", "docker://a.b/c:1"),
         ("pull", "a.b/c@sha256:1", "x.tar"), ("copy", "--insecure", "docker://a.b/c", "docker://d.e/f"),
         ("login", "-u", "a:b", "c.d"), ("login", "-u", "a", "c.d"), ("catalog", "docker://a.b/c"),
         ("inspect", "--platform", "linux/a", "--all-platforms", "x"), ("ls", "--jobs", "0", "x"),

@@ -366,7 +366,7 @@ def _make_odd_places(base: Path) -> None:
         (2, ("docker-archive:x.tar:@0",), "not a position or digest"),
         (2, ("oci:",), "needs a path"),
         (2, ("docker://host.example/App",), "invalid repository name"),
-        (2, ("docker-daemon:app",), "docker-daemon:"),
+        (2, ("docker-daemon:",), "needs the name or id of an image"),
     ],
 )
 def test_what_cannot_be_a_destination_is_refused_and_left_alone(

@@ -6,7 +6,7 @@ lines; `...` within a line, for any text in it. A line `# exit 1` behind the out
 exit code; without it that is 0. Commands of ocitool, `sed` and `mkdir` are run, others are not. All blocks of a page run one
 after the other in one directory, as a reader would do it. A plain `ocitool` command runs in this process, which is four times
 as fast; one with pipes, quotes in quotes or redirections is bash's. `localhost:5000` is a registry of the test's own, one for
-each page.
+each page. `docker-daemon:` is an engine of the test's own.
 
 A ```pycon block is a session of Python, run by doctest in the same directory; names stay from one block of a page to the
 next, and `...` in a line stands for any text. It has the same registry.
@@ -80,6 +80,10 @@ class Block:
         return bool(self.python) or any(command.ours for command in self.commands)
 
     @property
+    def asks_an_engine(self) -> bool:
+        return any("docker-daemon:" in command.text for command in self.commands)
+
+    @property
     def asks_a_registry(self) -> bool:
         return HOST in self.python or any(HOST in command.text for command in self.commands)
 
@@ -141,10 +145,12 @@ def _line(line: str) -> str:
 
 
 class Runner:
-    """Runs the commands of blocks in a directory of its own, in which `testdata` is. `there`: what `localhost:5000` means."""
+    """Runs the commands of blocks in a directory of its own, in which `testdata` is. `there`: what `localhost:5000` means;
+    `engine`: the address of what `docker-daemon:` means."""
 
-    def __init__(self, parent: Path, testdata: Path, there: str = HOST) -> None:
+    def __init__(self, parent: Path, testdata: Path, there: str = HOST, engine: str | None = None) -> None:
         self.cwd, self.programs, self.cache, self.there = parent / "work", parent / "bin", parent / "cache", there
+        self._engine = engine
         self._names: dict[str, Any] = {}
         for directory in (self.cwd, self.programs):
             directory.mkdir()
@@ -177,6 +183,7 @@ class Runner:
     def _environment(self) -> dict[str, str | None]:
         own: dict[str, str | None] = dict.fromkeys(("COLUMNS", "FORCE_COLOR", "VIRTUAL_ENV"))
         own |= {"PATH": f"{self.programs}:{os.environ['PATH']}", "OCITOOL_CACHE_DIR": str(self.cache), "NO_COLOR": "1"}
+        own |= {"DOCKER_HOST": self._engine, "DOCKER_CONTEXT": None, "DOCKER_CONFIG": str(self.programs)}
         return own | {"TERM": "dumb", "LC_ALL": "C.UTF-8", "REGISTRY_AUTH_FILE": str(self.programs / "none.json")}
 
     def _check(self, command: Command, page: str) -> None:

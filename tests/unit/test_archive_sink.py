@@ -20,7 +20,7 @@ from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, LimitError
 from ocitool.images.select import groups
 from ocitool.task import Task
-from ocitool.transports.archive_sink import OMITTED, ArchiveSink, _stream
+from ocitool.transports.archive_sink import OMITTED, ArchiveSink, archive_stream
 from ocitool.transports.opening import open_source
 from ocitool.transports.sink import OutputImage, OutputLayer, WriteOutcome, WriteRequest
 
@@ -185,7 +185,7 @@ def test_the_reader_of_the_test_notices_a_wrong_blob_and_a_missing_file(task: Ta
 def test_a_stream_of_an_archive_that_nobody_could_read_again_never_begins(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocitool.limits.STORE", limits.JsonLimits(100, 1000))
     with pytest.raises(LimitError):
-        next(_stream(WriteRequest((root(A, "app:1"),), blobs(A)), task))
+        next(archive_stream(WriteRequest((root(A, "app:1"),), blobs(A)), task))
 
 
 def test_thirty_thousand_names_can_be_read_again(task: Task, tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ def test_a_directory_that_exists_is_a_layout_whatever_its_name(name: str, tmp_pa
 @pytest.mark.parametrize(
     "text",
     ["", "image", "image.tar.xz", "image.TAR", "oci:", "oci::v1", "oci:d:@0", "docker-archive:f:@0", "docker-archive:f:Big",
-     "oci:d:a b", "oci-archive:f:\n", "docker://", "docker://h.io/App", "docker://h.io/app:", "docker-daemon:app"],
+     "oci:d:a b", "oci-archive:f:\n", "docker://", "docker://h.io/App", "docker://h.io/app:", "docker-daemon:",
+     "docker-daemon:App", "docker-daemon:app@sha256:" + "a" * 64, "docker-daemon:sha256:" + "a" * 64],
 )  # fmt: skip
 def test_other_words_are_a_mistake(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from support.engine import ScriptedEngine
 from support.examples import HOST, Command, Runner, blocks, forgotten, matches
 from support.registry import ScriptedRegistry
 
@@ -21,8 +22,11 @@ PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md"
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_prints_what_it_shows_from_its_top_to_its_end(page: str, tmp_path: Path, testdata: Path) -> None:
     found = [block for block in blocks(PAGES[page].read_text("utf-8")) if block.runs]
-    with ScriptedRegistry() if any(block.asks_a_registry for block in found) else nullcontext() as registry:
-        runner = Runner(tmp_path, testdata, registry.host if registry else HOST)
+    with (
+        ScriptedRegistry() if any(block.asks_a_registry for block in found) else nullcontext() as registry,
+        ScriptedEngine() if any(block.asks_an_engine for block in found) else nullcontext() as engine,
+    ):
+        runner = Runner(tmp_path, testdata, registry.host if registry else HOST, engine.host if engine else None)
         for block in found:
             runner.run(block, page)
 

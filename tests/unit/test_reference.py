@@ -7,12 +7,14 @@ import pytest
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.reference import (
+    ENGINE,
     TRANSPORTS,
     Repository,
     Transport,
     host_of,
     matches,
     parse,
+    parse_engine_image,
     parse_repository,
     parse_selector,
     qualified,
@@ -43,10 +45,27 @@ def test_empty_references_are_refused(text: str) -> None:
         parse(text)
 
 
-def test_engines_are_refused_with_a_hint() -> None:
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [("app", "app:latest"), ("app:1", "app:1"), ("h.io:5000/app", "h.io:5000/app:latest"), ("a/b:c", "a/b:c"),
+     ("sha256:" + "a" * 64, "sha256:" + "a" * 64), ("app@sha256:" + "a" * 64, "app@sha256:" + "a" * 64),
+     ("app:1@sha256:" + "a" * 64, "app:1@sha256:" + "a" * 64)],
+)  # fmt: skip
+def test_images_of_an_engine(text: str, asked: str) -> None:
+    assert (ENGINE, text) == parse(f"docker-daemon:{text}")[1:]
+    assert asked == parse_engine_image(text)
+
+
+@pytest.mark.parametrize("text", ["App", "app:", "sha256:abc", "app@sha256:abc", "@sha256:" + "a" * 64, "a b", "/app"])
+def test_names_that_no_engine_has(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse("docker-daemon:app:1")
+        parse_engine_image(text)
     assert caught.value.hint
+
+
+def test_an_engine_needs_a_name() -> None:
+    with pytest.raises(UsageError, match="needs the name or id of an image"):
+        parse("docker-daemon:")
 
 
 HEX = "sha256:" + "a" * 64

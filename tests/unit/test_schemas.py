@@ -400,6 +400,7 @@ INSPECT_IMAGE = {
     "author": None,
     "annotations": {},
     "config": {"Env": ["A=b"], "anything": [None]},
+    "configVerbatim": True,
     "volumes": ["/data"],
     "exposedPorts": ["80/tcp"],
     "layers": [

@@ -66,6 +66,7 @@ def _inspected(item: InspectedImage) -> dict[str, Any]:
         "author": clean(masking.value(image.config.author)),
         "annotations": clean(masking.value(dict(image.manifest.annotations))) if image.manifest else {},
         "config": clean(image.config.settings),
+        "configVerbatim": image.described is None,
         "volumes": clean(list(image.config.keys("Volumes"))),
         "exposedPorts": clean(list(image.config.keys("ExposedPorts"))),
         "layers": [
@@ -78,7 +79,7 @@ def _inspected(item: InspectedImage) -> dict[str, Any]:
                 "compressionVerified": layer.blob is not None and not layer.blob.remote and layer.type.content != "encrypted",
                 "content": layer.type.content,
                 "present": layer.blob is not None,
-                "size": layer.size,
+                "size": layer.size if image.sizes_known else None,
                 "uncompressedSize": facts.uncompressed_size,
                 "createdBy": created_by(layer.created_by),
                 "created": stated(layer.created),

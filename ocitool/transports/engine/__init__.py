@@ -2,33 +2,53 @@
 
 In the direction of the data:
     address.py    which engine is meant, and how it is reached
-    ssh.py        connections through ssh
+    unix.py, ssh.py    connections to a socket, and through ssh
     client.py     requests: the version of the API, answers, streams
     problems.py   what goes wrong, as errors of ours
+    images.py     an image that is read: look it up, receive its archive
+    description.py    what an engine says of an image, as a source
+    sink.py       images that are written
 
-`docker` (docker-py) is loaded when the first request is made, never before.
+Every command makes an `Engines`; what it needs, `docker` (docker-py) too, is loaded when an engine is first asked for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ocitool.task import Task
-from ocitool.transports.engine.address import EngineOptions
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocitool.spec.manifest import Platform
+    from ocitool.task import Task
     from ocitool.transports.engine.client import Engine
 
 __all__ = ["EngineOptions", "Engines"]
 
 
-class Engines:
-    """The engine of one command, made when it is first asked for."""
+class EngineOptions(NamedTuple):
+    """Which engine is meant: its address (`--host`: `unix:///PATH`, `tcp://HOST[:PORT]`, `ssh://[USER@]HOST`) or the name of a
+    context of the docker client (`--context`). If neither is given: `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context, else
+    the local socket."""
 
-    def __init__(self, options: EngineOptions, task: Task) -> None:
+    host: str | None = None
+    context: str | None = None
+
+
+class Engines:
+    """The engine of one command, made when it is first asked for. `platform` returns the one that the command asks for; None if
+    it asks for none."""
+
+    def __init__(self, options: EngineOptions, task: Task, *, platform: Callable[[], Platform] | None = None) -> None:
+        self._platform = platform
         self._options = options
         self._task = task
         self._engine: Engine | None = None
+
+    @property
+    def platform(self) -> Platform | None:
+        """The platform that the command asks for (`--platform`). Raises `UsageError`."""
+        return self._platform() if self._platform is not None else None
 
     def engine(self) -> Engine:
         """Returns the engine. Nothing is sent yet. Raises what `address.find` raises."""
@@ -42,3 +62,4 @@ class Engines:
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
+            self._engine = None

@@ -5,27 +5,25 @@ socket. `--host` and `DOCKER_HOST` take their TLS settings from `DOCKER_TLS_VERI
 context has its own. docker-py reads contexts too, but takes one whose file does not say so as one that is not to be verified.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool import limits
 from ocitool.blob import unopened
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.spec.document import parse_object
 
+if TYPE_CHECKING:
+    from ocitool.transports.engine import EngineOptions
+
 SOCKET = "/var/run/docker.sock"
 DEFAULT_CONTEXT = "default"
 PLAIN_PORT, TLS_PORT = 2375, 2376
-
-
-class EngineOptions(NamedTuple):
-    """What the user says of the engine: its address (`--host`) or the name of a context of the docker client (`--context`)."""
-
-    host: str | None = None
-    context: str | None = None
 
 
 class TlsFiles(NamedTuple):
@@ -85,7 +83,7 @@ def find(options: EngineOptions, environ: Mapping[str, str] = os.environ) -> Eng
 def parse_address(text: str, chosen_by: str, tls: TlsFiles | None = None) -> EngineAddress:
     """Returns the address of `unix:///PATH`, `tcp://HOST[:PORT]`, `ssh://[USER@]HOST[:PORT]`, or `HOST[:PORT]`, which is TCP.
     The port of TCP is 2376 with TLS, else 2375. Raises `UsageError`."""
-    text = text.strip()
+    text = text.strip() or f"unix://{SOCKET}"
     scheme, colon, rest = text.partition("://")
     if not colon:
         scheme, rest = "tcp", text

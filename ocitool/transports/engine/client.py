@@ -58,6 +58,11 @@ class Engine:
         self._version: EngineVersion | None = None
 
     @property
+    def is_remote(self) -> bool:
+        """Whether what it sends and takes goes over a network."""
+        return self.address.scheme != "unix"
+
+    @property
     def version(self) -> EngineVersion:
         """Which engine it is. The first time, asks it and agrees on a version of the API.
 
@@ -142,7 +147,7 @@ class Engine:
         major, minor = self.version.api
         kept = {key: value for key, value in query.items() if value is not None}
         words = f"?{urlencode(kept, doseq=True)}" if kept else ""
-        sent = _Body(body) if body is not None else None
+        sent = _Body(body, self._task if self.is_remote else None) if body is not None else None
         with self._asked(method, f"/v{major}.{minor}{path}{words}", sent, json, content_type) as answer:
             if not 200 <= answer.status_code < 400:
                 raise problems.refused(answer.status_code, self._some(answer), what, self.address)
@@ -182,6 +187,10 @@ class Engine:
                 from ocitool.transports.engine.ssh import SshAdapter
 
                 session.mount("http+docker://", SshAdapter(address, _CONNECT))
+            elif address.scheme == "unix":
+                from ocitool.transports.engine.unix import UnixAdapter
+
+                session.mount("http+docker://", UnixAdapter(address.path))
             session.trust_env = False
             session.headers["Accept-Encoding"] = "identity"  # else engines compress archives, which are read as they come
             if tls is not None and address.scheme == "tcp":
@@ -246,6 +255,8 @@ class Engine:
         try:
             for piece in answer.raw.stream(_BLOCK, decode_content=False):
                 self._task.check()
+                if self.is_remote:
+                    self._task.count_transferred(len(piece))
                 yield piece
         except (requests.RequestException, OSError, EOFError) as error:
             raise problems.unreachable(error, self.address, begun=True) from None
@@ -261,10 +272,12 @@ class Stream(NamedTuple):
 
 
 class _Body:
-    """What is sent. `failed`: the error that its source raised, which requests would wrap."""
+    """What is sent. `failed`: the error that its source raised, which requests would wrap. `task`: counts what goes over a
+    network, None if it does not."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], task: Task | None) -> None:
         self._pieces = pieces
+        self._task = task
         self.failed: BaseException | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -272,6 +285,8 @@ class _Body:
             for piece in self._pieces:
                 if piece:
                     yield piece
+                    if self._task is not None:
+                        self._task.count_transferred(len(piece))
         except BaseException as error:
             self.failed = error
             raise

@@ -29,7 +29,8 @@ def refused(status: int, body: bytes, what: str, address: EngineAddress) -> Ocit
     said = words(body)
     where = str(address)
     if status == 404:
-        return NotFoundError(f"the engine has no {what}" + (f": {said}" if said else ""), where)
+        repeated = what.rpartition(" ")[2] in said and "o such" in said
+        return NotFoundError(f"the engine has no {what}" + (f": {said}" if said and not repeated else ""), where)
     if "HTTP request to an HTTPS server" in said:
         return EngineError("the engine speaks TLS only, and it was asked without", where, status, hint=_TLS_HINT)
     return EngineError(f"the engine refused with status {status} ({what})" + (f": {said}" if said else ""), where, status)
