@@ -54,7 +54,7 @@ def label(blob: Blob) -> str:
     return blob.digest.short if blob.digest is not None else "layer"
 
 
-def expected(blobs: Iterable[Blob | None]) -> list[tuple[str, int]]:
+def expected_sizes(blobs: Iterable[Blob | None]) -> list[tuple[str, int]]:
     """Returns the labels and sizes of blobs that will be read or written, for `Task.expect`; missing blobs are left
     out."""
     return [(label(blob), blob.size) for blob in blobs if blob is not None]
@@ -116,7 +116,7 @@ class FileBlob:
         """The file's descriptor, for copies by the kernel; valid as long as this blob is."""
         return self._file.descriptor
 
-    def named(self, digest: Digest | None) -> FileBlob:
+    def with_digest(self, digest: Digest | None) -> FileBlob:
         """Returns the same range with this digest."""
         return FileBlob(self._file, self.offset, self.size, digest)
 

@@ -45,14 +45,14 @@ def watch(reader: int, cancel: Callable[[], None]) -> None:
     """
     first = 0
     while (number := _next(reader, _STEP if first and not signals.received() else None)) >= 0:
-        if number in signals.WORDS:
+        if number in signals.MESSAGES:
             if not first:
-                signals.record_time(number)
+                signals.record_first(number)
                 first = number
                 cancel()
-            elif signals.seconds_since() > _SECOND:
+            elif signals.seconds_since_first() > _SECOND:
                 _end(number)
-        if first and not signals.received() and not _undisturbed and signals.seconds_since() > _STUCK:
+        if first and not signals.received() and not _undisturbed and signals.seconds_since_first() > _STUCK:
             _end(first)
     os.close(reader)
 
@@ -85,7 +85,7 @@ def undisturbed() -> Iterator[None]:
         return
     _undisturbed += 1
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in signals.WORDS}
+    before = {number: signal.getsignal(number) for number in signals.MESSAGES}
     held = {number: handler for number, handler in before.items() if callable(handler)}
     for number in held:
         signal.signal(number, lambda which, _: came.append(which))

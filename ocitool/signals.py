@@ -19,13 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-WORDS = {_signal.SIGINT: "interrupted", _signal.SIGTERM: "terminated", _signal.SIGHUP: "hung up"}
+MESSAGES = {_signal.SIGINT: "interrupted", _signal.SIGTERM: "terminated", _signal.SIGHUP: "hung up"}
 
-_AGAIN = 0.01
+_RAISE_DELAY = 0.01
 """Seconds after which an exception that was dropped is raised again."""
 
-_came = 0
-_when = 0.0
+_received = 0
+_received_at = 0.0
 _running = False
 
 
@@ -35,15 +35,15 @@ class Terminated(BaseException):
 
 def install() -> None:
     """Installs the handlers, except for signals that the program was started to ignore."""
-    for number in WORDS:
+    for number in MESSAGES:
         if _signal.getsignal(number) != _signal.SIG_IGN:
-            _signal.signal(number, _answer)
+            _signal.signal(number, _handle_signal)
 
 
 def command_started() -> None:
     """From now on a command runs, in which signals are raised."""
     global _running
-    sys.unraisablehook = _dropped
+    sys.unraisablehook = _handle_unraisable
     _running = True
 
 
@@ -60,49 +60,49 @@ def is_command_running() -> bool:
 
 def received() -> int:
     """Returns the signal that ends the command; 0 if none was received."""
-    return _came
+    return _received
 
 
-def seconds_since() -> float:
+def seconds_since_first() -> float:
     """Returns the seconds since the first signal; 0 if none was received."""
-    return time.monotonic() - _when if _when else 0.0
+    return time.monotonic() - _received_at if _received_at else 0.0
 
 
-def record_time(number: int) -> None:
+def record_first(number: int) -> None:
     """Records the time of the first signal."""
-    global _when
-    _when = _when or time.monotonic()
+    global _received_at
+    _received_at = _received_at or time.monotonic()
 
 
 def exit_now(number: int) -> NoReturn:
     """Ends the program at once, with one line and the exit code of the signal."""
     clear = b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b""  # of bars, which hide the cursor
     try:  # noqa: SIM105  (contextlib is not loaded yet)
-        os.write(2, clear + b"ocitool: error: %s\n" % WORDS[number].encode())
+        os.write(2, clear + b"ocitool: error: %s\n" % MESSAGES[number].encode())
     except OSError:  # the exit code says it too
         pass
     os._exit(128 + number)
 
 
-def _answer(number: int, _: object) -> None:
-    global _came
+def _handle_signal(number: int, _: object) -> None:
+    global _received
     if not _running:
         exit_now(number)
-    if not _came:
-        _came = number
-        record_time(number)
+    if not _received:
+        _received = number
+        record_first(number)
         raise KeyboardInterrupt if number == _signal.SIGINT else Terminated
 
 
-def _dropped(what: Any) -> None:
+def _handle_unraisable(what: Any) -> None:
     """Handles exceptions that Python cannot raise, as in a destructor."""
     if what.exc_type is not KeyboardInterrupt and what.exc_type is not Terminated:
         sys.__unraisablehook__(what)
-    elif _running and _came:
-        _signal.signal(_signal.SIGALRM, _once_more)
-        _signal.setitimer(_signal.ITIMER_REAL, _AGAIN)
+    elif _running and _received:
+        _signal.signal(_signal.SIGALRM, _raise_again)
+        _signal.setitimer(_signal.ITIMER_REAL, _RAISE_DELAY)
 
 
-def _once_more(*_: object) -> None:
+def _raise_again(*_: object) -> None:
     if _running:
-        raise KeyboardInterrupt if _came == _signal.SIGINT else Terminated
+        raise KeyboardInterrupt if _received == _signal.SIGINT else Terminated

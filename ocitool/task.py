@@ -72,7 +72,7 @@ class Task(Reporter):
         self.cancel()
         for pool in (self._io, self._cpu):
             if pool is not None:  # interrupted, whatever could end has done so: see `_wait_until_done`
-                pool.shutdown(wait=not signals.seconds_since(), cancel_futures=True)
+                pool.shutdown(wait=not signals.seconds_since_first(), cancel_futures=True)
 
     def count_expansion(self, count: int) -> int:
         """Counts bytes that were unpacked beyond the allowed ratio, and returns their number so far."""
@@ -446,7 +446,7 @@ class OneAtATime:
 
 def _wait_until_done(future: Future[Any]) -> None:
     """Waits until a future does not run any more; after a signal no longer than `_GRACE`."""
-    while not future.done() and signals.seconds_since() < _GRACE:
+    while not future.done() and signals.seconds_since_first() < _GRACE:
         with suppress(TimeoutError):
             future.exception(timeout=_STEP)
 

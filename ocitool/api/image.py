@@ -207,7 +207,7 @@ class OpenImage:
         session, indexer = self._session, self._indexes
         with own_errors():
             session.task.check()
-            found = listing.files_of_layer(self._image, layer, indexer, listing.wanted_path(path), recursive=True)
+            found = listing.files_of_layer(self._image, layer, indexer, listing.normal_path(path), recursive=True)
         own = self._stated.layers[layer]
         return (file._replace(layer=own) for file in found)
 
@@ -226,7 +226,7 @@ class OpenImage:
             tree = self._merged() if layer is None else None
             yield from listing.content_at_path(
                 self._image,
-                listing.wanted_path(path),
+                listing.normal_path(path),
                 session,
                 indexer,
                 layer=layer,
@@ -269,14 +269,14 @@ class MergedTree:
     def find(self, path: ImagePath, *, follow: bool = True) -> File | None:
         """Returns the file at a path, or None. Symbolic links in the path are followed inside the image, the last
         one only with `follow`."""
-        wanted = listing.wanted_path(path)
+        wanted = listing.normal_path(path)
         node = self._tree.find(wanted, follow=follow)
         return None if node is None else listing.file_at(self._tree, self._image, wanted, node)
 
     def children(self, path: ImagePath = "/") -> Iterator[File]:
         """Yields the files of a directory in the order of their names; none if the path is not a directory. Raises
         `NotFoundError`."""
-        wanted = listing.wanted_path(path)
+        wanted = listing.normal_path(path)
         node = self._tree.find(wanted, follow=True)
         if node is not None and not isinstance(node, Directory):
             return iter(())
@@ -284,4 +284,4 @@ class MergedTree:
 
     def walk(self, path: ImagePath = "/") -> Iterator[File]:
         """Yields what `Image.walk` yields."""
-        return listing.files(self._tree, self._image, listing.wanted_path(path), recursive=True)
+        return listing.files(self._tree, self._image, listing.normal_path(path), recursive=True)

@@ -164,7 +164,7 @@ def _ended() -> int:
     """Prints that the command was interrupted, and returns 128 plus the number of the signal, an exit code that nothing
     else has."""
     number = signals.received() or signal.SIGINT
-    return _fail(signals.WORDS[number], code=128 + number)
+    return _fail(signals.MESSAGES[number], code=128 + number)
 
 
 def run() -> int:

@@ -61,7 +61,7 @@ def advise_from_contents(
     yield from _rebuilt(collection, contents, recall, disk)
     guesses = [
         guess for member in collection.members if rewritable(member)
-        for guess in _of_image(member, member.stacks[0], contents, recall)
+        for guess in _of_image(member, member.platform_images[0], contents, recall)
     ]  # fmt: skip
     sizes = iter(measure([one for guess in guesses for one in guess.files]))
     for guess in guesses:

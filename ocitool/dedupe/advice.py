@@ -227,12 +227,12 @@ def _rebased(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsag
     """Yields advice about images on an older build of a base, if a newer build is in the collection."""
     families: dict[object, list[tuple[ImageEntry, SharedBase]]] = {}
     for base in bases:
-        if len(base.whole) == len(base.users):
+        if len(base.exact_users) == len(base.users):
             continue
-        members = (collection.members[number] for number in base.whole)
+        members = (collection.members[number] for number in base.exact_users)
         member = next((one for one in members if single(one)), None)  # of equal layers, one is as good as another
         if member is not None:
-            for family in _families(member, member.stacks[0]):
+            for family in _families(member, member.platform_images[0]):
                 families.setdefault(family, []).append((member, base))
     newest = _newest_alone(collection, families)
     done: set[tuple[int, int]] = set()
@@ -242,7 +242,7 @@ def _rebased(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsag
             assert new is not None
             if (old.number, new.number) in done or not _is_newer(new, old) or _begins_with(new, base):
                 continue
-            apps = (collection.members[number] for number in base.users if number not in base.whole)
+            apps = (collection.members[number] for number in base.users if number not in base.exact_users)
             moving = [one for one in apps if _moves(one, base, new)]
             if not moving:
                 continue
@@ -266,7 +266,7 @@ def _rebase(old: ImageEntry, new: ImageEntry, base: SharedBase, moving: Sequence
         goes = disk.freed_by_deleting({old.number}) if removal is not None else 0
         changing = {one.number for one in moving}
         without = going if removal is not None else changing
-        layers = dict.fromkeys(base.layers), dict.fromkeys(new.stacks[0].layers)
+        layers = dict.fromkeys(base.layers), dict.fromkeys(new.platform_images[0].layers)
         at_once = max(0, goes + disk.saved_by_replacing(changing, without, *layers))
     return Advice(
         "rebase", freed(gone, going), references, text, command_line(commands, [old, *moving]), False, at_once,
@@ -291,7 +291,7 @@ def _newest_alone(
     for member in collection.members:
         if not single(member):
             continue
-        for family in _families(member, member.stacks[0]):
+        for family in _families(member, member.platform_images[0]):
             if family in families and _created(member) and (family not in newest or _is_newer(member, newest[family])):
                 newest[family] = member
     return newest
@@ -304,15 +304,15 @@ def _begins_with(member: ImageEntry, base: SharedBase) -> bool:
 
 def _moves(member: ImageEntry, base: SharedBase, new: ImageEntry) -> bool:
     """Whether an image is based on the old base and not on the new one too, and can be rewritten."""
-    if not rewritable(member) or not member.stacks[0].whole:
+    if not rewritable(member) or not member.platform_images[0].states_all_diff_ids:
         return False
-    mine, theirs = member.stacks[0].diff_ids, new.stacks[0].diff_ids
+    mine, theirs = member.platform_images[0].diff_ids, new.platform_images[0].diff_ids
     return mine[: len(theirs)] != theirs and len(mine) > len(base.layers)
 
 
 def _created(member: ImageEntry) -> datetime | None:
     """Returns the time that an image states; None if it states none that can be compared."""
-    text = member.stacks[0].created
+    text = member.platform_images[0].created
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:
@@ -327,10 +327,10 @@ def _is_newer(member: ImageEntry, other: ImageEntry) -> bool:
 
 def _contained(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsage, *, read: bool) -> Iterator[Advice]:
     for base in bases:
-        if len(base.whole) == len(base.users):
+        if len(base.exact_users) == len(base.users):
             continue
-        holder = collection.members[next(number for number in base.users if number not in base.whole)]
-        members = [collection.members[number] for number in base.whole]
+        holder = collection.members[next(number for number in base.users if number not in base.exact_users)]
+        members = [collection.members[number] for number in base.exact_users]
         members = [one for one in members if one.kind == "image" and delete_commands(one) is not None]
         going = frozenset(one.number for one in members)
         saves = disk.freed_by_deleting(going) if members else 0
@@ -388,7 +388,7 @@ def _convertible(collection: Collection, layers: Iterable[StoredBlob]) -> set[in
         if layer.kept_by or not found.issuperset(layer.users):
             for number in found.intersection(layer.users):
                 found.discard(number)
-                waiting += (one for stack in collection.members[number].stacks for one in stack.layers)
+                waiting += (one for stack in collection.members[number].platform_images for one in stack.layers)
     return found
 
 

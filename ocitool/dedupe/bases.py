@@ -26,7 +26,7 @@ class SharedBase:
 
     layers: tuple[StoredBlob, ...]
     users: list[int]
-    whole: dict[int, None]
+    exact_users: dict[int, None]
     parent: int | None
     name: str | None
     chain_id: str | None
@@ -49,40 +49,40 @@ class _Node:
 
     layer: StoredBlob | None = None
     diff_id: Digest | None = None
-    below: dict[str, _Node] = field(default_factory=dict)
+    children: dict[str, _Node] = field(default_factory=dict)
     users: dict[int, PlatformImage] = field(default_factory=dict)
-    whole: dict[int, PlatformImage] = field(default_factory=dict)
+    exact_users: dict[int, PlatformImage] = field(default_factory=dict)
 
 
 def bases(collection: Collection) -> list[SharedBase]:
     """Returns the bases, those of most images first, each after its parent."""
     root = _Node()
     for member in collection.members:
-        for stack in member.stacks:
+        for stack in member.platform_images:
             node = root
             for layer, diff_id in zip(stack.layers, stack.diff_ids, strict=True):
                 known = str(diff_id) if diff_id is not None else layer.key
-                if known not in node.below:
-                    node.below[known] = _Node(layer, diff_id)
-                node = node.below[known]
+                if known not in node.children:
+                    node.children[known] = _Node(layer, diff_id)
+                node = node.children[known]
                 node.users.setdefault(member.number, stack)
             if node is not root:
-                node.whole[member.number] = stack
+                node.exact_users[member.number] = stack
     found: list[SharedBase] = []
     waiting: list[tuple[_Node, tuple[_Node, ...], int | None]] = [(root, (), None)]
     while waiting:
         node, prefix, parent = waiting.pop()
-        while len(node.below) == 1 and not node.whole and (node is root or len(node.users) > 1):
-            (node,) = node.below.values()  # no image branches off here
+        while len(node.children) == 1 and not node.exact_users and (node is root or len(node.users) > 1):
+            (node,) = node.children.values()  # no image branches off here
             prefix = (*prefix, node)
         if prefix and len(node.users) > 1:
             layers = tuple(one.layer for one in prefix if one.layer is not None)
             chain = _chain_id([one.diff_id for one in prefix])
             size = sum(layer.size for layer in dict.fromkeys(layers))
-            found.append(SharedBase(layers, list(node.users), dict.fromkeys(node.whole), parent, None, chain, size))
+            found.append(SharedBase(layers, list(node.users), dict.fromkeys(node.exact_users), parent, None, chain, size))
             found[-1].name = _name(found[-1], node, collection, found)
             parent = len(found) - 1
-        several = [one for one in node.below.values() if len(one.users) > 1]
+        several = [one for one in node.children.values() if len(one.users) > 1]
         for one in sorted(several, key=lambda one: len(one.users)):
             waiting.append((one, (*prefix, one), parent))
     return found
@@ -91,18 +91,18 @@ def bases(collection: Collection) -> list[SharedBase]:
 def _name(base: SharedBase, node: _Node, collection: Collection, found: Sequence[SharedBase]) -> str | None:
     """Returns the image that is this base and nothing else; else the base name that all its images state, unless the
     parent has it."""
-    for number, stack in node.whole.items():
+    for number, stack in node.exact_users.items():
         member = collection.members[number]
         return member.reference if member.kind == "image" else f"{member.reference} {masking.stated(stack.platform)}"
     named = Counter(stack.base[0] for stack in node.users.values())
     if len(named) != 1:
         return None
     (name,) = named
-    above = {found[number].name for number in _above(base, found)}
+    above = {found[number].name for number in _ancestors(base, found)}
     return name if name not in above else None
 
 
-def _above(base: SharedBase, found: Sequence[SharedBase]) -> Iterator[int]:
+def _ancestors(base: SharedBase, found: Sequence[SharedBase]) -> Iterator[int]:
     """Yields the positions of the base's parent and of all its parents."""
     parent = base.parent
     while parent is not None:

@@ -97,7 +97,7 @@ class PlatformImage(NamedTuple):
     instructions: tuple[str | None, ...]
     created: str | None
     base: tuple[str | None, str | None]
-    whole: bool
+    states_all_diff_ids: bool
     """Whether the configuration states a diff_id for each layer."""
     instructions_hash: int | None
     """A hash of all its instructions, without their inputs; None if the history does not state them."""
@@ -137,7 +137,7 @@ class ImageEntry(NamedTuple):
     kind: Kind
     digest: Digest | None
     image_id: str | None
-    stacks: tuple[PlatformImage, ...]
+    platform_images: tuple[PlatformImage, ...]
     layers: int
     named: tuple[StoredBlob, ...]
     keeps: tuple[StoredBlob, ...]
@@ -240,7 +240,7 @@ class Collection:
             same.add(str(number), member._replace(number=number))
             for blob in (*member.named, *member.keeps):
                 same.blobs.setdefault(blob.key, blob)
-            for stack in member.stacks:
+            for stack in member.platform_images:
                 for layer, diff_id, created_by in zip(stack.layers, stack.diff_ids, stack.instructions, strict=True):
                     layer.created_by = layer.created_by or created_by
                     layer.diff_id = layer.diff_id or diff_id
@@ -250,13 +250,13 @@ class Collection:
     def extend(self, key: str, other: ImageEntry) -> None:
         """Adds the images that another location has of an index that was added before."""
         known = self._by_key[key]
-        have, stacks = set(known.named), {tuple(stack.layers) for stack in known.stacks}
+        have, stacks = set(known.named), {tuple(stack.layers) for stack in known.platform_images}
         blobs = tuple(dict.fromkeys(blob for blob in other.named if blob not in have))
-        more = tuple(stack for stack in other.stacks if stack.layers not in stacks)
+        more = tuple(stack for stack in other.platform_images if stack.layers not in stacks)
         if not blobs and not more:
             return
         self._by_key[key] = self.members[known.number] = known._replace(
-            stacks=known.stacks + more, layers=known.layers + sum(len(stack.layers) for stack in more),
+            platform_images=known.platform_images + more, layers=known.layers + sum(len(stack.layers) for stack in more),
             named=known.named + tuple(blob for blob in other.named if blob not in have),
         )  # fmt: skip
         for blob in blobs:

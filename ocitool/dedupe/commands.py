@@ -18,7 +18,7 @@ def rewritable(member: ImageEntry) -> bool:
 
 def single(member: ImageEntry) -> bool:
     """Returns whether it is a single image for one platform, so that any command accepts its reference."""
-    return member.kind == "image" and len(member.stacks) == 1
+    return member.kind == "image" and len(member.platform_images) == 1
 
 
 def replaceable(named: ImageRef, *, whole: bool = False) -> bool:

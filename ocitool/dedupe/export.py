@@ -121,7 +121,7 @@ class Rows:
             "stacks", [("reference", text), ("platform", text), ("position", number), ("layer", text), ("created_by", text)],
             [
                 (one.reference, _masked(stack.platform), position, layer.key, _masked(stack.instructions[position]))
-                for one in collection.members for stack in one.stacks for position, layer in enumerate(stack.layers)
+                for one in collection.members for stack in one.platform_images for position, layer in enumerate(stack.layers)
             ],
         )  # fmt: skip
         self._files.close()

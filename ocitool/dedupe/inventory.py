@@ -329,7 +329,7 @@ class _Inventory:
             layers += len(stored)
             named += stored
             if image.is_image:
-                stacks.append(_stack(image, stored, collection))
+                stacks.append(_platform_image(image, stored, collection))
         named += [self._blob(one, blob) for one, blob in parts.rest(images)]
         own = {blob.key for blob in named}
         held = [self._blob(one, blob) for one, blob in parts.held]
@@ -403,7 +403,7 @@ def _unread(source: Source) -> bool:
     return any(layer.diff_id is None and layer.digest is None for image in images for layer in image.layers)
 
 
-def _stack(image: Image, layers: tuple[StoredBlob, ...], collection: Collection) -> PlatformImage:
+def _platform_image(image: Image, layers: tuple[StoredBlob, ...], collection: Collection) -> PlatformImage:
     annotations: Mapping[str, str] = image.manifest.annotations if image.manifest is not None else {}
     base = collection.text(annotations.get(BASE_NAME)), collection.text(annotations.get(BASE_DIGEST))
     instructions = tuple(collection.text(layer.created_by) for layer in image.layers)

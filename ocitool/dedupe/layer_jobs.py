@@ -111,7 +111,7 @@ def as_zstd(job: LayerJob, level: int) -> CompressedSize:
     representative, since the ratio varies twofold within a layer. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = open_layer(job, task)
-        size = _size(codecs.decode(blob.chunks(), codecs.of(blob), task), Compression("zstd", level), task)
+        size = _size(codecs.decode(blob.chunks(), codecs.detected(blob), task), Compression("zstd", level), task)
         return CompressedSize(size, task.count_expansion(0))
 
 
@@ -120,7 +120,7 @@ def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
     raises."""
     with Task(jobs=1) as task:
         blob = open_layer(job, task)
-        codec = codecs.of(blob)
+        codec = codecs.detected(blob)
         writer = codecs.WRITERS.get(codec)
         compression = Compression(codec, writer.builders) if writer is not None else NONE
         header = writer.header if writer is not None else _HEADER

@@ -142,7 +142,7 @@ class LayerReader:
         any_right = False
         for number in layer.users:
             member = self._collection.members[number]
-            for stack in member.stacks:
+            for stack in member.platform_images:
                 for mine, stated in zip(stack.layers, stack.diff_ids, strict=True):
                     if mine is layer and stated is not None and stated != index.diff_id:
                         wrong[member.reference] = wrong_diff_id(index.diff_id, stated)
@@ -224,7 +224,9 @@ class LayerReader:
 
     def _readable(self) -> Iterator[StoredBlob]:
         """Yields the layers of images that can be read; the others become problems, once."""
-        for layer in {layer: None for one in self._collection.members for stack in one.stacks for layer in stack.layers}:
+        for layer in {
+            layer: None for one in self._collection.members for stack in one.platform_images for layer in stack.layers
+        }:
             if layer.problem is not None and layer not in self._bad:
                 self._failed(layer, layer.problem)
             elif layer.present and layer not in self._bad:

@@ -311,7 +311,7 @@ def read(path: str | os.PathLike[str]) -> tuple[SnapshotHeader, Iterator[Snapsho
 
 
 def _lines(blob: FileBlob, where: str) -> Iterator[bytes]:
-    if codecs.of(blob) != "zstd":
+    if codecs.detected(blob) != "zstd":
         raise FormatError("the snapshot is not compressed with zstd", where)
     rest = b""
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from ocitool.blob import expected
+from ocitool.blob import expected_sizes
 from ocitool.digest import wrong_diff_id
 from ocitool.disk.rootfs import Rootfs
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsafeError
@@ -75,7 +75,7 @@ def stage_image(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
             hiding[layer.number] = _hidden_by(index)
         indexes[layer.number] = index
 
-    task.expect(expected(layer.blob for layer in _distinct(image)))
+    task.expect(expected_sizes(layer.blob for layer in _distinct(image)))
     task.map(first_pass, _distinct(image)[::-1])
     read = sum(layer.size for layer in _distinct(image))
     for layer, same in _repeated(image):

@@ -248,7 +248,7 @@ def remove(parent: int, name: bytes, directory: int) -> None:
     todo: list[list[bytes]] = [_remove_files(directory)]
     try:
         while True:
-            if signals.seconds_since() > _CLEANUP_TIME:
+            if signals.seconds_since_first() > _CLEANUP_TIME:
                 return
             if todo[-1]:
                 chain.enter(todo[-1].pop())
@@ -271,7 +271,7 @@ def _remove_files(directory: int) -> list[bytes]:
     below = []
     with os.scandir(directory) as found:
         for count, item in enumerate(found):
-            if not count & 255 and signals.seconds_since() > _CLEANUP_TIME:
+            if not count & 255 and signals.seconds_since_first() > _CLEANUP_TIME:
                 break
             if item.is_dir(follow_symlinks=False):
                 below.append(os.fsencode(item.name))

@@ -11,7 +11,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, missing_blob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError
-from ocitool.images.platforms import completed
+from ocitool.images.platforms import with_missing_values
 from ocitool.layers import codecs
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
@@ -53,7 +53,7 @@ class Layer(NamedTuple):
             return stated.codec
         if self.digest is None and stated.tar:
             return stated.codec  # a docker archive states no media type: `_record_type` found it in the first bytes
-        return codecs.of(self.blob)
+        return codecs.detected(self.blob)
 
 
 class Image(NamedTuple):
@@ -113,7 +113,7 @@ class Image(NamedTuple):
 
 def _type_of(blob: Blob) -> LayerType:
     """Returns what a layer of unknown media type is, by its first bytes. Compressed content is not looked into."""
-    found = codecs.of(blob)
+    found = codecs.detected(blob)
     if found != "none":
         return LayerType("unknown", found)
     from ocitool.layers import magic
@@ -215,7 +215,7 @@ def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, ta
         _tell_counts(source, f"the manifest {descriptor.digest}", len(rows), config)
     return Image(
         source.where, source.transport.name, tags, descriptor.digest, manifest, config, str(manifest.config.digest),
-        layers, completed(config.platform, descriptor.platform), aligned or not manifest.is_image, history_aligned,
+        layers, with_missing_values(config.platform, descriptor.platform), aligned or not manifest.is_image, history_aligned,
     )  # fmt: skip
 
 
@@ -261,7 +261,7 @@ def from_record(source: Source, record: DockerImageRecord) -> Image:
 def _record_type(record: DockerImageRecord, blob: Blob | None) -> str:
     if record.layer_type is not None:
         return record.layer_type
-    found = codecs.of(blob) if blob is not None and not blob.remote else "none"
+    found = codecs.detected(blob) if blob is not None and not blob.remote else "none"
     return mediatypes.DOCKER_LAYER if found == "none" else f"{mediatypes.DOCKER_LAYER}.{found}"
 
 

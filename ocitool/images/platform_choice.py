@@ -8,7 +8,7 @@ from ocitool.blob import missing_blob
 from ocitool.errors import NotFoundError, UnsupportedError, UsageError
 from ocitool.images.image import Image, platform_of_config
 from ocitool.images.index_children import IndexChild, image_of_child
-from ocitool.images.platforms import Rank, completed, parse_platform, rank
+from ocitool.images.platforms import Rank, parse_platform, rank, with_missing_values
 from ocitool.images.select import Target, sole_target
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Manifest, Platform
@@ -149,7 +149,7 @@ def _offered_platform(source: Source, entry: IndexChild, wanted: Platform) -> Pl
     lacks = wanted.os_version is not None or wanted.os_features
     if not lacks or entry.kind != "image" or not isinstance(entry.document, Manifest):
         return stated
-    return completed(stated, platform_of_config(source, entry.document))
+    return with_missing_values(stated, platform_of_config(source, entry.document))
 
 
 _KINDS = {

@@ -68,7 +68,7 @@ def normalized(platform: Platform) -> Platform:
     return Platform("darwin" if name == "macos" else name, architecture, variant, platform.os_version, features)
 
 
-def completed(said: Platform, by: Platform | None) -> Platform:
+def with_missing_values(said: Platform, by: Platform | None) -> Platform:
     """Returns the platform of a configuration, with missing values taken from the descriptor's, unless that is for
     another platform."""
     if by is None:
@@ -118,8 +118,8 @@ def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) ->
     mine, theirs = normalized(wanted), normalized(offered)
     if (mine.os, mine.architecture) != (theirs.os, theirs.architecture):
         return None
-    variant = _variant(wanted, mine, theirs, strict)
-    version = _version(mine.os_version, theirs.os_version)
+    variant = _variant_distance(wanted, mine, theirs, strict)
+    version = _version_distance(mine.os_version, theirs.os_version)
     asked, needed = set(mine.os_features), set(theirs.os_features)
     if variant is None or (strict and (version or asked - needed)):
         return None
@@ -131,11 +131,11 @@ def matches(wanted: Platform, offered: Platform | None) -> bool:
     return rank(wanted, offered, strict=True) is not None
 
 
-def _variant(wanted: Platform, mine: Platform, theirs: Platform, strict: bool) -> tuple[int, int, int] | None:
+def _variant_distance(wanted: Platform, mine: Platform, theirs: Platform, strict: bool) -> tuple[int, int, int] | None:
     if mine.variant == theirs.variant:
         return 0, 0, 0
     stated = wanted.variant is not None or wanted.architecture in ("armhf", "armel")
-    own, other = _number(mine), _number(theirs)
+    own, other = _variant_number(mine), _variant_number(theirs)
     if stated and (strict or own is None or other is None):
         return None
     if own is None or other is None:
@@ -145,12 +145,12 @@ def _variant(wanted: Platform, mine: Platform, theirs: Platform, strict: bool) -
     return None if stated else (2, *other)
 
 
-def _number(platform: Platform) -> tuple[int, int] | None:
+def _variant_number(platform: Platform) -> tuple[int, int] | None:
     match = _NUMBERED.fullmatch(platform.variant or _BASELINE.get(platform.architecture or "", "v0"))
     return (int(match[1]), int(match[2] or 0)) if match is not None else None
 
 
-def _version(wanted: str | None, offered: str | None) -> int:
+def _version_distance(wanted: str | None, offered: str | None) -> int:
     if wanted is None or wanted == offered or (offered or "").startswith(f"{wanted}."):
         return 0
     return 1 if stable_version(wanted) == stable_version(offered) else 2

@@ -112,7 +112,7 @@ def sniff(head: bytes) -> str:
     return next((one.name for one in CODECS.values() if head.startswith(one.magic)), "none")
 
 
-def of(blob: "Blob") -> str:
+def detected(blob: "Blob") -> str:
     """A blob's compression, by its first bytes."""
     return sniff(blob.pread(SNIFF, 0))
 

@@ -184,7 +184,7 @@ def _unpacked(blob: Blob, task: Task, diff_id: Digest | None) -> Iterator[ChunkI
             task.advance(name, len(chunk), blob.size)
             yield chunk
 
-    compression = codecs.of(blob)
+    compression = codecs.detected(blob)
     pieces = codecs.decode(stored(), compression, task)
     if diff_id is not None and not (compression == "none" and diff_id == blob.digest):
         pieces = verified(pieces, diff_id, None)
@@ -244,7 +244,7 @@ def has_globals(blob: Blob, index: LayerIndex) -> bool:
     """
     if not index.notes_dropped and all(note.rule != "tar-global-pax" for note in index.notes):
         return False
-    tar = ChunkInput(codecs.decode(blob.chunks(), codecs.of(blob)))
+    tar = ChunkInput(codecs.decode(blob.chunks(), codecs.detected(blob)))
     for row in range(len(index)):
         begin = _end(index, row - 1)
         tar.skip(begin - tar.offset)

@@ -41,7 +41,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFi
     Raises `IntegrityError` if the blob does not match its digest, and what decoder and tar reader raise. A damaged blob
     with a stated digest is an integrity error, whichever part notices first: see `_explain`.
     """
-    compression = codecs.of(blob)
+    compression = codecs.detected(blob)
     index = LayerIndex()
     index.codec = compression
     stored_hasher = (blob.digest or Digest("sha256", "")).hasher()
@@ -107,7 +107,7 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
     """
     if isinstance(error, IntegrityError):
         return error
-    compression = codecs.of(blob)
+    compression = codecs.detected(blob)
     head = blob if compression == "none" else _unpacked_head(blob, compression)
     found = magic.recognise(head) if isinstance(error, FormatError) else None
     if found is not None and not magic.is_tar(head):
@@ -132,7 +132,7 @@ def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
 
     For a caller that reads and verifies the layer afterwards. A damaged blob raises what `index_layer` raises.
     """
-    compression = codecs.of(blob)
+    compression = codecs.detected(blob)
     if compression == "none":
         return index_headers(blob)
     pieces = codecs.decode(_chunks(blob, task), compression, task)
@@ -301,7 +301,7 @@ def each_content(blob: Blob, files: Iterable[Entry], task: Task | None = None) -
 
 
 def _at_start(blob: Blob, task: Task | None = None) -> TarInput:
-    compression = codecs.of(blob)
+    compression = codecs.detected(blob)
     return SeekInput(blob) if compression == "none" else ChunkInput(codecs.decode(blob.chunks(), compression, task))
 
 

@@ -47,7 +47,7 @@ class Listing(NamedTuple):
     notices: tuple[Notice, ...]
 
 
-def layer_of(image: Image, number: int) -> Layer:
+def layer_by_number(image: Image, number: int) -> Layer:
     """Returns a layer by its number; negative numbers count from the top. Raises `UsageError`."""
     count = len(image.layers)
     if not -count <= number < count:
@@ -65,14 +65,14 @@ def ls(
     platform: str | None = None,
 ) -> Listing:
     """Returns the files at a path. Raises `NotFoundError`, `UsageError`."""
-    wanted = wanted_path(path)
+    wanted = normal_path(path)
     image = session.image(reference, platform)
     indexer = session.indexer()
     if layer is None:
         items = files(Tree(indexer.indexes(image)), image, wanted, recursive=recursive)
     else:
         items = files_of_layer(image, layer, indexer, wanted, recursive=recursive)
-    number = None if layer is None else layer_of(image, layer).number
+    number = None if layer is None else layer_by_number(image, layer).number
     return Listing(reference, image, number, session.verify, items, tuple(session.task.notices))
 
 
@@ -112,7 +112,7 @@ def _below(tree: Tree, image: Image, path: bytes, node: Node, recursive: bool) -
 def files_of_layer(image: Image, number: int, indexer: Indexer, path: bytes, *, recursive: bool) -> Iterator[File]:
     """Yields the entries of one layer at a path, with its whiteouts. Raises `NotFoundError`, and `UsageError` if there is
     no such layer."""
-    layer = layer_of(image, number)
+    layer = layer_by_number(image, number)
     return _in_layer(indexer.indexes(image, [layer])[0], layer, path, recursive, image.where)
 
 
@@ -122,7 +122,9 @@ def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, whe
     rows = [
         row
         for row, at in enumerate(index.paths)
-        if index.kinds[row] != Kind.METADATA and (at == path or at.startswith(prefix)) and (recursive or _near(at, path))
+        if index.kinds[row] != Kind.METADATA
+        and (at == path or at.startswith(prefix))
+        and (recursive or _is_self_or_child(at, path))
     ]
     if path and not rows and not any(at.startswith(prefix) for at in index.paths):
         raise NotFoundError(f"no such path in layer {layer.number}", f"{where}: {shown_path(path)}")
@@ -131,7 +133,7 @@ def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, whe
     return (File(index.paths[row], index.entry(row), [], layer) for row in below)
 
 
-def _near(at: bytes, path: bytes) -> bool:
+def _is_self_or_child(at: bytes, path: bytes) -> bool:
     return at == path or at.rpartition(b"/")[0] == path
 
 
@@ -144,7 +146,7 @@ def cat(
     The content is always verified, since the output has no room for a warning: the layer is read in full, unless the cache
     has the hash of the file, which is then compared while it is read. `IntegrityError` may be raised after the last chunk.
     """
-    wanted = wanted_path(path)
+    wanted = normal_path(path)
     image = session.image(reference, platform)
     return content_at_path(image, wanted, session, session.indexer(), layer=layer, hint=f"ocitool ls {reference} {path}")
 
@@ -162,13 +164,13 @@ def content_at_path(
     """Yields what `cat` yields, for an open image. `hint`: the hint of the error for a directory. `tree`: the merged file
     system, if the caller has it."""
     if layer is not None:
-        one = layer_of(image, layer)
+        one = layer_by_number(image, layer)
         index = indexer.indexes(image, [one])[0]
-        row = _row(index, wanted)
+        row = _row_of(index, wanted)
         if row is None:
             raise NotFoundError(f"no such path in layer {one.number}", f"{image.where}: {shown_path(wanted)}")
         if index.kinds[row] == Kind.HARDLINK:
-            target = _row(index, index.links[row])
+            target = _row_of(index, index.links[row])
             if target is None:
                 raise UsageError("a hard link to a file of a lower layer", shown_path(wanted), hint="leave --layer out")
             row = target
@@ -193,7 +195,7 @@ def content_at_path(
     return _checked(open_content(one.blob, entry), known, f"{image.where}: {shown_path(wanted)}")
 
 
-def _row(index: LayerIndex, path: bytes) -> int | None:
+def _row_of(index: LayerIndex, path: bytes) -> int | None:
     """Returns the row of a path, the last one of duplicates; None if it is not listed."""
     for row in range(len(index) - 1, -1, -1):
         if index.paths[row] == path and index.kinds[row] < Kind.WHITEOUT:
@@ -215,7 +217,7 @@ def _checked(pieces: Iterator[bytes], known: bytes, where: str) -> Iterator[byte
         raise error.at(where) from None
 
 
-def wanted_path(path: str | bytes) -> bytes:
+def normal_path(path: str | bytes) -> bytes:
     """Returns the normal form of a path. Raises `UsageError` for an empty one, most likely an unset shell variable."""
     if not path:
         raise UsageError("an empty path", hint="/ is the whole image")

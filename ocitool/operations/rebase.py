@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import masking
-from ocitool.blob import expected, missing_blob
+from ocitool.blob import expected_sizes, missing_blob
 from ocitool.digest import Digest
 from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
@@ -172,7 +172,7 @@ class _Rebaser:
             name = PREFIX + stated
             self._task.notice("base", f"{image.where}: the new base is {name}, as an annotation says")
         found = platform_choice.single(self._open(name), None, like=image.platform)
-        return _Base(name, self._writer.blobs.completed(found))
+        return _Base(name, self._writer.blobs.with_missing_layers(found))
 
     def _old(self, image: Image, annotations: Mapping[str, str]) -> _Base:
         """Returns the old base: the one that the user named, else the one with the digest in the annotation."""
@@ -218,7 +218,7 @@ class _Rebaser:
     def _own_layers(self, image: Image, layers: Sequence[OutputLayer], merge: _Merge) -> Iterator[OutputLayer]:
         """Yields the image's own layers, made again if they have edits."""
         numbered = dict(zip(range(merge.count, len(image.layers)), layers, strict=True))
-        self._task.expect(expected(merge.mine.layers[number].blob for number in numbered if merge.edits.get(number)))
+        self._task.expect(expected_sizes(merge.mine.layers[number].blob for number in numbered if merge.edits.get(number)))
         for number, kept in numbered.items():
             edit = merge.edits.get(number)
             if edit is None:

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import masking
-from ocitool.blob import expected
+from ocitool.blob import expected_sizes
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
 from ocitool.images import drafts, platform_choice
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.listing import layer_of
+from ocitool.operations.listing import layer_by_number
 from ocitool.pipeline.fallback_blobs import images_of
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import refuse_unreadable
@@ -126,7 +126,7 @@ class _Squasher:
     def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> OutputLayer | None:
         """Returns the new layer; None if it would be empty above the kept ones. The old layers are read in any case, since
         they may not have been verified yet."""
-        self._task.expect(expected(layer.blob for layer in image.layers[kept:]), anew=True)
+        self._task.expect(expected_sizes(layer.blob for layer in image.layers[kept:]), anew=True)
         tar = changeset_tar.tar_chunks(changes, image, upper, self._task, lowest=kept)
         try:
             if changes or not kept:
@@ -141,14 +141,14 @@ class _Squasher:
         """Returns the number of layers that are not squashed. Raises `UsageError`."""
         first, last, base = self._extent
         if first is not None:
-            return layer_of(image, first).number
+            return layer_by_number(image, first).number
         if last is not None:
             if not 1 <= last <= len(image.layers):
                 raise UsageError(f"--last {last}: the image has {len(image.layers)} layers", image.where)
             return len(image.layers) - last
         if base is not None:
             found = platform_choice.single(self._session.open(base, "layers"), None, like=image.platform)
-            return base_layers(image, self._writer.blobs.completed(found), self._task)
+            return base_layers(image, self._writer.blobs.with_missing_layers(found), self._task)
         return 0
 
     def _with_compared_hashes(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:

@@ -64,7 +64,7 @@ class BlobLookup:
         self.lent[digest] = size
         return lent
 
-    def completed(self, image: Image) -> Image:
+    def with_missing_layers(self, image: Image) -> Image:
         """Returns the image with the layers that its source lacks, but the destination has, or what `--with` names."""
         layers = [
             layer._replace(blob=self.found(layer.digest, layer.size, None))

@@ -45,7 +45,7 @@ class _Delivery:
         blobs, omitted = self._gathered(new)
         wanted = tuple(output._replace(loaded=self._loaded(output, blobs)) for output in new)
         self._warn(new)
-        writer.layers.check_unwritten(blobs, rehearsing=writer.options.dry_run)
+        writer.layers.check_unwritten(blobs, dry_run=writer.options.dry_run)
         request = WriteRequest(wanted, tuple(blobs.values()), tuple(omitted), lambda blob: self._others(blob, new))
         outcome = self._written(request) if wanted or not named else WriteOutcome(frozenset(), not writer.options.dry_run)
         if outcome.lost or outcome.refused:

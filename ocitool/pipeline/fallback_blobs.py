@@ -44,7 +44,7 @@ class FallbackBlobs:
         layer, where = self._layers().get(digest, (None, ""))
         if layer is None or layer.blob is None or layer.blob.remote:
             return None
-        if codecs.of(layer.blob) == "none":
+        if codecs.detected(layer.blob) == "none":
             return _named(layer.blob, digest) if layer.blob.size == size else None
         return self._unpacked(layer.blob, digest, size, where)
 
@@ -76,7 +76,7 @@ class FallbackBlobs:
         stored, plain = layer.digest.hasher(), diff_id.hasher()
 
         try:  # a blob that is fetched is kept on this machine by `chunks`
-            for _ in hashed(codecs.decode(hashed(layer.blob.chunks(), stored), codecs.of(layer.blob), self._task), plain):
+            for _ in hashed(codecs.decode(hashed(layer.blob.chunks(), stored), codecs.detected(layer.blob), self._task), plain):
                 self._task.check()
         except (FormatError, IntegrityError):
             return None
@@ -104,7 +104,7 @@ class FallbackBlobs:
     def _unpacked(self, blob: Blob, digest: Digest, size: int, where: str) -> Blob:
         temporary = self._spool()
         try:
-            for chunk in verified(codecs.decode(blob.chunks(), codecs.of(blob), self._task), digest, size):
+            for chunk in verified(codecs.decode(blob.chunks(), codecs.detected(blob), self._task), digest, size):
                 self._task.check()
                 temporary.write(chunk)
             return SpooledBlob(temporary, digest)
@@ -117,7 +117,7 @@ class FallbackBlobs:
 
 
 def _named(blob: Blob, digest: Digest) -> Blob:
-    return blob.named(digest) if isinstance(blob, FileBlob) else BytesBlob(blob.pread(blob.size, 0), digest)
+    return blob.with_digest(digest) if isinstance(blob, FileBlob) else BytesBlob(blob.pread(blob.size, 0), digest)
 
 
 def images_of(opened: Opened) -> Iterator[Image]:

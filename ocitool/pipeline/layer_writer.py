@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import masking
 from ocitool.atomic import SpooledBlob, Temporary
-from ocitool.blob import LEFT_OUT, Blob, FileBlob, expected, missing_blob
+from ocitool.blob import LEFT_OUT, Blob, FileBlob, expected_sizes, missing_blob
 from ocitool.digest import Digest, hashed, verified, wrong_diff_id
 from ocitool.errors import OcitoolError, UnsupportedError
 from ocitool.images import drafts
@@ -71,7 +71,9 @@ class LayerWriter:
         (`OutputLayer.stated`) until `converted` sees whether it stays; other ones without digests are hashed.
         Raises `IntegrityError`, `NotFoundError`, `FormatError` as `output_layers.kept` does."""
         stated = {layer.number: found for layer in image.layers if (found := unhashed_layer(image, layer)) is not None}
-        self._task.expect(expected(one.blob for one in image.layers if is_hashed(image, one) and one.number not in stated))
+        self._task.expect(
+            expected_sizes(one.blob for one in image.layers if is_hashed(image, one) and one.number not in stated)
+        )
         return tuple(self._task.map(lambda one: stated.get(one.number) or kept(image, one, self._task), image.layers))
 
     def of_other(self, image: Image, layer: Layer, lender: Image, other: Layer) -> OutputLayer:
@@ -154,16 +156,16 @@ class LayerWriter:
         if image.manifest is None and self._lookup.references:
             layers = self._with_fallback(image, layers, to)
         made = {one.digest: one.blob for one in layers if to is not None and self._differs(one, to)}
-        self._task.expect(expected(blob for digest, blob in made.items() if digest not in self._converted))
+        self._task.expect(expected_sizes(blob for digest, blob in made.items() if digest not in self._converted))
         found = [one if to is None else self._recompressed(image, one, to) for one in layers]
         checked = [one for one in found if one.stated and not isinstance(one.blob, FileBlob)]
-        self._task.expect(expected(one.blob for one in checked))
+        self._task.expect(expected_sizes(one.blob for one in checked))
         return tuple(map(self._claimed, found))
 
     def _with_fallback(self, image: Image, layers: Sequence[OutputLayer], to: _Conversion | None) -> tuple[OutputLayer, ...]:
         """The layers of an image without a manifest as `--with` has them, in the compression asked for: then they need not be
         made."""
-        self._task.expect(expected(one.blob for one in layers if one.stated))
+        self._task.expect(expected_sizes(one.blob for one in layers if one.stated))
 
         def replaced(layer: OutputLayer) -> OutputLayer:
             layer = self._hashed(layer)
@@ -173,9 +175,11 @@ class LayerWriter:
             if found is None:
                 return layer
             other, digest, blob = found
-            if to is not None and not to.keeps(codecs.of(blob)):
+            if to is not None and not to.keeps(codecs.detected(blob)):
                 return layer
-            return OutputLayer(digest, other.size, layer.diff_id, drafts.layer_type(image, codecs.of(blob)), "reused", blob)
+            return OutputLayer(
+                digest, other.size, layer.diff_id, drafts.layer_type(image, codecs.detected(blob)), "reused", blob
+            )
 
         return tuple(self._task.map(replaced, layers))
 
@@ -196,7 +200,7 @@ class LayerWriter:
         blob = self._lookup.found(layer.digest, layer.size, layer.blob)
         if blob is None:
             raise missing_blob("blob", layer.digest, image.where, hint=LEFT_OUT)
-        if to.keeps(codecs.of(blob)):
+        if to.keeps(codecs.detected(blob)):
             return layer._replace(blob=blob)
         made = self._converted.get(layer.digest)
         if made is None:  # else another image has the layer too
@@ -217,7 +221,7 @@ class LayerWriter:
         """A layer whose bytes are hashed when they are written; `check_unwritten` sees to those that are not."""
         if not isinstance(layer.blob, FileBlob) or layer.stated is None:
             return self._hashed(layer)
-        blob = layer.blob.named(layer.digest)
+        blob = layer.blob.with_digest(layer.digest)
         self._claims[layer.digest, id(blob.file), blob.offset] = Claim(blob, layer.digest, layer.stated)
         return layer._replace(blob=blob)
 
@@ -226,7 +230,7 @@ class LayerWriter:
             return layer
         assert layer.blob is not None
         Claim(layer.blob, layer.digest, layer.stated).check(self._task)
-        blob = layer.blob.named(layer.digest) if isinstance(layer.blob, FileBlob) else layer.blob
+        blob = layer.blob.with_digest(layer.digest) if isinstance(layer.blob, FileBlob) else layer.blob
         return layer._replace(blob=blob, stated=None)
 
     def is_claimed(self, digest: Digest) -> bool:
@@ -238,10 +242,10 @@ class LayerWriter:
         for claim in self._claims.values():
             claim.check(Task())
 
-    def check_unwritten(self, blobs: Mapping[Digest, Blob], *, rehearsing: bool) -> None:
+    def check_unwritten(self, blobs: Mapping[Digest, Blob], *, dry_run: bool) -> None:
         """Hashes those of these layers whose very bytes the destination will not read."""
         for (digest, *place), claim in self._claims.items():
             blob = blobs.get(digest)
             written = isinstance(blob, FileBlob) and [id(blob.file), blob.offset] == place
-            if not written or rehearsing or self._remote or self._sink.blob(digest) is not None:
+            if not written or dry_run or self._remote or self._sink.blob(digest) is not None:
                 claim.check(self._task)

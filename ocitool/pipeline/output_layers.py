@@ -35,7 +35,7 @@ def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
         raise wrong_diff_id(diff_id, layer.diff_id, f"{image.where}: layer {layer.number}")
     if image.config.diff_ids and not image.aligned:
         raise FormatError("layers and diff_ids do not align", image.where)
-    blob = layer.blob.named(digest) if isinstance(layer.blob, FileBlob) else layer.blob
+    blob = layer.blob.with_digest(digest) if isinstance(layer.blob, FileBlob) else layer.blob
     return OutputLayer(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
 
 
@@ -55,7 +55,7 @@ def unhashed_layer(image: Image, layer: Layer) -> OutputLayer | None:
     if image.manifest is not None or layer.digest is not None or layer.blob is None or not image.aligned:
         return None
     diff_id = layer.diff_id
-    if diff_id is None or diff_id.algorithm != "sha256" or codecs.of(layer.blob) != "none":
+    if diff_id is None or diff_id.algorithm != "sha256" or codecs.detected(layer.blob) != "none":
         return None
     where = f"{image.where}: layer {layer.number}"
     return OutputLayer(diff_id, layer.blob.size, diff_id, layer.media_type, "kept", layer.blob, stated=where)
@@ -81,7 +81,7 @@ class Claim(NamedTuple):
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
     """The digests of a blob's stored and unpacked bytes."""
     chunks = told(blob, blob.chunks(), task)
-    compression = codecs.of(blob)
+    compression = codecs.detected(blob)
     if compression == "none":
         found = digest_of(chunks)
         return found, found
@@ -116,7 +116,7 @@ def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
     def decoded() -> Iterator[bytes]:
         stored = told(blob, verified(stream_once(blob), blob.digest, blob.size), task)
         try:
-            yield from codecs.decode(stored, codecs.of(blob))
+            yield from codecs.decode(stored, codecs.detected(blob))
         except FormatError:
             for _ in stored:  # damaged, or made so: where the digest does not match, that is the error
                 pass

@@ -74,7 +74,7 @@ def convert(image: Image, writer: ImageWriter) -> OutputImage:
 
 def _finished(image: Image, change: Change[T], writer: ImageWriter, *, always: bool = False) -> tuple[OutputImage, T]:
     """An image from where it is to its new documents. `always`: it is converted also if the change leaves it as it is."""
-    image = writer.blobs.completed(image)
+    image = writer.blobs.with_missing_layers(image)
     start = drafts.start(image, writer.layers.of_image(image))
     draft, told = change(start)
     changed = draft.differs(start)

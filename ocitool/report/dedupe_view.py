@@ -11,7 +11,7 @@ from ocitool.dedupe.bases import SharedBase
 from ocitool.dedupe.collection import ImageEntry, StoredBlob, Usage
 from ocitool.dedupe.repeated_files import RepeatedFile
 from ocitool.report.escape import human, shown
-from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, instruction, joined, path, reference
+from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, exact_quote, instruction, joined, path
 
 _MAX_NAMES = 20
 """Names of an image that its row lists; a registry may have hundreds."""
@@ -178,7 +178,7 @@ def _disk_sums(result: Deduped) -> tuple[Sum, ...]:
 
 def _image_names(names: Sequence[str]) -> Phrase:
     """Returns the names of an image: first the one to use in commands, then the others in parentheses."""
-    first, *others = [(reference(name),) for name in names[:_MAX_NAMES]]
+    first, *others = [(exact_quote(name),) for name in names[:_MAX_NAMES]]
     more: list[Phrase] = [(f"{len(names) - _MAX_NAMES:,} more",)] if len(names) > _MAX_NAMES else []
     rest = joined([*others, *more], ", ")
     return (*first, " (", *rest, ")") if rest else first
@@ -186,7 +186,7 @@ def _image_names(names: Sequence[str]) -> Phrase:
 
 def _first_images(result: Deduped, numbers: Sequence[int]) -> Phrase:
     """Returns the references of the first three of some images."""
-    named = joined(((reference(one),) for one in result.collection.references(numbers[:3])), ", ")
+    named = joined(((exact_quote(one),) for one in result.collection.references(numbers[:3])), ", ")
     return (*named, ", …") if len(numbers) > 3 else named
 
 
@@ -206,7 +206,7 @@ def _largest(result: Deduped, scattered: bool) -> Table[ImageRow]:
 def _shared(result: Deduped, scattered: bool) -> Table[SharedRow]:
     def row(layer: StoredBlob) -> SharedRow:
         return SharedRow(
-            human(layer.saved), human(layer.size), f"{len(layer.users):,}", reference(layer.short),
+            human(layer.saved), human(layer.size), f"{len(layer.users):,}", exact_quote(layer.short),
             instruction(layer.created_by), _first_images(result, layer.users),
         )  # fmt: skip
 
@@ -221,7 +221,7 @@ def _bases(result: Deduped) -> Table[BaseRow]:
 
     def row(found: tuple[int, SharedBase]) -> BaseRow:
         depth, base = found
-        name = reference(base.name if base.name is not None else base.short)
+        name = exact_quote(base.name if base.name is not None else base.short)
         layers, users = count_of(len(base.layers), "layer"), f"{len(base.users):,}"
         return BaseRow(depth, (name,), layers, human(base.size), users, _first_images(result, base.users))
 
@@ -236,7 +236,7 @@ def _equal(result: Deduped) -> Table[EqualRow]:
 def _equal_row(one: EqualLayers) -> EqualRow:
     sizes = ", ".join(human(blob.size) for blob in one.blobs)
     codecs = ", ".join(blob.codec or "?" for blob in one.blobs)
-    return EqualRow(sizes, codecs, f"{len(one.users):,}", reference(one.diff_id.partition(":")[2][:12]))
+    return EqualRow(sizes, codecs, f"{len(one.users):,}", exact_quote(one.diff_id.partition(":")[2][:12]))
 
 
 def _contents(result: Deduped) -> ContentsView | None:
@@ -254,7 +254,7 @@ def _contents(result: Deduped) -> ContentsView | None:
 
 
 def _repeated(one: RepeatedFile) -> RepeatedRow:
-    places = tuple((reference(place.layer.short), path(place.path)) for place in one.locations[:3])
+    places = tuple((exact_quote(place.layer.short), path(place.path)) for place in one.locations[:3])
     return RepeatedRow(human(one.saves), human(one.size), f"{one.times:,}", places)
 
 

@@ -25,14 +25,14 @@ from ocitool.report.phrases import (
     Phrase,
     Quote,
     count_of,
+    exact_quote,
     instruction,
     joined,
     made_by,
-    name,
+    masked_quote,
     path,
     plain,
-    platform,
-    reference,
+    platform_quote,
     sentence,
 )
 from ocitool.report.scope import any_diff, compared_files, config_remark
@@ -166,7 +166,7 @@ def _copies(result: Diff) -> CopiesView | None:
 def index_view(result: IndexDiff) -> IndexView:
     """Returns the report on two indexes."""
     return IndexView(
-        (reference(result.before_reference),), (reference(result.after_reference),), _index_verdict(result),
+        (exact_quote(result.before_reference),), (exact_quote(result.after_reference),), _index_verdict(result),
         LazyRows(result.failures, _failure), config_view(result.config), LazyRows(result.platforms, _platform),
     )  # fmt: skip
 
@@ -175,14 +175,14 @@ def index_view(result: IndexDiff) -> IndexView:
 
 
 def _named(image: Image, given: str) -> Phrase:
-    return (reference(given), " (", name(image.tags[0]), ")") if image.tags else (reference(given),)
+    return (exact_quote(given), " (", masked_quote(image.tags[0]), ")") if image.tags else (exact_quote(given),)
 
 
 def verdict(result: Diff) -> Phrase:
     """Returns the first line: what changed in the file system."""
     scope = compared_files(result)
     if result.same:
-        inside: Phrase = (" in ", platform(result.after.platform)) if result.not_compared else ()
+        inside: Phrase = (" in ", platform_quote(result.after.platform)) if result.not_compared else ()
         return ("no file ", *scope, " differs", *inside, config_remark(result)) if scope else ("no difference", *inside)
     s = result.summary
     counts = [f"{number:,} {word}" for number, word in (
@@ -218,7 +218,7 @@ def not_compared(result: Diff) -> Phrase:
     """Returns which images of two indexes were not compared though their digests differ."""
     if not result.not_compared:
         return ()
-    listed = [(platform(one.platform), f" ({one.status})") for one in result.not_compared[:_MAX_PLATFORMS]]
+    listed = [(platform_quote(one.platform), f" ({one.status})") for one in result.not_compared[:_MAX_PLATFORMS]]
     more = len(result.not_compared) - len(listed)
     rest = f" and {more:,} more" if more else ""
     return ("not compared: ", *joined(listed, ", "), f"{rest}; --all-platforms compares them")
@@ -245,13 +245,13 @@ def _index_verdict(result: IndexDiff) -> Phrase:
 
 
 def _failure(failure: Failure) -> FailureRow:
-    of: Phrase = (platform(failure.platform),) if failure.platform is not None else ()
+    of: Phrase = (platform_quote(failure.platform),) if failure.platform is not None else ()
     if failure.actual is None:
-        return FailureRow((reference(failure.rule),), of, ("not compared",))
+        return FailureRow((exact_quote(failure.rule),), of, ("not compared",))
     actual, limit = _amount(failure.rule, failure.actual), _amount(failure.rule, failure.limit)
     if actual == limit:  # of sizes, which are rounded
         actual, limit = (_amount("", side) for side in (failure.actual, failure.limit))
-    return FailureRow((reference(failure.rule),), of, (*actual, " (limit ", *limit, ")"))
+    return FailureRow((exact_quote(failure.rule),), of, (*actual, " (limit ", *limit, ")"))
 
 
 def _amount(rule: str, value: int | float | str | None) -> Phrase:
@@ -273,7 +273,7 @@ def _platform(entry: PlatformDiff) -> PlatformView:
         state = ("not compared: its manifest is not here on both sides",)
     else:
         state = verdict(entry.diff)
-    return PlatformView(platform(entry.platform), state, tuple(notable_rows(entry.notable)), entry.diff, differs)
+    return PlatformView(platform_quote(entry.platform), state, tuple(notable_rows(entry.notable)), entry.diff, differs)
 
 
 # Layers
@@ -370,7 +370,7 @@ def _setting(change: ConfigChange) -> ConfigRow:
     if change.document != "config":
         where = (f"{change.document} ", *where)
     if change.key:
-        where = (*where, " ", name(change.key))
+        where = (*where, " ", masked_quote(change.key))
     history = change.pointer.startswith("/history/")
     shown: list[Quote | None] = [
         None if absent else _instruction(side) if history else Quote(plain(masked), "value")

@@ -7,7 +7,17 @@ from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection, LayerFacts
 from ocitool.report.escape import human
-from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, made_by, name, platform, reference, value
+from ocitool.report.phrases import (
+    LazyRows,
+    Phrase,
+    Quote,
+    count_of,
+    exact_quote,
+    made_by,
+    masked_quote,
+    platform_quote,
+    value_quote,
+)
 from ocitool.spec import mediatypes
 
 if TYPE_CHECKING:
@@ -86,37 +96,37 @@ def inspect_view(result: Inspection) -> InspectView:
     head = None
     if result.document is not None:
         title = f"index of {len(result.entries)} ({result.transport})"
-        head = IndexHead(title, name(str(result.document.media_type)), str(result.document.digest))
+        head = IndexHead(title, masked_quote(str(result.document.media_type)), str(result.document.digest))
     problems = f"{count_of(len(result.problems), 'problem')}: what could not be read"
     return InspectView(
-        reference(result.reference), head, LazyRows(result.entries, _entry), LazyRows(result.images, _image), problems,
+        exact_quote(result.reference), head, LazyRows(result.entries, _entry), LazyRows(result.images, _image), problems,
         LazyRows(result.problems, lambda one: Quote(str(one), "message")),
     )  # fmt: skip
 
 
 def _entry(entry: InspectedEntry) -> EntryRow:
-    what: Phrase = (platform(entry.platform),) if entry.platform and entry.kind == "image" else (entry.kind,)
+    what: Phrase = (platform_quote(entry.platform),) if entry.platform and entry.kind == "image" else (entry.kind,)
     state = "cannot be read" if entry.problem else "not here" if entry.present is False else ""
     digest, short = "-", "-"
     if entry.digest is not None:
         digest, short = str(entry.digest), f"{entry.digest.algorithm}:{entry.digest.short}"
     size = human(entry.size) if entry.size is not None else "-"
-    media_type: Phrase = (name(str(entry.media_type)),) if entry.media_type not in mediatypes.DOCUMENTS else ()
-    return EntryRow(what, digest, short, size, state, tuple(map(reference, entry.tags)), media_type)
+    media_type: Phrase = (masked_quote(str(entry.media_type)),) if entry.media_type not in mediatypes.DOCUMENTS else ()
+    return EntryRow(what, digest, short, size, state, tuple(map(exact_quote, entry.tags)), media_type)
 
 
 def _image(item: InspectedImage) -> ImageView:
     image = item.image
     artifact = image.manifest.artifact_type if image.manifest else None
-    what: Phrase = (platform(image.platform),) if image.is_image else ("artifact ", name(artifact or ""))
+    what: Phrase = (platform_quote(image.platform),) if image.is_image else ("artifact ", masked_quote(artifact or ""))
     agree = image.aligned and image.history_aligned
     config = image.config
     env, labels = config.settings.get("Env"), config.settings.get("Labels")
     return ImageView(
-        tuple(map(reference, image.tags)), what, image.transport, tuple(_facts(item)),
-        tuple((key, value(config.settings[key], key)) for key in _SETTINGS if _is_set(config.settings, key)),
+        tuple(map(exact_quote, image.tags)), what, image.transport, tuple(_facts(item)),
+        tuple((key, value_quote(config.settings[key], key)) for key in _SETTINGS if _is_set(config.settings, key)),
         LazyRows(env if isinstance(env, list) else (), _variable),
-        tuple((title, tuple(map(name, keys))) for title, keys in (
+        tuple((title, tuple(map(masked_quote, keys))) for title, keys in (
             ("Ports", config.keys("ExposedPorts")), ("Volumes", config.keys("Volumes"))) if keys),
         LazyRows(sorted(labels.items()) if isinstance(labels, dict) else (), _label),
         LazyRows([(layer, facts, image.sizes_known) for layer, facts in zip(image.layers, item.layers, strict=True)], _layer),
@@ -141,13 +151,13 @@ def _waste(item: InspectedImage) -> "WasteView | None":
 
 def _facts(item: InspectedImage) -> Iterator[tuple[str, Phrase]]:
     image = item.image
-    yield "image id", (reference(image.image_id),)
+    yield "image id", (exact_quote(image.image_id),)
     if image.digest:
-        yield "digest", (reference(str(image.digest)),)
+        yield "digest", (exact_quote(str(image.digest)),)
     if image.config.created:
-        yield "created", (name(str(image.config.created)),)
+        yield "created", (masked_quote(str(image.config.created)),)
     if image.config.author:
-        yield "author", (name(str(image.config.author)),)
+        yield "author", (masked_quote(str(image.config.author)),)
     if image.described is not None:
         yield "configuration", ("as the engine describes it; --raw config gives the exact one",)
     sizes = [layer.uncompressed_size for layer in item.layers]
@@ -161,13 +171,13 @@ def _is_set(settings: Mapping[str, Any], key: str) -> bool:
 
 def _variable(item: Any) -> NamedValue:
     if not isinstance(item, str):
-        return NamedValue(None, value(item, "Env"))
+        return NamedValue(None, value_quote(item, "Env"))
     key, _, text = item.partition("=")
-    return NamedValue(name(key), Quote(masking.variable(key, text), "value"))
+    return NamedValue(masked_quote(key), Quote(masking.variable(key, text), "value"))
 
 
 def _label(item: tuple[str, Any]) -> NamedValue:
-    return NamedValue(name(item[0]), value(item[1], item[0]))
+    return NamedValue(masked_quote(item[0]), value_quote(item[1], item[0]))
 
 
 def _layer(row: tuple[Layer, LayerFacts, bool]) -> LayerFactsRow:
@@ -175,7 +185,7 @@ def _layer(row: tuple[Layer, LayerFacts, bool]) -> LayerFactsRow:
     unpacked = human(facts.uncompressed_size) if facts.uncompressed_size is not None else "?"
     files = f"{facts.files:,}" if facts.files is not None else None
     known = layer.digest or layer.diff_id
-    digest: Phrase = (reference(known.short),) if known else ("-",)
+    digest: Phrase = (exact_quote(known.short),) if known else ("-",)
     size = human(layer.size) if is_sized else "?"
     codec = _codec(layer, facts.compression)
     return LayerFactsRow(str(layer.number), size, unpacked, files, codec, digest, made_by(layer))

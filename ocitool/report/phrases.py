@@ -74,21 +74,21 @@ def path(path: bytes) -> Quote:
     return Quote(b"/" + path, "path")
 
 
-def name(text: str) -> Quote:
+def masked_quote(text: str) -> Quote:
     """Returns a name in a document as a quote, with secrets masked."""
     return Quote(masking.text(text), "name")
 
 
-def reference(text: str) -> Quote:
+def exact_quote(text: str) -> Quote:
     """Returns a reference, digest or rule as a quote, unmasked: the user typed it, or it holds no free text."""
     return Quote(text, "name")
 
 
-def platform(platform: Platform | str) -> Quote:
+def platform_quote(platform: Platform | str) -> Quote:
     return Quote(masking.stated(platform), "platform")
 
 
-def value(value: Any, name: str = "") -> Quote:
+def value_quote(value: Any, name: str = "") -> Quote:
     """Returns a value of a document as a quote. `name`, the name of its key, decides what is masked."""
     return Quote(plain(masking.value(value, name)), "value")
 

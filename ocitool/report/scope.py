@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocitool.comparison.result import Diff, IndexDiff
-from ocitool.report.phrases import Phrase, joined, reference
+from ocitool.report.phrases import Phrase, exact_quote, joined
 
 
 def any_diff(result: IndexDiff) -> Diff | None:
@@ -15,9 +15,9 @@ def compared_files(result: Diff) -> Phrase:
     """Returns which files were compared, empty for all files."""
     parts: list[Phrase] = []
     if result.paths:
-        parts.append(("that matches ", *joined(((reference(glob),) for glob in result.paths), " or ")))
+        parts.append(("that matches ", *joined(((exact_quote(glob),) for glob in result.paths), " or ")))
     if result.ignored_paths:
-        parts.append(("outside ", *joined(((reference(glob),) for glob in result.ignored_paths), " and ")))
+        parts.append(("outside ", *joined(((exact_quote(glob),) for glob in result.ignored_paths), " and ")))
     return joined(parts, " ")
 
 

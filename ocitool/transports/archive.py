@@ -59,7 +59,7 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         return read_stream(where, _stream(file), want, task, file.size)
     whole = FileBlob(file, 0, file.size)
     reader = _Reader(where, want, task, whole)
-    if codecs.of(whole) == "none":
+    if codecs.detected(whole) == "none":
         return reader.members_by(lambda: reader.read_in_place(file, whole))
     return reader.members_by(lambda: reader.read_stream(whole.chunks(), file.size))
 
@@ -79,7 +79,7 @@ class _Reader:
         self._where = where
         self._task = task
         self._head = head
-        self._compression = codecs.of(head)
+        self._compression = codecs.detected(head)
         self._wrappers: list[str] = []
         self._notes = TarNotes()
         self._members = Members(where)
@@ -124,10 +124,10 @@ class _Reader:
             self._wrappers, first, pieces = codecs.unwrap(pieces, self._compression, _LEVELS)
             self._head = BytesBlob(first)
             how = " in ".join(reversed(self._wrappers))
-            if codecs.of(self._head) != "none":
+            if codecs.detected(self._head) != "none":
                 from ocitool.transports import recognition
 
-                found = f"{codecs.of(self._head)} in {how}"
+                found = f"{codecs.detected(self._head)} in {how}"
                 raise recognition.compressed_too_often(self._where, found, self._wrappers[0])
             if len(self._wrappers) > 1:
                 self._task.notice("archive", f"the archive {self._where} is compressed twice ({how})")
@@ -270,7 +270,7 @@ def top_level(members: Members, task: Task) -> Members:
 
 def _member(members: Members, digest: Digest) -> Blob | None:
     blob = members.get(f"blobs/{digest.algorithm}/{digest.encoded}")
-    return blob.named(digest) if isinstance(blob, FileBlob) else blob
+    return blob.with_digest(digest) if isinstance(blob, FileBlob) else blob
 
 
 class OciArchive(SilentUntilOpened):

@@ -17,7 +17,7 @@ from typing import Any
 
 from ocitool import limits, reference
 from ocitool.atomic import THREAD_SIZE, SpooledBlob, Temporary, sweep, write_all
-from ocitool.blob import Blob, BytesBlob, expected, label, stream_once
+from ocitool.blob import Blob, BytesBlob, expected_sizes, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, LimitError, OcitoolError, UsageError
@@ -132,7 +132,7 @@ def _copy(request: WriteRequest, temporary: Temporary, task: Task, losses: Losse
     """Writes the members. Large and remote blobs are written concurrently, since the offset of each member is known
     before its bytes are. Spooled blobs are copied by the kernel, one after the other."""
     members = list(_members(request))
-    task.expect(expected(blob for _, blob in members), anew=True)
+    task.expect(expected_sizes(blob for _, blob in members), anew=True)
     concurrent: list[tuple[int, Blob]] = []
 
     def write_at(offset: int, blob: Blob) -> None:
@@ -171,7 +171,7 @@ def archive_stream(request: WriteRequest, task: Task, losses: Losses | None = No
     """Yields the bytes of the archive, whose blobs are verified as they are read. Raises what reading them raises; with
     `losses`, `_BlobLost` for one of an optional image."""
     members = list(_members(request))
-    task.expect(expected(blob for _, blob in members), anew=True)
+    task.expect(expected_sizes(blob for _, blob in members), anew=True)
     for header, blob in members:
         yield header
         if blob is not None:

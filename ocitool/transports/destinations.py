@@ -14,7 +14,7 @@ from ocitool.reference import Repository, Transport
 from ocitool.task import Task
 from ocitool.transports.engine import EngineOptions, Engines
 from ocitool.transports.registry import Access, Registries
-from ocitool.transports.sink import Rehearsal, Sink
+from ocitool.transports.sink import DryRunSink, Sink
 
 
 def _archive_endings() -> str:
@@ -180,7 +180,7 @@ def open_sink(
     if destination.transport.engine:
         from ocitool.transports.engine.sink import EngineSink
 
-        return EngineSink((engines or Engines(EngineOptions(), task)).engine(), destination.path, rehearsing=dry_run)
+        return EngineSink((engines or Engines(EngineOptions(), task)).engine(), destination.path, dry_run=dry_run)
     return _SINKS[destination.transport](destination, options, task, registries or Registries(Access(), task))
 
 
@@ -189,7 +189,7 @@ def _registry_sink(destination: Destination, options: SinkOptions, task: Task, r
 
     host = destination.repository.host if destination.repository else str(destination.prefix).partition("/")[0]
     return RegistrySink(
-        registries.client(host), destination.repository, rehearsing=options.dry_run, replaces_index=options.replaces_index
+        registries.client(host), destination.repository, dry_run=options.dry_run, replaces_index=options.replaces_index
     )
 
 
@@ -212,14 +212,14 @@ def _archive_sink(destination: Destination, options: SinkOptions, task: Task, re
         return archive_sink.ArchiveSink(path, force=options.force, compression=archive_codec(path) or "none")
     if (problem := archive_sink.write_problem(path, force=options.force)) is not None:
         raise problem
-    return Rehearsal(path)
+    return DryRunSink(path)
 
 
 def _standard_output(destination: Destination, options: SinkOptions, task: Task, registries: Registries) -> Sink:
     from ocitool.transports import archive_sink
 
     output = archive_sink.StandardOutput()
-    return Rehearsal(destination.path) if options.dry_run else output
+    return DryRunSink(destination.path) if options.dry_run else output
 
 
 _SINKS: dict[Transport, Callable[[Destination, SinkOptions, Task, Registries], Sink]] = {

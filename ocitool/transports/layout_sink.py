@@ -17,7 +17,7 @@ from typing import Any
 
 from ocitool import limits
 from ocitool.atomic import Partial, SpooledBlob, Temporary, sweep, unwritable, write_document
-from ocitool.blob import Blob, FileBlob, expected, label, unreadable
+from ocitool.blob import Blob, FileBlob, expected_sizes, label, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
@@ -29,7 +29,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, 
 from ocitool.task import Task
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
-from ocitool.transports.sink import Losses, OutputImage, Rehearsal, WriteOutcome, WriteRequest, would_replace_index
+from ocitool.transports.sink import DryRunSink, Losses, OutputImage, WriteOutcome, WriteRequest, would_replace_index
 from ocitool.transports.verifications import Verifications, is_settled, now
 
 _ATTEMPTS = 20
@@ -129,7 +129,7 @@ class LayoutSink:
             except OcitoolError as error:
                 losses.blob(blob.digest, error)
 
-        task.expect(expected(request.blobs), anew=True)
+        task.expect(expected_sizes(request.blobs), anew=True)
         task.map(put, sorted(request.blobs, key=lambda blob: -blob.size))
         for folder in self._folders.values():
             folder.sync()
@@ -274,7 +274,7 @@ class LayoutSink:
             self.close()
 
 
-class RehearsedLayout(Rehearsal):
+class RehearsedLayout(DryRunSink):
     """A layout to which nothing is written: only the outcome is computed, with the blobs that it has."""
 
     def __init__(self, where: str, *, replaces_index: bool = False) -> None:

@@ -76,7 +76,7 @@ def image_file(path: str) -> str | None:
     except OcitoolError:
         return None
     head = FileBlob(opened, 0, opened.size)
-    compression = codecs.of(head)
+    compression = codecs.detected(head)
     if compression != "none":
         return f"a file compressed with {compression}"
     if opened.size and magic.is_tar(head):

@@ -98,7 +98,7 @@ def _layer(members: ArchiveMembers, path: str) -> Blob | None:
     parts = path.removeprefix("./").split("/")
     if len(parts) == 3 and parts[0] == "blobs":
         try:
-            return blob.named(Digest.parse(f"{parts[1]}:{parts[2]}"))
+            return blob.with_digest(Digest.parse(f"{parts[1]}:{parts[2]}"))
         except FormatError:
             return blob
     return blob

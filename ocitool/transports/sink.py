@@ -45,7 +45,7 @@ class OutputLayer(NamedTuple):
     def codec(self, blob: Blob | None) -> str | None:
         """Returns the compression of the layer in this blob, by its first bytes if they are on this machine, else by its media
         type."""
-        return mediatypes.layer_codec(self.media_type) if blob is None or blob.remote else codecs.of(blob)
+        return mediatypes.layer_codec(self.media_type) if blob is None or blob.remote else codecs.detected(blob)
 
 
 PLAIN = 1 << 20
@@ -307,7 +307,7 @@ class StatelessSink:
         pass
 
 
-class Rehearsal(StatelessSink):
+class DryRunSink(StatelessSink):
     """A destination without any blobs, which only computes the outcome of writing."""
 
     def __init__(self, where: str) -> None:

@@ -33,7 +33,7 @@ def verified_content(image: Image, layer: Layer, index: LayerIndex, task: Task) 
     blob = layer.blob
     if blob is None:
         raise missing_blob("layer", layer.digest or layer.number, image.where)
-    compression = codecs.of(blob)
+    compression = codecs.detected(blob)
     name = label(blob)
     # The cache knows the diff_id of this digest: comparing the unpacked bytes with it verifies the stored bytes too.
     known = index.diff_id is not None and index.digest == layer.digest

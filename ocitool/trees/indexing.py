@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ocitool.blob import Blob, BytesBlob, expected, label, missing_blob
+from ocitool.blob import Blob, BytesBlob, expected_sizes, label, missing_blob
 from ocitool.digest import Digest, verified, wrong_diff_id
 from ocitool.errors import CancelledError, IntegrityError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
@@ -66,7 +66,7 @@ class Indexer:
 
     def _read_all(self, wanted: Sequence[tuple[Image, Layer]], read: Read) -> list[LayerIndex]:
         coming = {_key(layer, self.verify): layer.blob for _, layer in wanted if layer.blob is not None}
-        self.task.expect(expected(blob for key, blob in coming.items() if self._reads_whole_blob(key, blob, read)))
+        self.task.expect(expected_sizes(blob for key, blob in coming.items() if self._reads_whole_blob(key, blob, read)))
         first: dict[str, int] = {}  # a layer that is listed twice is read once
         for number, (_, layer) in enumerate(wanted):
             first.setdefault(_key(layer, self.verify), number)
@@ -153,7 +153,7 @@ class Indexer:
 
     def _by_headers(self, blob: Blob, read: Read) -> bool:
         """Whether the layer is indexed from its headers alone, which costs less than hashing it."""
-        return read != self._read_hashed and not self.verify and not blob.remote and codecs.of(blob) == "none"
+        return read != self._read_hashed and not self.verify and not blob.remote and codecs.detected(blob) == "none"
 
     def reads_headers_only(self, layer: Layer, index: LayerIndex) -> bool:
         """Whether `indexes` and `indexes_of` read only the headers of this layer if no cache has its index.
@@ -253,7 +253,7 @@ def refuse_other_than_tar(layer: Layer, *, stated: bool = False) -> None:
 
 def unpacked_head(blob: Blob) -> BytesBlob:
     """Returns the first bytes that a blob unpacks to. Raises what its decoder raises."""
-    return BytesBlob(next(codecs.decode(blob.chunks(), codecs.of(blob)), b""))
+    return BytesBlob(next(codecs.decode(blob.chunks(), codecs.detected(blob)), b""))
 
 
 def _key(layer: Layer, verify: bool) -> str:

@@ -52,6 +52,6 @@ def validate(
     archives.records(reader, records)
     if selector is None:
         archives.unnamed(reader)
-    LayerChecks(reader).read()
+    LayerChecks(reader).check()
     checked = Checked(reader.documents, reader.blobs, reader.layers, reader.entries, reader.bytes)
-    return reader.found.result(reference, checked, reader.unnamed)
+    return reader.findings.result(reference, checked, reader.unnamed)

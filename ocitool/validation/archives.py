@@ -19,7 +19,7 @@ from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import blob_files
 from ocitool.transports.records import images_of, v1_chain
 from ocitool.transports.source import DockerImageRecord, Source
-from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
+from ocitool.validation.documents import ImageToCheck, LayerUse, ValidationReader, layer_key
 from ocitool.validation.findings import Findings, counted
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
@@ -35,26 +35,26 @@ def container(reader: ValidationReader, problems: Sequence[OcitoolError]) -> Non
     read."""
     source = reader.source
     for error in problems:
-        reader.found.damage(error, next((name for name in LISTS if name in (error.where or "")), "archive"), "document")
+        reader.findings.damage(error, next((name for name in LISTS if name in (error.where or "")), "archive"), "document")
         reader.unread = True
     if isinstance(source, (OciArchive, DockerArchive)):
         repeated = source.members.duplicates
         if repeated:
-            reader.found.warn(
+            reader.findings.warn(
                 "duplicate-member", "archive", counted("more than one member of a name", len(repeated), repeated[0])
             )
         behind = source.members.behind()
         if behind == "archive":
-            reader.found.error("archive-trailing", "archive", "another archive follows its end; it is not read")
+            reader.findings.error("archive-trailing", "archive", "another archive follows its end; it is not read")
         elif behind is not None:
-            reader.found.warn("archive-trailing", "archive", "data follows its end")
+            reader.findings.warn("archive-trailing", "archive", "data follows its end")
     if isinstance(source, DockerArchive):
         return
     if isinstance(source, (OciArchive, Layout)):
         document = source.members.document if isinstance(source, OciArchive) else source.document
         raw = document("oci-layout")
         if raw is None:
-            reader.found.error("layout-file", "oci-layout", "the file is missing")
+            reader.findings.error("layout-file", "oci-layout", "the file is missing")
         else:
             reader.parsed("layout", raw, "oci-layout")
 
@@ -64,7 +64,7 @@ def unnamed(reader: ValidationReader) -> None:
     source = reader.source
     if not source.records and not (source.index is not None and source.index.fields.get("manifests")) and not source.remote:
         # A layout may be empty because images are still to be copied into it; an empty archive is useless.
-        say = reader.found.warn if isinstance(source, Layout) else reader.found.error
+        say = reader.findings.warn if isinstance(source, Layout) else reader.findings.error
         say("no-image", "index.json" if source.index is not None else "manifest.json", "it holds no image")
     if isinstance(source, Layout):
         files = blob_files(source.where).blobs
@@ -78,7 +78,7 @@ def unnamed(reader: ValidationReader) -> None:
     reader.unnamed = len(lost)
     if lost and not isinstance(source, Layout):  # in a layout, `gc` frees such blobs, or a later image needs them
         count = f"{len(lost)} members" if len(lost) > 1 else "1 member"
-        reader.found.warn("unnamed-member", "archive", f"{count} that no image names; the first: {lost[0]}")
+        reader.findings.warn("unnamed-member", "archive", f"{count} that no image names; the first: {lost[0]}")
 
 
 _TOP = ("oci-layout", *LISTS)
@@ -132,7 +132,7 @@ def listed_images(reader: ValidationReader, source: DockerArchive) -> None:
 
 def _schema(reader: ValidationReader, listed: Sequence[Mapping[str, Any]]) -> None:
     spelt = [{_KEYS.get(key, key): value for key, value in image.items()} for image in listed]
-    reader.found.schema("docker-archive-manifest", spelt, "manifest.json")
+    reader.findings.schema("docker-archive-manifest", spelt, "manifest.json")
 
 
 def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageRecord]]) -> None:
@@ -151,28 +151,28 @@ def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageReco
         if source.index is not None:
             subject = f"manifest.json, image @{record.number}" if record.image_id is None else f"repositories, {record.tags[0]}"
         if record.problem is not None:
-            reader.found.damage(record.problem, subject, "document")
+            reader.findings.damage(record.problem, subject, "document")
             continue
         legacy = record.image_id is not None
-        _docker_names(reader.found, record.tags, subject)
+        _docker_names(reader.findings, record.tags, subject)
         digest = Digest.of(record.config)
         for tag in record.tags:
             if tags.setdefault(tag, str(digest)) != str(digest):
-                reader.found.warn("duplicate-tag", "manifest.json", f"{tag} names {tags[tag]} and {digest}")
+                reader.findings.warn("duplicate-tag", "manifest.json", f"{tag} names {tags[tag]} and {digest}")
         if legacy:
-            reader.found.warn("legacy-format", subject, "no configuration states what its layers are")
+            reader.findings.warn("legacy-format", subject, "no configuration states what its layers are")
         else:
-            _config_name(reader.found, names.get("config"), digest, subject)
+            _config_name(reader.findings, names.get("config"), digest, subject)
         config = Config(record.config, {}) if legacy else reader.config(record.config, f"config {digest}")
         if digest not in reader.hashed and not legacy:
             reader.hashed.add(digest)
             reader.blobs += 1
             reader.bytes += len(record.config)
         if len(record.layers) > limits.MAX_LAYERS:
-            reader.found.warn("layer-limit", subject, f"{len(record.layers)} layers, engines accept {limits.MAX_LAYERS}")
+            reader.findings.warn("layer-limit", subject, f"{len(record.layers)} layers, engines accept {limits.MAX_LAYERS}")
         diff_ids: tuple[Digest | None, ...] = ()
         if config is not None and not legacy:
-            diff_ids = reader.aligned(config, len(record.layers), subject)
+            diff_ids = reader.paired_diff_ids(config, len(record.layers), subject)
         paths = names.get("layers") or []
         layers = []
         reader.named.add(digest)
@@ -183,10 +183,10 @@ def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageReco
             name = f"layer {number} {stated}" if stated else f"layer {number} of {subject}"
             if blob is None:
                 path = f"{paths[number]} " if number < len(paths) else ""
-                reader.found.error("missing-blob", name, f"the member {path}is not in the archive")
+                reader.findings.error("missing-blob", name, f"the member {path}is not in the archive")
             layers.append(LayerUse(name, blob, None, diff_id, layer_key(blob, diff_id)))
         volumes = declared_volumes(config, len(layers)) if config is not None else DeclaredVolumes({})
-        reader.images.append(ValidatedImage(subject, tuple(layers), volumes))
+        reader.images.append(ImageToCheck(subject, tuple(layers), volumes))
 
 
 def _config_name(found: Findings, name: object, digest: Digest, subject: str) -> None:
@@ -213,7 +213,7 @@ def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Dig
         raw = members.document("manifest.json")
         listed = images_of(raw, source.where) if raw is not None else []
     except (FormatError, LimitError) as error:
-        reader.found.damage(error, "manifest.json", "document")
+        reader.findings.damage(error, "manifest.json", "document")
         return
     if raw is None:
         return
@@ -224,31 +224,31 @@ def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Dig
         subject = f"manifest.json, image @{position}"
         name, paths, tags = image.get("config"), image.get("layers") or [], image.get("repotags")
         tags = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
-        _docker_names(reader.found, tags, subject)
+        _docker_names(reader.findings, tags, subject)
         for tag in tags:
             if named.setdefault(tag, name) != name:
-                reader.found.warn("duplicate-tag", "manifest.json", f"{tag} names {named[tag]} and {name}")
+                reader.findings.warn("duplicate-tag", "manifest.json", f"{tag} names {named[tag]} and {name}")
         if not isinstance(name, str) or not isinstance(paths, list):
             continue  # the schema reports it
         try:
             config = members.document(name)
         except (FormatError, LimitError) as error:
-            reader.found.damage(error, subject, "document")
+            reader.findings.damage(error, subject, "document")
             continue
         if config is None:
             if selector is None:
-                reader.found.error("missing-blob", subject, f"the configuration {name} is not in the archive")
+                reader.findings.error("missing-blob", subject, f"the configuration {name} is not in the archive")
             continue
         manifests = configs.get(Digest.of(config))
         if manifests is None:
             reader.unread = True  # it names blobs that the index does not name
             if selector is None and not _unread(configs, Digest.of(config)):
-                reader.found.error("hybrid", subject, f"no manifest of index.json has its configuration {name}")
+                reader.findings.error("hybrid", subject, f"no manifest of index.json has its configuration {name}")
             continue
         digests = [_digest_of_path(path) for path in paths]
         if not any(_agree(digests, layers) for layers in manifests):
             reader.unread = True
-            reader.found.error("hybrid", subject, "its layers are not those of the manifest in index.json")
+            reader.findings.error("hybrid", subject, "its layers are not those of the manifest in index.json")
 
 
 def _agree(stated: Sequence[Digest | None], layers: Sequence[Digest]) -> bool:

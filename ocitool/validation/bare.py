@@ -39,7 +39,7 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
             found.warn("history", kind, f"{len(made)} layers in the history, {len(config.diff_ids)} diff_ids")
         found.config(config, kind)
         for digest in config.diff_ids:
-            found.checkable(digest, kind)
+            found.is_checkable(digest, kind)
     elif clean and not twofold:
         try:
             if kind == "descriptor":

@@ -27,7 +27,7 @@ class LayerUse(NamedTuple):
     key: str
 
 
-class ValidatedImage(NamedTuple):
+class ImageToCheck(NamedTuple):
     """An image whose layers are to be checked. `subject`: how findings name it; `volumes`: those that it declares."""
 
     subject: str
@@ -49,8 +49,8 @@ class ValidationReader:
     def __init__(self, source: Source, task: Task) -> None:
         self.source = source
         self.task = task
-        self.found = Findings()
-        self.images: list[ValidatedImage] = []
+        self.findings = Findings()
+        self.images: list[ImageToCheck] = []
         self.documents = self.blobs = self.layers = self.entries = self.bytes = 0
         self.hashed: set[Digest] = set()
         self.named: set[Digest] = set()
@@ -66,9 +66,9 @@ class ValidationReader:
         try:
             value = parse(raw, subject, limits.STORE)
         except (FormatError, LimitError) as error:
-            self.found.damage(error, subject, "document")
+            self.findings.damage(error, subject, "document")
             return None
-        return value if self.found.schema(kind, value, subject) else None
+        return value if self.findings.schema(kind, value, subject) else None
 
     def config(self, raw: bytes, subject: str) -> Config | None:
         """Returns the configuration with these bytes. It is checked once: thousands of images may share one of several
@@ -79,23 +79,23 @@ class ValidationReader:
         try:
             fields = parse_object(raw, subject)
         except (FormatError, LimitError) as error:
-            self.found.damage(error, subject, "document")
+            self.findings.damage(error, subject, "document")
             return None
-        self.found.schema("config", fields, subject)
+        self.findings.schema("config", fields, subject)
         config = Config(raw, fields)
-        self.found.config(config, subject)
+        self.findings.config(config, subject)
         self._configs[subject, raw] = config
         while sum(len(one) for _, one in self._configs) > _CACHED and len(self._configs) > 1:
             del self._configs[next(iter(self._configs))]
         return config
 
-    def aligned(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
+    def paired_diff_ids(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
         """Returns the diff_ids if there is one for each layer, else nothing; checks the length of the history."""
         made = [entry for entry in config.history if not entry.empty_layer]
         if config.history and len(made) != layers:
-            self.found.warn("history", subject, f"{len(made)} layers in the history, {layers} in the image")
+            self.findings.warn("history", subject, f"{len(made)} layers in the history, {layers} in the image")
         if len(config.diff_ids) != layers:
-            self.found.error("layer-count", subject, f"{layers} layers, {len(config.diff_ids)} diff_ids")
+            self.findings.error("layer-count", subject, f"{layers} layers, {len(config.diff_ids)} diff_ids")
             return ()
         return config.diff_ids
 
@@ -107,11 +107,11 @@ class ValidationReader:
             try:
                 data = one.embedded()
             except FormatError as error:
-                self.found.error("embedded-data", subject, error.what)
+                self.findings.error("embedded-data", subject, error.what)
                 return None
             blob = BytesBlob(data, one.digest) if data is not None else None
         if blob is not None and blob.size != one.size:
-            self.found.error("size", subject, f"{blob.size} bytes where {one.size} are stated")
+            self.findings.error("size", subject, f"{blob.size} bytes where {one.size} are stated")
         return blob
 
     def document(self, one: Descriptor, subject: str, missing: dict[str, str]) -> bytes | None:
@@ -125,10 +125,10 @@ class ValidationReader:
                 return None
             if blob.size > limits.DOCUMENT_SIZE:
                 raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}")
-            digest = one.digest if self.found.checkable(one.digest, subject) else None
+            digest = one.digest if self.findings.is_checkable(one.digest, subject) else None
             raw = b"".join(verified(blob.chunks(), digest, blob.size))
         except DAMAGE as error:
-            self.found.damage(error, subject, "document")
+            self.findings.damage(error, subject, "document")
             self.unread = True
             return None
         if one.digest not in self.hashed:
@@ -139,7 +139,7 @@ class ValidationReader:
 
     def hash(self, blob: Blob, layer: Descriptor, subject: str) -> None:
         """Hashes a blob that is not unpacked, and adds a finding if it does not match its digest."""
-        if layer.digest in self.hashed or not self.found.checkable(layer.digest, subject):
+        if layer.digest in self.hashed or not self.findings.is_checkable(layer.digest, subject):
             return
         self.hashed.add(layer.digest)
         try:
@@ -148,7 +148,7 @@ class ValidationReader:
                 self.bytes += len(chunk)
             self.blobs += 1
         except DAMAGE as error:
-            self.found.damage(error, subject, "digest")
+            self.findings.damage(error, subject, "digest")
 
 
 def layer_key(blob: Blob | None, diff_id: Digest | None) -> str:

@@ -167,7 +167,7 @@ class Findings:
             self.error("schema", subject, f"{problem.pointer[:100] or '/'}: {problem.message}")
         return not found
 
-    def checkable(self, digest: Digest | None, subject: str) -> bool:
+    def is_checkable(self, digest: Digest | None, subject: str) -> bool:
         """Returns whether a digest can be checked; adds a finding for an unregistered algorithm."""
         if digest is None:
             return False
@@ -181,7 +181,7 @@ class Findings:
     def descriptors(self, found: Sequence[Descriptor], subject: str) -> None:
         """Checks the digests and the embedded data of descriptors."""
         for one in found:
-            if self.checkable(one.digest, subject):
+            if self.is_checkable(one.digest, subject):
                 try:
                     one.embedded()
                 except FormatError as error:

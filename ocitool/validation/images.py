@@ -30,7 +30,7 @@ from ocitool.spec.manifest import (
 )
 from ocitool.trees.indexing import unpacked_head
 from ocitool.validation.archives import hybrid
-from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
+from ocitool.validation.documents import ImageToCheck, LayerUse, ValidationReader, layer_key
 from ocitool.validation.findings import DAMAGE, ambiguous, is_attestation
 
 _MAX_MISSING = 300
@@ -57,7 +57,7 @@ class ImageChecks:
 
     def __init__(self, reader: ValidationReader) -> None:
         self.reader = reader
-        self.found = reader.found
+        self.findings = reader.findings
         self.configs: dict[Digest, list[tuple[Digest, ...]]] = {}
         self._below: dict[tuple[Digest, str], _Below] = {}
         self._sizes: dict[Digest, int] = {}
@@ -69,17 +69,17 @@ class ImageChecks:
         """Checks the entries that the selector picks; all of them without one."""
         self._invalid(index, "index.json", self.reader.parsed("index", index.raw, "index.json") is not None)
         if "layers" in index.fields or "config" in index.fields:
-            self.found.error("ambiguous", "index.json", "it has both manifests and layers or config")
+            self.findings.error("ambiguous", "index.json", "it has both manifests and layers or config")
         if len(index.manifests) > limits.INDEX_MANIFESTS:
-            self.found.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
+            self.findings.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
             return
         if selector is None:
             chosen = list(index.manifests)
-            self.found.attestations(index, "index.json")
+            self.findings.attestations(index, "index.json")
             self._duplicate_tags(index)
         else:
             chosen = [entry.descriptor for entry in entries]
-        self.found.descriptors(chosen, "index.json")
+        self.findings.descriptors(chosen, "index.json")
         # Manifests of several platforms under one name belong together, as if they were in a nested index.
         groups: dict[object, _Below] = {}
         for position, one in enumerate(chosen):
@@ -98,14 +98,14 @@ class ImageChecks:
     def _invalid(self, index: Index, subject: str, clean: bool) -> None:
         """Adds findings for entries that are not valid descriptors, if the schema check did not."""
         for one in index.invalid if clean else ():
-            self.found.error("document", subject, one.error("").what)
+            self.findings.error("document", subject, one.error("").what)
 
     def _missing(self, below: _Below, complete: bool) -> None:
         for subject, message in below.missing.items():
             if complete:
-                self.found.warn("missing-platform", subject, message)
+                self.findings.warn("missing-platform", subject, message)
             else:
-                self.found.error("missing-blob", subject, message)
+                self.findings.error("missing-blob", subject, message)
 
     def _duplicate_tags(self, index: Index) -> None:
         names: dict[str, set[tuple[Digest, Platform | None]]] = {}
@@ -116,7 +116,7 @@ class ImageChecks:
                 for other, platform in known:
                     full = tags_of(self.reader.source, one)
                     if other != one.digest and (platform is None or platform == mine) and name in full:
-                        self.found.warn("duplicate-tag", "index.json", f"{name} names {other} and {one.digest}")
+                        self.findings.warn("duplicate-tag", "index.json", f"{name} names {other} and {one.digest}")
                         break
                 if len(known) < 2 * limits.MAX_LAYERS:
                     known.add((one.digest, mine))
@@ -124,22 +124,22 @@ class ImageChecks:
     def _node(self, one: Descriptor, parent: str, path: tuple[Digest, ...]) -> _Below:
         """Checks one entry of an index, and everything below it."""
         if one.digest in path:
-            self.found.error("cycle", f"index {one.digest}", "the index leads back to itself")
+            self.findings.error("cycle", f"index {one.digest}", "the index leads back to itself")
             return _Below()
         stated = one.media_type if one.media_type in mediatypes.DOCUMENTS else ""
         known = self._below.get((one.digest, stated))
         size = self._sizes.setdefault(one.digest, one.size)
         if size != one.size:
-            self.found.error("size", parent, f"it lists {one.digest} with {size} bytes and with {one.size}")
+            self.findings.error("size", parent, f"it lists {one.digest} with {size} bytes and with {one.size}")
         if known is not None:
             return known
         below = self._below[one.digest, stated] = _Below()
         self._visited += 1
         if len(path) > limits.INDEX_DEPTH:
-            self.found.error("limit", parent, f"indexes nested more than {limits.INDEX_DEPTH} deep")
+            self.findings.error("limit", parent, f"indexes nested more than {limits.INDEX_DEPTH} deep")
             return below
         if self._visited > limits.INDEX_MANIFESTS:
-            self.found.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
+            self.findings.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
             return below
         subject = f"{'index' if one.media_type in mediatypes.INDEXES else 'manifest'} {one.digest}"
         if self._is_other(one, subject, below):
@@ -150,10 +150,10 @@ class ImageChecks:
         document = self._manifest_or_index(raw, one, subject)
         if isinstance(document, Index):
             self._invalid(document, subject, one.digest not in self._unclean)
-            self.found.descriptors(document.manifests, subject)
-            self.found.attestations(document, subject)
+            self.findings.descriptors(document.manifests, subject)
+            self.findings.attestations(document, subject)
             if len(document.manifests) > limits.INDEX_MANIFESTS:
-                self.found.error("limit", subject, f"more than {limits.INDEX_MANIFESTS} manifests")
+                self.findings.error("limit", subject, f"more than {limits.INDEX_MANIFESTS} manifests")
                 return below
             for child in document.manifests:
                 below.merge(self._node(child, subject, (*path, one.digest)))
@@ -177,7 +177,7 @@ class ImageChecks:
         except DAMAGE:
             return False  # reported when it is read as a document
         text = f"{masking.stated(one.media_type)} is neither a manifest nor an index: its content is not checked"
-        self.found.warn("entry-type", subject, text)
+        self.findings.warn("entry-type", subject, text)
         self.reader.hash(blob, one, subject)
         return True
 
@@ -197,11 +197,11 @@ class ImageChecks:
         try:
             fields = parse_object(raw, subject)
         except (FormatError, LimitError) as error:
-            self.found.damage(error, subject, "document")
+            self.findings.damage(error, subject, "document")
             self.reader.unread = True
             return None
         if ambiguous(fields):
-            self.found.error("ambiguous", subject, "it has both manifests and layers or config")
+            self.findings.error("ambiguous", subject, "it has both manifests and layers or config")
             self.reader.unread = True
             return None
         media_type = fields.get("mediaType") or one.media_type
@@ -210,21 +210,21 @@ class ImageChecks:
             kind = "docker-manifest-list" if docker else "index"
         else:
             kind = "docker-manifest" if docker else "manifest"
-        clean = self.found.schema(kind, fields, subject)
+        clean = self.findings.schema(kind, fields, subject)
         if not clean:
             self._unclean.add(one.digest)
         try:
             return read(raw, subject, one.media_type)
         except FormatError as error:
             if clean:
-                self.found.error("document", subject, error.what)
+                self.findings.error("document", subject, error.what)
             self.reader.unread = True
             return None
 
     def _image(self, manifest: Manifest, one: Descriptor, subject: str, below: _Below) -> None:
         """Checks a manifest and its configuration, and records its layers for `LayerChecks`."""
-        self.found.descriptors([manifest.config, *manifest.layers], subject)
-        self.found.manifest(manifest, subject, attests=one.is_attestation)
+        self.findings.descriptors([manifest.config, *manifest.layers], subject)
+        self.findings.manifest(manifest, subject, attests=one.is_attestation)
         mine = _Below()
         raw = self.reader.document(manifest.config, f"config {manifest.config.digest}", mine.missing)
         self.configs.setdefault(manifest.config.digest, []).append(tuple(layer.digest for layer in manifest.layers))
@@ -235,7 +235,7 @@ class ImageChecks:
             config = self.reader.config(raw, f"config {manifest.config.digest}")
         diff_ids: tuple[Digest | None, ...] = ()
         if config is not None and not statement:
-            diff_ids = self.reader.aligned(config, len(manifest.layers), subject)
+            diff_ids = self.reader.paired_diff_ids(config, len(manifest.layers), subject)
             stated = one.fields.get("platform")
             if isinstance(stated, dict):
                 self._platform(config, parse_platform_object(stated), subject)
@@ -245,7 +245,7 @@ class ImageChecks:
             try:
                 blob = self.reader.blob(layer, name)
             except DAMAGE as error:
-                self.found.damage(error, name, "missing-blob")
+                self.findings.damage(error, name, "missing-blob")
                 continue
             if blob is None:
                 if not layer.urls:
@@ -259,7 +259,7 @@ class ImageChecks:
         if is_image and not statement:
             whole = len(layers) == len(manifest.layers)
             volumes = declared_volumes(config, len(layers)) if config is not None and whole else DeclaredVolumes({})
-            self.reader.images.append(ValidatedImage(subject, tuple(layers), volumes))
+            self.reader.images.append(ImageToCheck(subject, tuple(layers), volumes))
         below.complete |= not mine.missing and not statement
 
     def _platform(self, config: Config, stated: Platform, subject: str) -> None:
@@ -269,7 +269,7 @@ class ImageChecks:
         if stated.variant and own.variant:
             pairs.append((one.variant, other.variant))
         if any(a and b and a != b for a, b in pairs):
-            self.found.warn("platform", subject, f"listed for {stated}, the configuration says {own}")
+            self.findings.warn("platform", subject, f"listed for {stated}, the configuration says {own}")
 
 
 def _is_tar(media_type: str, blob: Blob) -> bool:

@@ -21,15 +21,15 @@ class TarRules:
 
     def __init__(self, index: LayerIndex) -> None:
         self.index = index
-        self.broken: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self.violations: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._kinds: dict[bytes, int] | None = None
         self._whiteouts: set[bytes] = set()
         self._outside: list[int] = []
         self._loose: dict[bytes, bytes] = {}
 
-    def _breaks(self, rule: str, text: str, path: bytes, count: int = 1) -> None:
-        known, first = self.broken.get((rule, text), (0, path))
-        self.broken[rule, text] = (known + count, first)
+    def _add(self, rule: str, text: str, path: bytes, count: int = 1) -> None:
+        known, first = self.violations.get((rule, text), (0, path))
+        self.violations[rule, text] = (known + count, first)
 
     def _learn(self, report: bool) -> dict[bytes, int]:
         """Returns what the layer lists, after one pass in tar order: entries, whiteouts, links and parents that leave
@@ -43,7 +43,7 @@ class TarRules:
         links: list[int] = []
         parents: dict[bytes, bytes] = {}
         self._kinds = kinds
-        say = self._breaks if report else (lambda *_: None)
+        say = self._add if report else (lambda *_: None)
         for row, path in enumerate(index.paths):
             kind = index.kinds[row]
             if escapes(path):
@@ -117,28 +117,28 @@ class TarRules:
                 self._loose[parent] = child
                 say("missing-parent", "parent directories not listed", parent)
 
-    def alone(self) -> None:
+    def check_alone(self) -> None:
         """Checks the layer by itself."""
         self._learn(report=True)
         for note in self.index.notes:
-            self._breaks(note.rule, note.text, note.path)
+            self._add(note.rule, note.text, note.path)
         if self.index.notes_dropped:
             last = self.index.notes[-1]
-            self._breaks(last.rule, last.text, last.path, self.index.notes_dropped)
+            self._add(last.rule, last.text, last.path, self.index.notes_dropped)
 
     def needs_tree(self, lower: bool) -> bool:
         """Returns whether a rule depends on the lower layers. `lower`: there are lower layers."""
         self._learn(report=False)
         return bool(self._outside or (lower and self._loose))
 
-    def on(self, tree: Tree) -> None:
+    def check_on(self, tree: Tree) -> None:
         """Checks the layer on the merged tree of the lower layers, and adds it to the tree. Raises `UnsafeError` as the
         tree does."""
         index = self.index
         kinds = self._learn(report=False)
         for parent, child in self._loose.items():
             if self._blocked(tree, parent, kinds):
-                self._breaks("below-non-directory", "entries below a link or file of a lower layer", child)
+                self._add("below-non-directory", "entries below a link or file of a lower layer", child)
         lower = {row: tree.find(index.links[row]) for row in self._outside}
         number, known = len(tree.indexes), len(tree.broken)
         tree.add(index)
@@ -146,11 +146,11 @@ class TarRules:
         for row, target in lower.items():
             path = index.paths[row]
             if isinstance(target, Directory):
-                self._breaks("hardlink-directory", "hard links to directories", path)
+                self._add("hardlink-directory", "hard links to directories", path)
             elif row in lost:
-                self._breaks("hardlink-broken", "hard links to nothing", path)
+                self._add("hardlink-broken", "hard links to nothing", path)
             elif target is not None:
-                self._breaks("hardlink-across", "hard links to files of lower layers", path)
+                self._add("hardlink-across", "hard links to files of lower layers", path)
 
     def _blocked(self, tree: Tree, path: bytes, kinds: dict[bytes, int]) -> bool:
         """Returns whether a parent of the path is something else than a directory in the lower layers."""

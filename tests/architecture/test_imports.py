@@ -108,7 +108,7 @@ LATE = frozenset(
         "mounting",
         "sink",
         "source",
-        "tag_cache",
+        "tags",
     )
 ) | {f"ocitool.transports.engine.{name}" for name in ("client", "description", "images", "sink", "ssh", "unix")}
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""

@@ -17,7 +17,7 @@ from support.registry import Fault, ScriptedRegistry
 from support.report import done
 
 from ocitool.spec import mediatypes
-from ocitool.transports.registry.tag_cache import SINGLE_LOOKUPS
+from ocitool.transports.registry.tags import SINGLE_LOOKUPS
 
 Run = Callable[..., Any]
 

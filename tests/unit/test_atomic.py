@@ -175,7 +175,7 @@ def test_a_file_that_is_not_its_digest_is_an_integrity_error(
     for before in (b"", b"x"):
         temporary = Temporary(str(tmp_path))
         with pytest.raises(IntegrityError, match="stated is"):
-            temporary.append_blob(in_file(tmp_path, DATA, before=before).named(Digest.of(b"other")), task)
+            temporary.append_blob(in_file(tmp_path, DATA, before=before).with_digest(Digest.of(b"other")), task)
         temporary.discard()
 
 
@@ -217,7 +217,7 @@ def test_a_clone_is_hashed_too(task: Task, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(fcntl, "ioctl", clone)
     for digest in (Digest.of(DATA), Digest.of(b"other")):
         temporary = Temporary(str(tmp_path))
-        blob = in_file(tmp_path, DATA).named(digest)
+        blob = in_file(tmp_path, DATA).with_digest(digest)
         if digest == Digest.of(DATA):
             temporary.append_blob(blob, task)
             assert DATA == os.pread(temporary.descriptor, len(DATA) + 1, 0)

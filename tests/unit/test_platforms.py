@@ -7,7 +7,7 @@ import random
 import pytest
 
 from ocitool.errors import UsageError
-from ocitool.images.platforms import completed, matches, normalized, parse_platform, rank
+from ocitool.images.platforms import matches, normalized, parse_platform, rank, with_missing_values
 from ocitool.spec.manifest import Platform, parse_platform_object
 
 
@@ -112,4 +112,4 @@ def test_what_is_asked_for_is_not_replaced_by_what_would_run_there(wanted: str, 
     ],
 )  # fmt: skip
 def test_a_descriptor_fills_what_a_configuration_leaves_out(said: Platform, by: Platform | None, expected: Platform) -> None:
-    assert expected == completed(said, by)
+    assert expected == with_missing_values(said, by)

@@ -505,7 +505,7 @@ def test_a_signal_leaves_what_takes_too_long_to_remove_to_the_next(tmp_path: Pat
         for number in range(600):
             os.close(os.open(f"f{number}", os.O_CREAT | os.O_WRONLY, dir_fd=work.descriptor))
         seconds = iter([0.0, 0.0])
-        late.setattr("ocitool.signals.seconds_since", lambda: next(seconds, 5.0))
+        late.setattr("ocitool.signals.seconds_since_first", lambda: next(seconds, 5.0))
         work._clean_up()
     (rest,) = tmp_path.iterdir()
     assert 0 < len(list(rest.iterdir())) < 600

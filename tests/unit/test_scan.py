@@ -77,7 +77,7 @@ def test_skippable_frames_count_in_the_digest_only() -> None:
 
 
 def test_the_magic_decides_and_not_the_name() -> None:
-    kinds = [codecs.of(BytesBlob(data)) for data in (SAMPLE, encode("gzip", SAMPLE), encode("zstd", SAMPLE), b"")]
+    kinds = [codecs.detected(BytesBlob(data)) for data in (SAMPLE, encode("gzip", SAMPLE), encode("zstd", SAMPLE), b"")]
     assert ["none", "gzip", "zstd", "none"] == kinds
 
 

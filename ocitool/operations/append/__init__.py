@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from ocitool.blob import FileBlob, expected
+from ocitool.blob import FileBlob, expected_sizes
 from ocitool.disk.overlay import self_contained
 from ocitool.disk.overlay_changes import Member, layer_members
 from ocitool.errors import (
@@ -183,13 +183,13 @@ class _LayerMaker:
 
     def _codec(self, blob: FileBlob | None, image: Image) -> str:
         """Returns the codec that was requested, else that of the tar, else that of the image's top layer."""
-        own = codecs.of(blob) if blob is not None else "none"
+        own = codecs.detected(blob) if blob is not None else "none"
         return self._writer.layers.new_codec(image, own if own in codecs.WRITERS else None)
 
     def _of_tar(self, addition: LayerInput, blob: FileBlob, codec: str, image: Image) -> OutputLayer:
         """Makes a layer of a tar, which is read twice: to check that it is a layer, then to store it. Raises `FormatError`,
         `UnsafeError`, and `IntegrityError` if it changed in between."""
-        self._task.expect(expected([blob]))
+        self._task.expect(expected_sizes([blob]))
         index = self._indexes[addition.path] = index_layer(blob, self._task)
         if not index.size:
             raise FormatError(
@@ -202,7 +202,7 @@ class _LayerMaker:
                 "portable", "the tar leaves out parent directories, has hard links to later or missing files, "
                 "or names a path twice: engines differ on such layers",
             )  # fmt: skip
-        made = self._writer.layers.made(codecs.decode(blob.chunks(), codecs.of(blob)), codec, image, "new")
+        made = self._writer.layers.made(codecs.decode(blob.chunks(), codecs.detected(blob)), codec, image, "new")
         if made.diff_id != index.diff_id:
             raise IntegrityError("changed while it was read")
         return made

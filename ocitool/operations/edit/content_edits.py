@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ocitool.blob import expected
+from ocitool.blob import expected_sizes
 from ocitool.digest import Digest
 from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
@@ -24,7 +24,7 @@ from ocitool.layers.entry import Kind, shown_path
 from ocitool.layers.rewrite import LayerEdit, rewrite_layer, write_new
 from ocitool.operations.edit.file_addition import FileAddition, addition
 from ocitool.operations.edit.layer_edits import LayerEdits
-from ocitool.operations.listing import layer_of
+from ocitool.operations.listing import layer_by_number
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
 from ocitool.pipeline.source_date import made_at, timestamp
 from ocitool.task import Task
@@ -77,7 +77,7 @@ class ContentChange(NamedTuple):
 
 def dropped(image: Image, content: ContentEdits) -> list[int]:
     """Returns the numbers of the layers to drop, ascending."""
-    return sorted({layer_of(image, number).number for number in content.drop})
+    return sorted({layer_by_number(image, number).number for number in content.drop})
 
 
 def edit_content(
@@ -125,7 +125,7 @@ class _ContentEditor:
             numbers = [*(layer.number for layer in live), *new]
             plan, openers = addition(work.indexes, position, content.add, self._task, numbers)
             work.step(plan, Tree(work.indexes[: position + 1]), openers)
-        self._task.expect(expected(live[position].blob for position in work.edits if position < len(live)))
+        self._task.expect(expected_sizes(live[position].blob for position in work.edits if position < len(live)))
         for position, edit in sorted(work.edits.items()):
             if position >= len(live):
                 tar = write_new(edit.add, work.contents(position, self._task))
@@ -155,7 +155,7 @@ class _ContentEditor:
             if not live:
                 raise UsageError("no layer to add to", image.where)
             return live[-1]
-        layer = layer_of(image, self.content.layer)
+        layer = layer_by_number(image, self.content.layer)
         if layer not in live:
             raise UsageError(f"layer {layer.number} is dropped, and can take no files", image.where)
         return layer

@@ -93,7 +93,7 @@ def _holders(blob: Blob, index: LayerIndex, needles: Needles, task: Task) -> lis
     rows = sorted(range(len(index.paths)), key=lambda row: index.offsets[row])
     ends = [index.offsets[row] + (index.stored(row) if index.kinds[row] == Kind.FILE else 0) for row in rows]
     found: dict[bytes, None] = {}
-    search = needles.spots(codecs.decode(blob.chunks(), codecs.of(blob)), task)
+    search = needles.spots(codecs.decode(blob.chunks(), codecs.detected(blob)), task)
     spot = next(search, None)
     while spot is not None:
         at = bisect_right(ends, spot)  # the entry of this content or header: a header comes before its content

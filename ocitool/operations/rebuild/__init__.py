@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ocitool import limits, masking
-from ocitool.blob import expected
+from ocitool.blob import expected_sizes
 from ocitool.digest import Digest
 from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
@@ -221,7 +221,7 @@ class _Rebuilder:
         for name, opened in self._opened:
             select.targets(opened)  # raises if the reference names nothing
             try:
-                images.append(self._writer.blobs.completed(platform_choice.single(opened, None, like=image.platform)))
+                images.append(self._writer.blobs.with_missing_layers(platform_choice.single(opened, None, like=image.platform)))
                 names.append(name)
             except NotFoundError as error:
                 missing = error
@@ -269,19 +269,19 @@ class _Rebuilder:
         found = []
         for name, old in zip(names, olds, strict=True):
             try:
-                changes = changeset(old.stack.tree, old.new.tree, times=self._options.times, ignored=old.ignored)
+                changes = changeset(old.image.tree, old.new.tree, times=self._options.times, ignored=old.ignored)
             except UnsafeError:
                 if self._options.plan == "delta":
                     raise
                 continue
-            if len(old.stack.layers) < limits.MAX_LAYERS or not changes:
+            if len(old.image.layers) < limits.MAX_LAYERS or not changes:
                 found.append(_Delta(name, old, changes))
         return min(found, key=lambda one: _estimate(one.changes, one.old.new), default=None)
 
     def _delta(self, draft: ImageDraft, new: IndexedImage, delta: _Delta) -> tuple[ImageDraft, IndexedImage, DeltaReport]:
         """Returns the draft with all layers of the old image and one more, and the report. Raises `UsageError` if the old
         layers have files that were taken out of the new image."""
-        image, old = draft.image, delta.old.stack
+        image, old = draft.image, delta.old.image
         hidden = shipped(old, new)
         secret = refused(hidden, old.image, new.image)
         if secret:
@@ -296,7 +296,7 @@ class _Rebuilder:
             added = self._layer(image, new, delta.changes)
             made.append(added)
             assert added.blob is not None
-            self._task.expect(expected([added.blob]))
+            self._task.expect(expected_sizes([added.blob]))
             layer = Layer(len(old.layers), added.blob, added.digest, added.diff_id, added.size, added.media_type, None, None)
             layers = (*old.layers, layer)
             stack = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(added.blob, self._task)])
@@ -319,7 +319,7 @@ class _Rebuilder:
         size = sum(one.size for one in found)
         what = f"{_count(len(found), 'file')} ({size} bytes) of {delta.name} shipped that it does not have"
         self._notice_paths("hidden", what, image, [one.path for one in found])
-        layers = delta.old.stack.layers
+        layers = delta.old.image.layers
         below = 0  # deltas right below this one
         while below < len(layers) and layers[-1 - below].created_by == CREATED_BY:
             below += 1

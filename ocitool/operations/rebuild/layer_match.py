@@ -32,7 +32,7 @@ class OldImage(NamedTuple):
     """An old image (`stack`), the new image for the comparison with it (see `bytecode.with_equal_pyc`), and the paths that
     may differ."""
 
-    stack: IndexedImage
+    image: IndexedImage
     new: IndexedImage
     ignored: Ignored | None
 
@@ -42,8 +42,8 @@ def match(new: IndexedImage, olds: Sequence[OldImage], *, times: bool) -> list[L
     to equal entries, and a layer at the same position to others."""
     tars: dict[Digest | None, list[tuple[IndexedImage, Layer]]] = {}
     for old in olds:
-        for layer, index in zip(old.stack.layers, old.stack.indexes, strict=True):
-            tars.setdefault(index.diff_id, []).append((old.stack, layer))
+        for layer, index in zip(old.image.layers, old.image.indexes, strict=True):
+            tars.setdefault(index.diff_id, []).append((old.image, layer))
     equal = [_EqualLayers(old, times) for old in olds]
     return [_same(new, number, tars) or _equal(number, equal) for number in range(len(new.layers))]
 
@@ -63,7 +63,7 @@ def _equal(number: int, olds: Sequence[_EqualLayers]) -> LayerMatch:
     for old in olds:
         layer = old.find(number)
         if layer is not None:
-            return LayerMatch("equal", old.old.stack, layer)
+            return LayerMatch("equal", old.old.image, layer)
     return LayerMatch("changed")
 
 
@@ -77,14 +77,14 @@ class _EqualLayers:
         self._shapes: dict[int, int | None] = {}
         self._answers: dict[tuple[int, int], bool] = {}
         self._layers: dict[int, dict[int, Layer]] = {}  # by shape, then by index
-        for layer, index in zip(old.stack.layers, old.stack.indexes, strict=True):
+        for layer, index in zip(old.image.layers, old.image.indexes, strict=True):
             shape = self._shape(index)
             if shape is not None:
                 self._layers.setdefault(shape, {}).setdefault(id(index), layer)
 
     def find(self, number: int) -> Layer | None:
         """Returns a layer of the old image that equals the layer `number` of the new one, or None."""
-        there, index = self.old.stack.layers, self.old.new.indexes[number]
+        there, index = self.old.image.layers, self.old.new.indexes[number]
         shape = self._shape(index)
         if shape is None:
             return None
@@ -93,7 +93,7 @@ class _EqualLayers:
         return next(found, None)
 
     def _is_equal(self, number: int, index: LayerIndex) -> bool:
-        other, ignored = self.old.stack.indexes[number], self.old.ignored
+        other, ignored = self.old.image.indexes[number], self.old.ignored
         pair = id(other), id(index)
         if pair not in self._answers:
             self._answers[pair] = self._shape(other) == self._shape(index) and all(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from ocitool.blob import expected
+from ocitool.blob import expected_sizes
 from ocitool.disk import disk_changes, snapshot
 from ocitool.disk.scan_directory import HeldDirectories, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
@@ -161,7 +161,7 @@ class _Repacker:
                 size += len(piece)
                 yield piece
 
-        self._task.expect(expected(image.layers[number].blob for number in plan.edits), anew=True)
+        self._task.expect(expected_sizes(image.layers[number].blob for number in plan.edits), anew=True)
         for number, edit in sorted(plan.edits.items()):
             layer, index = image.layers[number], self._layers.indexes[number]
             where = f"{image.where}: layer {number}"

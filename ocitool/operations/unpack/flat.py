@@ -12,7 +12,7 @@ import sys
 from typing import NamedTuple
 
 from ocitool.atomic import Temporary, sweep
-from ocitool.blob import expected
+from ocitool.blob import expected_sizes
 from ocitool.disk.staging import check_layers
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images.image import Image
@@ -52,7 +52,7 @@ def unpack(reference: str, dest: str, session: Session, *, platform: str | None 
     tree = Tree(session.indexer().indexes(image))
     changes = changeset(None, tree)
     size = 0
-    task.expect(expected(layer.blob for layer in image.layers), anew=True)
+    task.expect(expected_sizes(layer.blob for layer in image.layers), anew=True)
     if place is None:
         for piece in changeset_tar.tar_chunks(changes, image, tree, task):
             sys.stdout.buffer.write(piece)

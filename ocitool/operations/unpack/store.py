@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.atomic import write_document
-from ocitool.blob import expected
+from ocitool.blob import expected_sizes
 from ocitool.digest import Digest, wrong_diff_id
 from ocitool.directories import OpenDirectory, located
 from ocitool.disk import overlay
@@ -312,7 +312,7 @@ class _ImageStore:
             raise FormatError("invalid diff_id", image.where)
         chains = overlay.chain_ids(diff_ids)
         there = {n for n in range(len(diff_ids)) if any(map(self.store.has, overlay.possible_names(diff_ids[n], chains[n])))}
-        self.task.expect(expected(layer.blob for layer in image.layers if layer.number not in there))
+        self.task.expect(expected_sizes(layer.blob for layer in image.layers if layer.number not in there))
         first: dict[tuple[object, ...], int] = {}
         for layer in image.layers:
             bytes_of = layer.digest or (layer.blob.identity if layer.blob is not None else None) or layer.number

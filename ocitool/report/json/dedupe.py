@@ -44,8 +44,8 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
             "reference": clean(one.reference), "also": clean(one.also), "kind": one.kind,
             "transport": one.first.source.transport.name,
             "digest": str(one.digest) if one.digest else None, "imageId": clean(one.image_id),
-            "platforms": [stated(stack.platform) for stack in one.stacks],
-            "layers": sum(len(stack.layers) for stack in one.stacks), "base": under.get(one.number),
+            "platforms": [stated(stack.platform) for stack in one.platform_images],
+            "layers": sum(len(stack.layers) for stack in one.platform_images), "base": under.get(one.number),
             **result.shares[one.number]._asdict(), "tags": clean(one.tags),
             "onDisk": result.on_disk[one.number][0], "frees": result.on_disk[one.number][1],
         }

@@ -8,12 +8,12 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.operations.listing import File, Listing
 from ocitool.report.escape import shown
 from ocitool.report.json.fields import rfc3339
-from ocitool.report.text.parts import shown_path
+from ocitool.report.text.parts import escaped_path
 
 
 def ls_text(result: Listing, *, long: bool) -> Iterator[str]:
     for item in result.items:
-        yield _long(item) if long else shown_path(item.path) + _suffix(item.entry)
+        yield _long(item) if long else escaped_path(item.path) + _suffix(item.entry)
 
 
 _LETTERS = "-dlhcbpwoai"
@@ -25,7 +25,7 @@ def _suffix(entry: Entry) -> str:
     if entry.kind == Kind.SYMLINK:
         return " -> " + shown(entry.link)
     if entry.kind == Kind.HARDLINK:
-        return " link to " + shown_path(entry.link)
+        return " link to " + escaped_path(entry.link)
     return {Kind.WHITEOUT: " (whiteout)", Kind.OPAQUE: " (opaque)"}.get(entry.kind, "")
 
 
@@ -38,7 +38,7 @@ def _long(item: File) -> str:
     owner = f"{entry.uid}:{entry.gid}"
     return (
         f"{_LETTERS[entry.kind]}{mode_text(entry.mode)} {owner:>9} {size:>12} {stamp} {layer:>9}  "
-        f"{shown_path(item.path)}{_suffix(entry)}{extra}"
+        f"{escaped_path(item.path)}{_suffix(entry)}{extra}"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ocitool.report.escape import clip, clip_difference, shown
 from ocitool.report.phrases import Phrase, Quote
 
-INSTRUCTION = 100
+INSTRUCTION_WIDTH = 100
 """Characters of an instruction that a line shows."""
 
 
@@ -36,12 +36,12 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: st
         yield (indent + "  ".join(cells)).rstrip()
 
 
-def rendered(phrase: Phrase, instruction: int = INSTRUCTION) -> str:
+def rendered(phrase: Phrase, instruction: int = INSTRUCTION_WIDTH) -> str:
     """Returns the phrase with its quotes escaped, and instructions cut to `instruction` characters."""
     return "".join(one if isinstance(one, str) else _quoted(one, instruction) for one in phrase)
 
 
-def _quoted(quote: Quote, instruction: int = INSTRUCTION) -> str:
+def _quoted(quote: Quote, instruction: int = INSTRUCTION_WIDTH) -> str:
     return clip(shown(quote.raw), instruction) if quote.kind == "instruction" else shown(quote.raw)
 
 
@@ -50,8 +50,8 @@ def before_and_after(before: Quote | None, after: Quote | None) -> str:
     if before is None or after is None:
         return "".join(_quoted(one) for one in (before, after) if one is not None)
     texts = shown(before.raw), shown(after.raw)
-    return " -> ".join(clip_difference(*texts, INSTRUCTION) if after.kind == "instruction" else texts)
+    return " -> ".join(clip_difference(*texts, INSTRUCTION_WIDTH) if after.kind == "instruction" else texts)
 
 
-def shown_path(path: bytes) -> str:
+def escaped_path(path: bytes) -> str:
     return shown(b"/" + path)

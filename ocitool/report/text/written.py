@@ -10,7 +10,7 @@ from ocitool.pipeline.image_writer import WriteResult
 from ocitool.reference import PREFIX
 from ocitool.report.escape import human, shown, stated
 from ocitool.report.phrases import count_of
-from ocitool.report.text.parts import columns, shown_path
+from ocitool.report.text.parts import columns, escaped_path
 from ocitool.transports.sink import OutputImage
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _rebuilt(report: RebuildReport) -> Iterator[str]:
         if image.delta is not None and (hidden := image.delta.hidden):
             size = human(sum(one.size for one in hidden))
             yield f"ships {count_of(len(hidden), 'file')} ({size}) that the new image does not have:"
-            yield from _some([(human(one.size), shown_path(one.path), one.kind) for one in hidden])
+            yield from _some([(human(one.size), escaped_path(one.path), one.kind) for one in hidden])
 
 
 def _rebased(report: RebaseReport) -> Iterator[str]:
@@ -154,11 +154,11 @@ def _rebased(report: RebaseReport) -> Iterator[str]:
         yield f"      {count_of(new.layers, 'layer')} of {shown(new.image)} now"
         if image.conflicts:
             yield f"{count_of(len(image.conflicts), 'path')} changed by the new base and by the image, whose own counts:"
-            rows = [(shown_path(one.path), f"base: {one.base}", f"image: {one.app}") for one in image.conflicts]
+            rows = [(escaped_path(one.path), f"base: {one.base}", f"image: {one.app}") for one in image.conflicts]
             yield from _some(rows)
         if image.directories:
             yield f"{_directories(len(image.directories))} the new base's attributes in place of the old one's:"
-            yield from _some([(shown_path(one.path), f"layer {one.layer}") for one in image.directories])
+            yield from _some([(escaped_path(one.path), f"layer {one.layer}") for one in image.directories])
         if image.settings:
             yield f"settings of both, of which the image's count: {', '.join(map(shown, image.settings))}"
 

@@ -24,12 +24,12 @@ _ZSTD_LOADED = (1, 42)
 
 
 class EngineSink(StatelessSink):
-    """The images of an engine. `rehearsing`: the engine is asked, and nothing is sent."""
+    """The images of an engine. `dry_run`: the engine is asked, and nothing is sent."""
 
-    def __init__(self, engine: Engine, where: str, *, rehearsing: bool) -> None:
+    def __init__(self, engine: Engine, where: str, *, dry_run: bool) -> None:
         self.where = where
         self._engine = engine
-        self._rehearsing = rehearsing
+        self._dry_run = dry_run
         engine.version  # noqa: B018  (one that cannot be reached ends the command before any work)
 
     def write(self, request: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
@@ -44,7 +44,7 @@ class EngineSink(StatelessSink):
         skipped = frozenset[Digest]().union(*(root.needs for root in there)) - frozenset().union(
             *(root.needs for root in missing)
         )
-        if self._rehearsing:
+        if self._dry_run:
             return WriteOutcome(skipped, False)
         if missing:
             needed = frozenset[Digest]().union(*(root.needs for root in missing))

@@ -21,7 +21,7 @@ and from a response to images:
     blobs.py           blobs fetched and uploaded, resumed after an interruption
     document_cache.py  manifests and configurations that several sources share
     source.py          a repository as a source of images
-    tag_cache.py       what tags point to; many tags put at once
+    tags.py            what tags point to; many tags put at once
     sink.py            repositories as destinations
 
 `access`, `keychain`, `errors`, `error_bodies` and `http.addresses` import no heavy library. The others are imported when

@@ -235,7 +235,7 @@ def send(target: UploadTarget, blob: Blob, mount_from: Sequence[str]) -> bool:
     for repository in client.mount_hints.without_wrong(blob.digest, mount_from):
         location = client.mounts.request(path, blob.digest, repository)
         if location is None:
-            if not client.mounts.is_real(lambda: presence(client, path, digest, push_scope(path)).present):
+            if not client.mounts.is_reliable(lambda: presence(client, path, digest, push_scope(path)).present):
                 return _send_if_missing(target, blob, repository)
             client.mounts.add_mounted(path, partial(_send_if_missing, target, blob, repository))
             return False

@@ -50,7 +50,7 @@ class Mounts:
             return None
         return (self._client.location_of(response) or "") if response.status_code == 202 else ""
 
-    def is_real(self, is_present: Callable[[], bool | None]) -> bool:
+    def is_reliable(self, is_present: Callable[[], bool | None]) -> bool:
         """Returns whether a mount that was reported as done is to be relied on. Until one was found to be done, each is
         checked by `is_present`: a registry that reports mounts which it does not make, and accepts a manifest whatever
         it names, would be left with an image without layers. Later ones are checked only if a manifest is refused, so

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ocitool import reference
-from ocitool.blob import Blob, expected, label
+from ocitool.blob import Blob, expected_sizes, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.limits import DOCUMENT_SIZE
@@ -36,7 +36,7 @@ from ocitool.transports.registry.client import Client, PutResult
 from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse
 from ocitool.transports.registry.scopes import pull_scope, push_scope
 from ocitool.transports.registry.source import RemoteBlob
-from ocitool.transports.registry.tag_cache import TagCache, TaggedManifest
+from ocitool.transports.registry.tags import RegistryTags, TaggedManifest
 from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest, would_replace_index
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
@@ -81,17 +81,17 @@ class _MissingTags(NamedTuple):
 
 class RegistrySink(StatelessSink):
     """`repository`: the destination of all images (its digest, if any, is the one that the image must have); None: each
-    image goes to the repository in its names. `rehearsing`: only look-ups are made, nothing is sent. `replaces_index`:
+    image goes to the repository in its names. `dry_run`: only look-ups are made, nothing is sent. `replaces_index`:
     an image may replace an index under a tag; if not, every tag of an image is looked up first."""
 
     def __init__(
-        self, client: Client, repository: Repository | None, *, rehearsing: bool = False, replaces_index: bool = False
+        self, client: Client, repository: Repository | None, *, dry_run: bool = False, replaces_index: bool = False
     ) -> None:
         self._repository = repository
         self._client = client
-        self._rehearsing = rehearsing
+        self._dry_run = dry_run
         self._replaces_index = replaces_index
-        self._tags = TagCache(client, rehearsing=rehearsing)
+        self._tags = RegistryTags(client, dry_run=dry_run)
         self._sizes: dict[tuple[str, Digest], int | None] = {}
         self._verified: set[Digest] = set()
         self._lists_referrers: dict[str, bool] = {}
@@ -125,7 +125,7 @@ class RegistrySink(StatelessSink):
         skipped: set[Digest] = set()
         sent: set[Digest] = set()
         paths: dict[Digest, str] = {}
-        task.expect(expected(blob for push in pushes for blob in push.blobs.values()), anew=True)
+        task.expect(expected_sizes(blob for push in pushes for blob in push.blobs.values()), anew=True)
         for push in pushes:
 
             def put(blob: Blob, push: _Push = push) -> None:
@@ -149,10 +149,10 @@ class RegistrySink(StatelessSink):
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
         writable = self._plan(request.writable(losses)) if losses else pushes
         unchanged = 0
-        for one in self._missing_tags(writable) if self._rehearsing else self._publish(request, writable, losses, task):
+        for one in self._missing_tags(writable) if self._dry_run else self._publish(request, writable, losses, task):
             unchanged += one.unchanged
             (sent if one.tags or one.top.digest in one.push.documents else skipped).add(one.top.digest)
-        return losses.outcome(skipped - sent, verified=not self._rehearsing, unchanged=unchanged)
+        return losses.outcome(skipped - sent, verified=not self._dry_run, unchanged=unchanged)
 
     def _protect_indexes(self, request: WriteRequest, task: Task, losses: Losses) -> None:
         """Records a loss for each tag that points to an index and would get an image. Costs one HEAD for each tag."""
@@ -189,7 +189,7 @@ class RegistrySink(StatelessSink):
 
     def _size(self, path: str, digest: Digest) -> int | None:
         if (path, digest) not in self._sizes:
-            scope = pull_scope(path) if self._rehearsing else push_scope(path)
+            scope = pull_scope(path) if self._dry_run else push_scope(path)
             self._sizes[path, digest] = blobs.stored_size(self._client, path, digest, scope)
         return self._sizes[path, digest]
 
@@ -204,7 +204,7 @@ class RegistrySink(StatelessSink):
         others = [*([other_path] if other_path is not None else ()), *self._client.mount_hints.find(blob.digest)]
         mount_from = [own_path] if own_path is not None else others
         mount_from = [path for path in dict.fromkeys(mount_from) if path != target.path]
-        if self._rehearsing:
+        if self._dry_run:
             return not mount_from
         if mount_from and own_path is None:
             self._verify_readable(blob, task)

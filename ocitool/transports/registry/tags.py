@@ -38,12 +38,12 @@ class TaggedManifest(NamedTuple):
     tags: Sequence[str]
 
 
-class TagCache:
+class RegistryTags:
     """The tags of a registry's repositories. Each is looked up once. Used by several threads."""
 
-    def __init__(self, client: Client, *, rehearsing: bool) -> None:
+    def __init__(self, client: Client, *, dry_run: bool) -> None:
         self._client = client
-        self._rehearsing = rehearsing
+        self._dry_run = dry_run
         self._known: dict[tuple[str, str], TaggedDigest | None] = {}
         self._lookups: Counter[str] = Counter()
         self._listed: dict[str, frozenset[str] | None] = {}
@@ -55,7 +55,7 @@ class TagCache:
     def find(self, path: str, tag: str) -> TaggedDigest | None:
         """Returns what a tag points to; None if it does not exist. Raises `Denied`, `TransportError`."""
         if (path, tag) not in self._known:
-            scope = pull_scope(path) if self._rehearsing else push_scope(path)
+            scope = pull_scope(path) if self._dry_run else push_scope(path)
             listed = self._all_tags(path, scope)
             known = self._client.head_tag(path, tag, scope) if listed is None or tag in listed else None
             self._known[path, tag] = known
