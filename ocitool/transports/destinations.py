@@ -201,7 +201,7 @@ def _layout_sink(destination: Destination, options: SinkOptions, task: Task, reg
         return layout_sink.LayoutSink(destination.path, task, replaces_index=replaces, cached=options.cached)
     if (problem := layout_sink.write_problem(destination.path)) is not None:
         raise problem
-    return layout_sink.RehearsedLayout(destination.path, replaces_index=options.replaces_index)
+    return layout_sink.DryRunLayoutSink(destination.path, replaces_index=options.replaces_index)
 
 
 def _archive_sink(destination: Destination, options: SinkOptions, task: Task, registries: Registries) -> Sink:

@@ -274,7 +274,7 @@ class LayoutSink:
             self.close()
 
 
-class RehearsedLayout(DryRunSink):
+class DryRunLayoutSink(DryRunSink):
     """A layout to which nothing is written: only the outcome is computed, with the blobs that it has."""
 
     def __init__(self, where: str, *, replaces_index: bool = False) -> None:
