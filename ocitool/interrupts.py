@@ -1,4 +1,5 @@
-"""What happens to the work of a command on Ctrl-C, SIGTERM and SIGHUP: how it is watched for, delayed, and cut short.
+"""What happens to the work of a command on Ctrl-C, SIGTERM and SIGHUP: signals are read or delayed,
+and the work is cut short.
 
 `signals` raises the first signal in the main thread. Here are the cases in which that is not enough: the main thread is in a
 call that Python cannot interrupt, or in a block that must not be left half done.
@@ -18,7 +19,7 @@ from weakref import WeakSet
 from ocitool import signals
 
 _STEP = 0.1
-"""Seconds between two looks at a main thread that a signal shall end."""
+"""Seconds between two checks whether the main thread has reacted to a signal."""
 
 _STUCK = 0.7
 """Seconds after a signal until a main thread that did not react is assumed to be in a call that cannot be interrupted."""
@@ -47,7 +48,7 @@ def watch(reader: int, cancel: Callable[[], None]) -> None:
     while (number := _next(reader, _STEP if first and not signals.received() else None)) >= 0:
         if number in signals.MESSAGES:
             if not first:
-                signals.record_first(number)
+                signals.record_first_time()
                 first = number
                 cancel()
             elif signals.seconds_since_first() > _SECOND:

@@ -10,7 +10,8 @@ Imported before everything else, so it imports almost nothing itself.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` takes 2 ms to import, in which a traceback would answer Ctrl-C
+# `signal` takes 2 ms to import, and until `install` is called, Ctrl-C prints a traceback.
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 import time
@@ -22,44 +23,47 @@ if TYPE_CHECKING:
 MESSAGES = {_signal.SIGINT: "interrupted", _signal.SIGTERM: "terminated", _signal.SIGHUP: "hung up"}
 
 _RAISE_DELAY = 0.01
-"""Seconds after which an exception that was dropped is raised again."""
+"""Seconds until an exception that Python dropped is raised again."""
 
 _received = 0
+"""The number of the signal that was raised in the command; 0 before."""
 _received_at = 0.0
+"""The time of the first signal, by the monotonic clock; 0 before."""
 _running = False
+"""Whether a command runs, so that a signal is raised in it; otherwise a signal ends the program at once."""
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP came: clean up as for Ctrl-C, and exit 143 or 129."""
+    """Raised for SIGTERM and SIGHUP: the command cleans up as after Ctrl-C, and exits with 143 or 129."""
 
 
 def install() -> None:
-    """Installs the handlers, except for signals that the program was started to ignore."""
+    """Installs the handlers, but not for signals that the parent process lets the program ignore (as `nohup` does)."""
     for number in MESSAGES:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _handle_signal)
 
 
 def command_started() -> None:
-    """From now on a command runs, in which signals are raised."""
+    """Switches to raising signals in the main thread: a command begins, which cleans up after itself."""
     global _running
     sys.unraisablehook = _handle_unraisable
     _running = True
 
 
 def command_ended() -> None:
-    """From now on nothing is left to clean up: a signal ends the program at once."""
+    """Switches to ending the program at once on a signal: nothing is left to clean up."""
     global _running
     _running = False
 
 
 def is_command_running() -> bool:
-    """Whether a command runs whose signals are raised in it."""
+    """Returns whether a command runs, so that signals are raised in the main thread."""
     return _running
 
 
 def received() -> int:
-    """Returns the signal that ends the command; 0 if none was received."""
+    """Returns the number of the signal that was raised in the command; 0 if none was."""
     return _received
 
 
@@ -68,15 +72,15 @@ def seconds_since_first() -> float:
     return time.monotonic() - _received_at if _received_at else 0.0
 
 
-def record_first(number: int) -> None:
-    """Records the time of the first signal."""
+def record_first_time() -> None:
+    """Records the time, unless an earlier signal did."""
     global _received_at
     _received_at = _received_at or time.monotonic()
 
 
 def exit_now(number: int) -> NoReturn:
-    """Ends the program at once, with one line and the exit code of the signal."""
-    clear = b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b""  # of bars, which hide the cursor
+    """Ends the program at once, with one line on standard error and exit code 128 + `number`."""
+    clear = b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b""  # progress bars, and show the cursor that they hide
     try:  # noqa: SIM105  (contextlib is not loaded yet)
         os.write(2, clear + b"ocitool: error: %s\n" % MESSAGES[number].encode())
     except OSError:  # the exit code says it too
@@ -90,12 +94,12 @@ def _handle_signal(number: int, _: object) -> None:
         exit_now(number)
     if not _received:
         _received = number
-        record_first(number)
+        record_first_time()
         raise KeyboardInterrupt if number == _signal.SIGINT else Terminated
 
 
 def _handle_unraisable(what: Any) -> None:
-    """Handles exceptions that Python cannot raise, as in a destructor."""
+    """Handles an exception that Python drops, since it was raised in a destructor: a signal's is raised again soon."""
     if what.exc_type is not KeyboardInterrupt and what.exc_type is not Terminated:
         sys.__unraisablehook__(what)
     elif _running and _received:

@@ -1,13 +1,13 @@
-"""The common bases of images: the prefixes of layers, by diff_id, that several images share.
+"""The common bases of images: sequences of lowest layers, compared by diff_id, that several images begin with.
 
-A base is a prefix at which images branch, or at which one of them ends: a node of the tree of builds. Cost: one step
-for each layer of an image.
+The images form a tree: its nodes are layers, and images that begin with the same layers share the nodes from the root on. A
+base is a path from the root to a node at which images branch, or at which one of them ends. Cost: one step for each layer
+of an image.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,10 +18,11 @@ from ocitool.digest import Digest
 
 @dataclass(slots=True)
 class SharedBase:
-    """A prefix of layers that several images share, lowest layer first.
+    """Layers that several images begin with, lowest layer first.
 
-    `users`: numbers of the images that have it; `whole`: numbers of those that have no other layers. `parent`: position of
-    the base below. `size`: stored bytes of the prefix, as in the first image.
+    `users`: numbers of the images that begin with them; `exact_users`: of those that have no other layers (its keys).
+    `parent`: the position, in the list that `bases` returns, of the largest base that these layers begin with. `name`: see
+    `_name`. `chain_id`: None if a diff_id is unknown. `size`: stored bytes of the layers in the first image.
     """
 
     layers: tuple[StoredBlob, ...]
@@ -39,13 +40,14 @@ class SharedBase:
 
     @property
     def short(self) -> str:
-        """A short name for a base without a name: the short digest of its top layer."""
+        """The short digest of the top layer, which stands for a base without a name."""
         return self.layers[-1].key.partition(":")[2][:12]
 
 
 @dataclass(slots=True)
 class _Node:
-    """A layer in the tree of builds. `users`: the images with the layers up to here; `whole`: those that end here."""
+    """A layer in the tree of images. `children`: the layers that follow it in some image, by diff_id. `users`: the images
+    that have the layers from the root to here; `exact_users`: those that end here."""
 
     layer: StoredBlob | None = None
     diff_id: Digest | None = None
@@ -57,17 +59,17 @@ class _Node:
 def bases(collection: Collection) -> list[SharedBase]:
     """Returns the bases, those of most images first, each after its parent."""
     root = _Node()
-    for member in collection.members:
-        for stack in member.platform_images:
+    for entry in collection.members:
+        for image in entry.platform_images:
             node = root
-            for layer, diff_id in zip(stack.layers, stack.diff_ids, strict=True):
-                known = str(diff_id) if diff_id is not None else layer.key
-                if known not in node.children:
-                    node.children[known] = _Node(layer, diff_id)
-                node = node.children[known]
-                node.users.setdefault(member.number, stack)
+            for layer, diff_id in zip(image.layers, image.diff_ids, strict=True):
+                key = str(diff_id) if diff_id is not None else layer.key
+                if key not in node.children:
+                    node.children[key] = _Node(layer, diff_id)
+                node = node.children[key]
+                node.users.setdefault(entry.number, image)
             if node is not root:
-                node.exact_users[member.number] = stack
+                node.exact_users[entry.number] = image
     found: list[SharedBase] = []
     waiting: list[tuple[_Node, tuple[_Node, ...], int | None]] = [(root, (), None)]
     while waiting:
@@ -82,28 +84,27 @@ def bases(collection: Collection) -> list[SharedBase]:
             found.append(SharedBase(layers, list(node.users), dict.fromkeys(node.exact_users), parent, None, chain, size))
             found[-1].name = _name(found[-1], node, collection, found)
             parent = len(found) - 1
-        several = [one for one in node.children.values() if len(one.users) > 1]
-        for one in sorted(several, key=lambda one: len(one.users)):
-            waiting.append((one, (*prefix, one), parent))
+        shared = [child for child in node.children.values() if len(child.users) > 1]
+        for child in sorted(shared, key=lambda child: len(child.users)):  # `pop` takes the last first
+            waiting.append((child, (*prefix, child), parent))
     return found
 
 
 def _name(base: SharedBase, node: _Node, collection: Collection, found: Sequence[SharedBase]) -> str | None:
-    """Returns the image that is this base and nothing else; else the base name that all its images state, unless the
-    parent has it."""
-    for number, stack in node.exact_users.items():
-        member = collection.members[number]
-        return member.reference if member.kind == "image" else f"{member.reference} {masking.stated(stack.platform)}"
-    named = Counter(stack.base[0] for stack in node.users.values())
-    if len(named) != 1:
+    """Returns a name of the base: the reference of an image that has its layers and no others; else the name that the
+    annotations of all its users state as their base, unless a smaller base has that name."""
+    for number, image in node.exact_users.items():
+        entry = collection.members[number]
+        return entry.reference if entry.kind == "image" else f"{entry.reference} {masking.stated(image.platform)}"
+    stated = {image.base[0] for image in node.users.values()}
+    if len(stated) != 1:
         return None
-    (name,) = named
-    above = {found[number].name for number in _ancestors(base, found)}
-    return name if name not in above else None
+    (name,) = stated
+    return name if name not in {found[number].name for number in _ancestors(base, found)} else None
 
 
 def _ancestors(base: SharedBase, found: Sequence[SharedBase]) -> Iterator[int]:
-    """Yields the positions of the base's parent and of all its parents."""
+    """Yields the positions of the base's parent, of the parent of that, and so on."""
     parent = base.parent
     while parent is not None:
         yield parent

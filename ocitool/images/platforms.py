@@ -1,8 +1,8 @@
 """Platforms: parsing, normal form, and which of several offered platforms is nearest to a wanted one.
 
 Sources: image-spec image-index.md ("platform"), and normalisation and order of containerd's package `platforms`, by
-which engines choose. An image for `arm/v6` can be used for `arm/v7`; one for `amd64/v3` is never silently used for
-`amd64`.
+which engines choose. An image for `arm/v6` can be used for `arm/v7`. One for `amd64/v3` is chosen for `amd64` only if
+there is no nearer one, and its `Rank` is not exact, so that the caller can send a notice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLATFORM_TEXT = pattern(
 )
 _NUMBERED = pattern(r"v(\d{1,4})(?:\.(\d{1,4}))?")
 _VERSION_PARTS = 3
-"""Parts of a Windows version that host and image must have in common: 10.0.17763 of 10.0.17763.1."""
+"""Parts of a Windows version that are compared (of 10.0.17763.1: 10.0.17763); the fourth is the number of the update."""
 
 
 def parse_platform(platform: str | None) -> Platform:
@@ -68,39 +68,42 @@ def normalized(platform: Platform) -> Platform:
     return Platform("darwin" if name == "macos" else name, architecture, variant, platform.os_version, features)
 
 
-def with_missing_values(said: Platform, by: Platform | None) -> Platform:
-    """Returns the platform of a configuration, with missing values taken from the descriptor's, unless that is for
-    another platform."""
-    if by is None:
-        return said
-    if said.os is None and said.architecture is None:
-        return by
-    one, other = normalized(said), normalized(by)
-    variants = said.variant and by.variant and one.variant != other.variant
-    if variants or (one.os, one.architecture) != (other.os, other.architecture):
-        return said
+def with_missing_values(platform: Platform, other: Platform | None) -> Platform:
+    """Returns `platform` with the values that it lacks taken from `other`, unless they contradict each other. Of an image,
+    its configuration states one, and its descriptor may state the other."""
+    if other is None:
+        return platform
+    if platform.os is None and platform.architecture is None:
+        return other
+    mine, theirs = normalized(platform), normalized(other)
+    variants_differ = platform.variant and other.variant and mine.variant != theirs.variant
+    if variants_differ or (mine.os, mine.architecture) != (theirs.os, theirs.architecture):
+        return platform
     return Platform(
-        said.os, said.architecture, said.variant or by.variant, said.os_version or by.os_version,
-        said.os_features or by.os_features,
+        platform.os, platform.architecture, platform.variant or other.variant, platform.os_version or other.os_version,
+        platform.os_features or other.os_features,
     )  # fmt: skip
 
 
 def stable_version(version: str | None) -> str | None:
-    """Returns the part of an os.version that stays the same when the operating system is updated."""
+    """Returns the part of a Windows os.version that stays the same when the operating system is updated."""
     return None if version is None else ".".join(version.split(".")[:_VERSION_PARTS])
 
 
 class Rank(NamedTuple):
-    """The distance of an offered platform from a wanted one; smaller is nearer, all zeros is equal."""
+    """The distance of an offered platform from a wanted one. The least of several is the nearest."""
 
     features: int
-    """Number of os.features that only one of the two has."""
+    """The number of os.features that only one of the two has."""
     variant: tuple[int, int, int]
-    """Begins with 0 for the same variant, 1 for a lower one (the highest first), 2 for a higher one (the lowest first)."""
+    """Begins with 0 for the same variant, 1 for a lower one (the highest is nearest), 2 for a higher one (the lowest is
+    nearest), 3 for variants that have no order."""
     version: int
+    """0 for the same os.version, or if none is wanted; 1 if only the update differs (`stable_version`); else 2."""
 
     @property
     def exact(self) -> bool:
+        """Whether variant and os.features are the same, and the os.version if one is wanted."""
         return self == EXACT
 
 
@@ -110,8 +113,9 @@ EXACT = Rank(0, (0, 0, 0), 0)
 def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) -> Rank | None:
     """Returns how near an image for `offered` comes to `wanted`; None if it cannot be used for it.
 
-    `strict`: the stated values of `wanted` are required; otherwise they are preferred, as a host prefers what it can
-    run.
+    `os` and `architecture` must be equal, and a stated variant must not be exceeded. `strict`, for a platform that the user
+    states: its variant, os.version and os.features are required too. Otherwise, for the platform of a host, they only make
+    an image nearer.
     """
     if offered is None:
         return None
@@ -134,7 +138,7 @@ def matches(wanted: Platform, offered: Platform | None) -> bool:
 def _variant_distance(wanted: Platform, mine: Platform, theirs: Platform, strict: bool) -> tuple[int, int, int] | None:
     if mine.variant == theirs.variant:
         return 0, 0, 0
-    stated = wanted.variant is not None or wanted.architecture in ("armhf", "armel")
+    stated = wanted.variant is not None or wanted.architecture in ("armhf", "armel")  # names that imply a variant
     own, other = _variant_number(mine), _variant_number(theirs)
     if stated and (strict or own is None or other is None):
         return None

@@ -235,10 +235,10 @@ def content_hash(tar: TarInput, entry: Entry) -> bytes:
     return hasher.digest()
 
 
-def known_content(pieces: Iterable[bytes], known: bytes, where: str) -> Iterator[bytes]:
-    """The pieces of a file's content, passed on; raises `IntegrityError` at their end if their SHA-256 is not the known one."""
+def known_content(chunks: Iterable[bytes], known: bytes, where: str) -> Iterator[bytes]:
+    """Yields the chunks of a file's content. Raises `IntegrityError` after the last one if their SHA-256 is not `known`."""
     hasher = hashlib.sha256()
-    yield from hashed(pieces, hasher)
+    yield from hashed(chunks, hasher)
     if hasher.digest() != known:
         raise IntegrityError("the content is not what it was when the layer was indexed", where)
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 class File(NamedTuple):
-    """A file, directory, link or device. `path`: without leading slash. `links`: all names of a file that has several.
-    `layer`: the layer that it comes from, None for a directory that no layer lists."""
+    """A file of any type: regular file, directory, link, device, FIFO; in the listing of one layer also a whiteout.
+
+    `path`: without leading slash. `links`: all paths of a file with several hard links, else empty. `layer`: the layer that
+    it comes from; None for a directory that no layer lists, but that is the parent of a listed file."""
 
     path: bytes
     entry: Entry
@@ -32,12 +34,13 @@ class File(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The path as text, with its leading slash."""
+        """The whole path as text, with a leading slash."""
         return path_text(self.path)
 
 
 class Listing(NamedTuple):
-    """The result of `ls`. `items` is an iterator that can be read once, so that a million files need no memory."""
+    """The result of `ls`. `layer`: the number of the layer that is listed; None for the merged file system. `verified`: the
+    bytes of the layers were hashed. `items` can be iterated once, so that a million files need no memory."""
 
     reference: str
     image: Image
@@ -64,7 +67,9 @@ def ls(
     recursive: bool = False,
     platform: str | None = None,
 ) -> Listing:
-    """Returns the files at a path. Raises `NotFoundError`, `UsageError`."""
+    """Returns the files at a path: a directory's children, or the file itself. `layer`: the number of one layer to list
+    instead of the merged file system. Raises `NotFoundError` if there is no such path, `UsageError` if there is no such
+    layer."""
     wanted = normal_path(path)
     image = session.image(reference, platform)
     indexer = session.indexer()
@@ -91,7 +96,7 @@ def files(tree: Tree, image: Image, path: bytes, *, recursive: bool) -> Iterator
     or the file itself. Raises `NotFoundError` at once."""
     node = tree.find(path, follow=True)
     if node is None:
-        node = tree.find(path)  # a dangling link itself
+        node = tree.find(path)  # a symbolic link to nothing is listed itself
     if node is None:
         raise NotFoundError("no such path in the image", shown_path(path))
     return _below(tree, image, path, node, recursive)
@@ -110,14 +115,15 @@ def _below(tree: Tree, image: Image, path: bytes, node: Node, recursive: bool) -
 
 
 def files_of_layer(image: Image, number: int, indexer: Indexer, path: bytes, *, recursive: bool) -> Iterator[File]:
-    """Yields the entries of one layer at a path, with its whiteouts. Raises `NotFoundError`, and `UsageError` if there is
-    no such layer."""
+    """Yields the entries of one layer at a path, whiteouts too. Raises `NotFoundError` if it lists no such path, `UsageError`
+    if there is no such layer."""
     layer = layer_by_number(image, number)
     return _in_layer(indexer.indexes(image, [layer])[0], layer, path, recursive, image.where)
 
 
 def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Iterator[File]:
-    """Yields the entries of a layer sorted by path, with its whiteouts, without parents that the layer does not list."""
+    """Yields the entries of a layer, whiteouts too, sorted by path. Unlike the merged file system, it has no directories that
+    the layer does not list."""
     prefix = path + b"/" if path else b""
     rows = [
         row
@@ -186,7 +192,7 @@ def content_at_path(
     entry = index.entry(row)
     if entry.kind != Kind.FILE:
         raise UsageError("not a regular file", shown_path(wanted))
-    if indexer.reads_headers_only(one, index):
+    if indexer.reads_headers_only(one, index):  # then it has no hash of the content
         index = session.indexer().computed_indexes([(image, one)])[0]
     assert one.blob is not None
     known = None if index.has_map_hash(row) else index.content(row)
@@ -196,7 +202,8 @@ def content_at_path(
 
 
 def _row_of(index: LayerIndex, path: bytes) -> int | None:
-    """Returns the row of a path, the last one of duplicates; None if it is not listed."""
+    """Returns the number of the entry with a path, the last one if several have it; None if there is none. Whiteouts are
+    not considered."""
     for row in range(len(index) - 1, -1, -1):
         if index.paths[row] == path and index.kinds[row] < Kind.WHITEOUT:
             return row
@@ -209,16 +216,16 @@ def _with_layer(image: Image, layer: Layer, index: LayerIndex, entry: Entry, tas
         yield from content_at(tar, entry)
 
 
-def _checked(pieces: Iterator[bytes], known: bytes, where: str) -> Iterator[bytes]:
-    """Yields the content of a file, and compares it with its known hash."""
+def _checked(chunks: Iterator[bytes], known: bytes, where: str) -> Iterator[bytes]:
+    """Yields the content of a file. Raises `IntegrityError` after the last chunk if its SHA-256 is not `known`."""
     try:
-        yield from known_content(pieces, known, where)
+        yield from known_content(chunks, known, where)
     except FormatError as error:
         raise error.at(where) from None
 
 
 def normal_path(path: str | bytes) -> bytes:
-    """Returns the normal form of a path. Raises `UsageError` for an empty one, most likely an unset shell variable."""
+    """Returns a path in the form of `File.path`. Raises `UsageError` if it is empty, as an unset shell variable makes it."""
     if not path:
         raise UsageError("an empty path", hint="/ is the whole image")
     return normalise(path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape"))

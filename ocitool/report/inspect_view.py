@@ -27,8 +27,9 @@ _SETTINGS = ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthche
 
 
 class EntryRow(NamedTuple):
-    """An entry of an index. `what`: the platform of an image, the kind of any other entry; `state`: empty if its blob is
-    present; `media_type`: empty if it is one of the usual manifest types."""
+    """An entry of an index. `what`: the platform of an image, the kind of any other entry. `short`: the digest shortened.
+    `state`: that its blob is missing or cannot be read, else empty. `media_type`: empty if it is one of the usual types of
+    manifests and indexes."""
 
     what: Phrase
     digest: str
@@ -40,7 +41,7 @@ class EntryRow(NamedTuple):
 
 
 class LayerFactsRow(NamedTuple):
-    """A layer. `files`: None if they were not counted."""
+    """A layer. `size`: of its blob; `unpacked`: of its tar. `files`: their number, None if they were not counted."""
 
     number: str
     size: str
@@ -77,12 +78,17 @@ class ImageView(NamedTuple):
 
 
 class IndexHead(NamedTuple):
+    """The title of an index that was inspected as a whole, and what it is."""
+
     title: str
     media_type: Quote
     digest: str
 
 
 class InspectView(NamedTuple):
+    """What an `inspect` report says. `head`: None unless an index was inspected as a whole. `entries`: those of the index.
+    `images`: the inspected images. `problems`: messages about what could not be read."""
+
     reference: Quote
     head: IndexHead | None
     entries: LazyRows[EntryRow]

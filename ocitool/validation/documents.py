@@ -28,7 +28,7 @@ class LayerUse(NamedTuple):
 
 
 class ImageToCheck(NamedTuple):
-    """An image whose layers are to be checked. `subject`: how findings name it; `volumes`: those that it declares."""
+    """An image whose layers are still to be checked. `subject`: how findings name it; `volumes`: those that it declares."""
 
     subject: str
     layers: tuple[LayerUse, ...]
@@ -90,7 +90,8 @@ class ValidationReader:
         return config
 
     def paired_diff_ids(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
-        """Returns the diff_ids if there is one for each layer, else nothing; checks the length of the history."""
+        """Returns the diff_ids if there is one for each layer, else an empty tuple. Adds findings if the number of diff_ids or
+        of history entries is not that of the layers."""
         made = [entry for entry in config.history if not entry.empty_layer]
         if config.history and len(made) != layers:
             self.findings.warn("history", subject, f"{len(made)} layers in the history, {layers} in the image")

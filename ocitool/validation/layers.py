@@ -1,4 +1,4 @@
-"""Reads every distinct layer once, and checks it alone and together with the layers below it."""
+"""Checks the layers of images: each distinct layer by itself, and in each image together with the layers below it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ocitool.validation.tars import ERRORS, TarRules
 
 
 class _Scanned(NamedTuple):
-    """A layer that was read: its index, or the error that prevented it."""
+    """A layer that was read: its index, or the error that reading it raised. `size`: of its blob, in bytes."""
 
     layer_index: LayerIndex | None
     error: OcitoolError | None
@@ -27,19 +27,21 @@ class _Scanned(NamedTuple):
 
 
 class LayerChecks:
-    """Checks the layers of the images that a reader found."""
+    """Checks the layers of the images that a reader found. Findings and counts go to the reader."""
 
     def __init__(self, reader: ValidationReader) -> None:
         self.reader = reader
         self.task = reader.task
         self.findings = reader.findings
-        self._volumes: set[tuple[str, bytes]] = set()
-        """Layers and volumes of which it was told that the layer writes below the volume."""
+        self._reported_volumes: set[tuple[str, bytes]] = set()
+        """Keys of layers and volumes for which there is a finding already: the layer writes below the volume."""
 
     def check(self) -> None:
-        """Reads and checks every distinct layer. Only some images are read at a time, to bound the number of indexes in
-        memory."""
-        last = {layer.key: n for n, image in enumerate(self.reader.images) for layer in image.layers if layer.blob is not None}
+        """Reads every distinct layer once, in parallel, and checks it in each image. Images are read in batches with about
+        `2 * jobs` new layers, and an index is dropped after the last image that has the layer: this bounds their memory."""
+        last_image = {
+            layer.key: n for n, image in enumerate(self.reader.images) for layer in image.layers if layer.blob is not None
+        }
         held: dict[str, _Scanned] = {}
         reported: set[str] = set()
         distinct = {layer.key: layer.blob for image in self.reader.images for layer in image.layers if layer.blob is not None}
@@ -54,19 +56,19 @@ class LayerChecks:
             if len(wanted) < 2 * self.task.jobs and number + 1 < len(self.reader.images):
                 continue
             held.update(zip(wanted, self.task.map(self._scan, list(wanted.values())), strict=True))
-            for done, one in batch:
-                self._check_image(one, held, reported)
-                for layer in one.layers:
-                    if last.get(layer.key) == done:
+            for checked_number, checked in batch:
+                self._check_image(checked, held, reported)
+                for layer in checked.layers:
+                    if last_image.get(layer.key) == checked_number:
                         held.pop(layer.key, None)
             batch, wanted = [], {}
 
     def _scan(self, layer: LayerUse) -> _Scanned:
-        """Indexes a layer. Several threads call this, so it adds no finding."""
+        """Reads a layer and makes its index. It adds no findings, since several threads call it."""
         blob = layer.blob
         assert blob is not None
         try:
-            if blob.digest is not None and not _is_registered(blob.digest):
+            if blob.digest is not None and not _is_registered(blob.digest):  # it cannot be verified: read it as if unnamed
                 blob = blob.with_digest(None) if isinstance(blob, FileBlob) else BytesBlob(b"".join(blob.chunks()))
             algorithm = layer.diff_id.algorithm if layer.diff_id is not None and _is_registered(layer.diff_id) else "sha256"
             return _Scanned(index_layer(blob, self.task, algorithm=algorithm), None, blob.size)
@@ -74,15 +76,14 @@ class LayerChecks:
             return _Scanned(None, error, blob.size)
 
     def _check_image(self, image: ImageToCheck, held: dict[str, _Scanned], reported: set[str]) -> None:
-        """Checks the layers of an image from the lowest to the top. `reported`: keys of layers that were checked alone
-        before."""
-        tree: Tree | None = Tree(())  # layers are added only when a rule needs them: for most images none does
+        """Checks the layers of an image, the lowest first. `held`: the layers that were read, by key. `reported`: the keys of
+        layers whose own rules were checked, in this image or an earlier one; this method adds to it."""
+        tree: Tree | None = Tree(())  # the merged lower layers; built only if a rule needs it, which is rare. None: unknown
         below: list[LayerIndex] = []
-        told = self._volumes
         for number, layer in enumerate(image.layers):
             scanned = held.get(layer.key) if layer.blob is not None else None
             if scanned is None:
-                tree = None  # layers above an unread one cannot be checked together
+                tree = None  # above a layer that was not read, no merged tree is known
                 continue
             self.task.check()
             first = layer.key not in reported
@@ -112,17 +113,17 @@ class LayerChecks:
                         tree.add(lower)
                     rules.check_on(tree)
                 except UnsafeError:
-                    tree = None  # the layer's own rules report it
+                    tree = None  # the rules of the layer by itself report this
             for content in volume_content(index, number, image.volumes):
-                if (found := (layer.key, content.volume)) not in told:
-                    told.add(found)
+                if (found := (layer.key, content.volume)) not in self._reported_volumes:
+                    self._reported_volumes.add(found)
                     self.findings.warn("volume-content", layer.subject, str(content))
             for (rule, text), (count, path) in rules.violations.items():
-                severity = self.findings.error if rule in ERRORS else self.findings.warn
-                severity(rule, layer.subject, counted(text, count, path))
+                add = self.findings.error if rule in ERRORS else self.findings.warn
+                add(rule, layer.subject, counted(text, count, path))
 
     def _check_compression(self, layer: LayerUse) -> None:
-        """Checks that the media type states the compression that the first bytes show."""
+        """Adds a finding if the media type states another compression than the first bytes have."""
         if layer.media_type is None or layer.blob is None:
             return
         stated = mediatypes.layer_codec(layer.media_type)
@@ -133,4 +134,5 @@ class LayerChecks:
 
 
 def _is_registered(digest: Digest) -> bool:
+    """Returns whether the digest has an algorithm that can be computed."""
     return digest.algorithm in ("sha256", "sha512")

@@ -127,7 +127,8 @@ class TarRules:
             self._add(last.rule, last.text, last.path, self.index.notes_dropped)
 
     def needs_tree(self, lower: bool) -> bool:
-        """Returns whether a rule depends on the lower layers. `lower`: there are lower layers."""
+        """Returns whether `check_on` can find a violation, since an entry depends on lower layers. `lower`: whether there are
+        any."""
         self._learn(report=False)
         return bool(self._outside or (lower and self._loose))
 

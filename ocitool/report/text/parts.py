@@ -1,4 +1,4 @@
-"""What the text reports share."""
+"""What the text reports share: colours, aligned columns, and phrases as escaped text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ocitool.report.escape import clip, clip_difference, shown
 from ocitool.report.phrases import Phrase, Quote
 
 INSTRUCTION_WIDTH = 100
-"""Characters of an instruction that a line shows."""
+"""The length to which an instruction is cut in a line, in characters."""
 
 
 class Paint:
-    """Adds ANSI colours to text if `on`, else returns it as it is."""
+    """Adds ANSI colours to text if `on`, else returns it as it is. `code`: the number of the colour, as "31" for red."""
 
     def __init__(self, on: bool) -> None:
         self._on = on
@@ -37,7 +37,7 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: st
 
 
 def rendered(phrase: Phrase, instruction: int = INSTRUCTION_WIDTH) -> str:
-    """Returns the phrase with its quotes escaped, and instructions cut to `instruction` characters."""
+    """Returns a phrase as text, its quotes escaped, and instructions cut to `instruction` characters."""
     return "".join(one if isinstance(one, str) else _quoted(one, instruction) for one in phrase)
 
 
@@ -46,7 +46,8 @@ def _quoted(quote: Quote, instruction: int = INSTRUCTION_WIDTH) -> str:
 
 
 def before_and_after(before: Quote | None, after: Quote | None) -> str:
-    """Returns the one value, or both with an arrow, instructions cut such that the difference stays visible."""
+    """Returns both values with an arrow between them, or the only one. Instructions are cut so that the difference stays
+    visible."""
     if before is None or after is None:
         return "".join(_quoted(one) for one in (before, after) if one is not None)
     texts = shown(before.raw), shown(after.raw)
@@ -54,4 +55,5 @@ def before_and_after(before: Quote | None, after: Quote | None) -> str:
 
 
 def escaped_path(path: bytes) -> str:
+    """Returns a path of an image with a leading slash, escaped."""
     return shown(b"/" + path)

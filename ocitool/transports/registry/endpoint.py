@@ -189,7 +189,7 @@ class Endpoint:
             except OSError as error:
                 self.task.check()
                 failed_host = self._failed_host(error)
-                problem = connection_error(error, failed_host, own=failed_host == self.host)
+                problem = connection_error(error, failed_host, is_registry=failed_host == self.host)
                 if not problem.transient:
                     raise problem from None
             failures += 1

@@ -1,4 +1,4 @@
-"""Error responses, socket and TLS errors as errors of ocitool: one line for the cause, and a hint.
+"""Makes errors of ocitool, with a cause in one line and a hint, from error responses and from exceptions of sockets and TLS.
 
 The messages never contain the query of a URL or a header field, which may hold signatures and tokens.
 """
@@ -20,14 +20,14 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Status codes of temporary failures. 520 to 524 are sent by proxies that get no response from the registry."""
 
 PROXY_LOGIN_HINT = (
-    "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:password@host, with %XX for all but letters and"
-    " digits; NO_PROXY=HOST goes without"
+    "HTTPS_PROXY and HTTP_PROXY have them before the host of the proxy, as in http://user:password@proxy:3128, with %XX for all"
+    " characters but letters and digits; NO_PROXY=HOST connects to HOST without a proxy"
 )
 _TUNNEL_FAILED = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
 
 
 class Unreachable(TransportError):
-    """No response, or an incomplete one. `transient`: another attempt may succeed."""
+    """There was no response, or an incomplete one. `transient`: another attempt may succeed."""
 
     ends_run = True
 
@@ -37,7 +37,7 @@ class Unreachable(TransportError):
 
 
 class Denied(TransportError):
-    """Status 401 or 403. `message`: that of the response. `is_html`: the body is HTML, as that of a firewall."""
+    """The response has status 401 or 403. `message`: that of its body. `is_html`: its body is HTML, which firewalls send."""
 
     def __init__(self, what: str, where: str, *, message: str = "", is_html: bool = False, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)
@@ -58,35 +58,35 @@ class UnexpectedResponse(TransportError):
         self.status = status
 
 
-def connection_error(error: BaseException, host: str, *, own: bool = True) -> Unreachable:
-    """Returns the error for an exception that was raised instead of a response. `own`: at the registry itself, not at a
-    host that it refers to."""
+def connection_error(error: BaseException, host: str, *, is_registry: bool = True) -> Unreachable:
+    """Returns the error for an exception that was raised instead of a response. `host`: the host that was asked.
+    `is_registry`: it is the registry, not a host to which a redirect or the URL of a layer leads."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = cause.verify_message or "it cannot be verified"
-            hint = "--ca FILE names the authority that signed it; --insecure does without"
-            if not own:
-                hint = f"SSL_CERT_FILE names authorities for every host; --insecure-host {host} does without"
+            hint = "--ca FILE names the authority that signed it; --insecure allows an untrusted certificate"
+            if not is_registry:
+                hint = f"SSL_CERT_FILE names authorities for all hosts; --insecure-host {host} allows an untrusted certificate"
             return Unreachable(f"its certificate is refused: {reason}", host, transient=False, hint=hint)
     names = {type(cause).__name__ for cause in causes}
     if any("Proxy" in name or "SOCKS" in name for name in names):
         return _proxy_error(causes, host)
     for cause in causes:
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            hint = "--cert FILE, if it asks for a certificate; --insecure, if it has no TLS"
+            hint = "--cert FILE sends a certificate, if it requires one; --insecure connects without TLS, if it has none"
             return Unreachable("the connection was cut", host, transient=True, hint=hint)
         if isinstance(cause, ssl.SSLError):
             words = " ".join(str(cause.reason or cause).split("_")).lower()
-            hint = f"if it has no TLS, --insecure (or --insecure-host {host}) says so"
+            hint = f"if it has no TLS, --insecure (or --insecure-host {host}) connects without"
             if "certificate" in words:
-                hint = "--cert FILE is the certificate that it asks for"
+                hint = "--cert FILE sends the certificate that it requires"
             return Unreachable(f"TLS fails: {words}", host, transient=False, hint=hint)
         if isinstance(cause, socket.gaierror):
             transient = cause.errno == socket.EAI_AGAIN
             return Unreachable("unknown host", host, transient=transient, hint="check its name and the network's DNS")
         if isinstance(cause, ConnectionRefusedError):
-            hint = "no registry listens on that port, or a firewall is between"
+            hint = "no registry listens on that port, or a firewall rejects the connection"
             return Unreachable("the connection is refused", host, transient=False, hint=hint)
     if names & {"TimeoutError", "ConnectTimeout", "ReadTimeout", "ReadTimeoutError"}:
         return Unreachable("it does not answer in time", host, transient=True)
@@ -97,13 +97,13 @@ def connection_error(error: BaseException, host: str, *, own: bool = True) -> Un
 
 def _proxy_error(causes: list[BaseException], host: str) -> Unreachable:
     """Returns the error for a proxy that does not connect, with the status of its response if there is one."""
-    # The innermost exception: those around it quote it.
+    # The last of the causes is the innermost: those around it quote its message.
     response = next((match for cause in reversed(causes) if (match := _TUNNEL_FAILED.search(str(cause)))), None)
     refused = any(type(cause).__name__ == "SOCKS5AuthError" for cause in causes)
     if refused or (response is not None and response[1] == "407"):
         return Unreachable(_proxy_login_wanted(), host, transient=False, hint=PROXY_LOGIN_HINT)
     message = f": it answers {response[1]} {response[2]}".rstrip() if response is not None else ""
-    hint = "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name proxies; NO_PROXY=HOST goes without"
+    hint = "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name proxies; NO_PROXY=HOST connects to HOST without a proxy"
     return Unreachable(f"the proxy does not connect{message}", host, transient=False, hint=hint)
 
 
@@ -112,8 +112,8 @@ def _proxy_login_wanted() -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields the exception and everything it was made from: libraries wrap by cause, by context, by `reason`, and as an
-    argument."""
+    """Yields the exception, and then the exceptions in it: as its cause or context, as its `reason` (urllib3), or among
+    its arguments."""
     waiting: list[Any] = [error]
     seen: set[int] = set()
     while waiting:
@@ -126,9 +126,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 class ErrorResponse(NamedTuple):
-    """What an error message is made from: the status and at most `limits.ERROR_SIZE` bytes of the body.
-    `has_credentials`: the user has credentials for the registry. `redirected_to`: the host that sent the response, if
-    the registry redirected the request. `jobs`: the maximum number of concurrent requests."""
+    """What an error message is made from: the status, at most `limits.ERROR_SIZE` bytes of the body, and its Content-Type
+    and Content-Encoding (`encoding`). `has_credentials`: the user has credentials for the registry. `redirected_to`: the
+    host that sent the response, if the registry redirected the request. `jobs`: the maximum number of concurrent requests."""
 
     status: int
     body: bytes = b""
@@ -152,25 +152,26 @@ _POLICY_WORDS = pattern(
     r"|licen[cs]e|embargo|countr|violat|retention|signature|unsigned|maintenance|billing|payment|subscription|firewall"
     r"|\bip\b|frozen|retired"
 )
-"""A refusal with one of these words is about a policy of the registry, which no login changes."""
+"""If the message of a refusal has one of these words, a policy of the registry is the reason: a login does not help."""
 _NAMES = pattern(r"; \{.*|[^\s\"']*/[^\s\"']*")
-"""The parts of a message that are names and may contain such a word by chance: paths, URLs, objects of details."""
+"""The parts of a message that may contain such a word by chance: paths, URLs, and JSON objects of details."""
 _POLICY_HINT = "a policy of the registry refuses this: it can be changed there, and not by a login"
 _SINGLE_REQUESTS = frozenset({"repository", "catalogue", "login", "token"})
-"""What is requested by one request at a time, whatever `--jobs` says."""
+"""Values of `what` for which only one request is sent at a time, so that a smaller `--jobs` does not help."""
 _GENERIC_MESSAGES = frozenset({
     "manifest unknown", "name unknown", "blob unknown", "not found", "404 not found", "404 page not found", "unknown manifest",
     "repository name not known to registry", "unknown name", "unknown blob", "manifest_unknown", "name_unknown", "blob_unknown",
     "blob unknown to registry",
 })  # fmt: skip
-"""Messages that add nothing to the status 404 ..."""
+"""Messages that say no more than the status 404 does. They are left out."""
 _NO_DETAIL = pattern(r"\{.*|\S*|unknown \w+( \w+=\S+|=\S+)*")
-"""... nor do details that repeat the request."""
+"""Details after such a message that only repeat the request. They are left out as well."""
 
 
 def error_for(response: ErrorResponse, what: str, where: str, host: str) -> OcitoolError:
-    """Returns the error for a response. `what` was requested, `where` names the place in the message, `host` is the
-    registry."""
+    """Returns the error for a response. `what`: what was requested, as the message names it ("manifest sha256:...",
+    "token", "login", "upload"). `where`: the place of the error (`OcitoolError.where`). `host`: that of the registry. Status
+    200 occurs if the body is not what was requested."""
     status = response.status
     codes, message = response.error
     words = f": {message}" if message else ""
@@ -193,9 +194,9 @@ def error_for(response: ErrorResponse, what: str, where: str, host: str) -> Ocit
         return UnexpectedResponse(f"too many requests{words}", where, status, hint=_rate_limit_hint(response, what, host))
     hint: str | None = None
     if status == 413 and what.startswith("manifest"):
-        hint = "the registry or a proxy before it takes no manifest of this size: that limit can be raised there"
+        hint = "the registry or a proxy before it accepts no manifest of this size: that limit can be raised there"
     elif status == 413:
-        hint = "the registry or a proxy before it takes no more at once, nor in smaller chunks: that limit can be raised there"
+        hint = "the registry or a proxy before it accepts neither this size nor smaller chunks: that limit can be raised there"
     elif status == 200:
         hint = "the response is an HTML page, as login pages of proxies are" if response.is_html else None
     elif 400 <= status < 500 and not response.redirected_to and _is_policy(message, where):

@@ -1,4 +1,4 @@
-"""Cross-repository mounts, and repairs if the registry reports a blob as mounted or present that it does not have."""
+"""Mounts of blobs from other repositories, and sending of blobs that the registry wrongly reports as mounted or present."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Mounts:
-    """The mounts at one registry, and the blobs that were not sent because the registry reported them as present. Used
-    by several threads."""
+    """The mounts at one registry, and the blobs that were not sent because the registry reported them as present. Several
+    threads may use it. Arguments `path`: the repository that is written to."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -30,16 +30,16 @@ class Mounts:
         self._turns = OneAtATime(client.task)
         self._verified = False
 
-    def request(self, path: str, digest: Digest, repository: str) -> str | None:
-        """Requests a mount of a blob from another repository (distribution-spec, "Mounting a blob from another
+    def request(self, path: str, digest: Digest, source: str) -> str | None:
+        """Requests a mount of a blob from the repository `source` (distribution-spec, "Mounting a blob from another
         repository").
 
         Returns None if the registry reports it as done; else the URL of the upload session that it opened instead, or
-        "" without one. After a mount failed in all attempts, later ones are tried once only, since the bytes can be
-        sent as well."""
-        url = self._client.url(f"{path}/blobs/uploads/?mount={digest}&from={repository}")
+        "" if it opened none. After the retries of one mount were in vain, later mounts are not retried, since the bytes
+        can be sent instead."""
+        url = self._client.url(f"{path}/blobs/uploads/?mount={digest}&from={source}")
         try:
-            response = self._client.request("POST", url, push_scope(path, repository), "mount", retries=self._retries)
+            response = self._client.request("POST", url, push_scope(path, source), "mount", retries=self._retries)
         except Denied:  # the token server does not allow reading from that repository
             return ""
         except TransportError:
@@ -51,10 +51,12 @@ class Mounts:
         return (self._client.location_of(response) or "") if response.status_code == 202 else ""
 
     def is_reliable(self, is_present: Callable[[], bool | None]) -> bool:
-        """Returns whether a mount that was reported as done is to be relied on. Until one was found to be done, each is
-        checked by `is_present`: a registry that reports mounts which it does not make, and accepts a manifest whatever
-        it names, would be left with an image without layers. Later ones are checked only if a manifest is refused, so
-        the check costs one request in all."""
+        """Returns whether a mount that was reported as done can be relied on. `is_present` asks the registry whether the
+        repository has the blob; None if it does not say.
+
+        Each mount is checked until one proves to be done: a registry that reports mounts without making them, and that
+        accepts manifests without checking their blobs, would get an image without layers. Then the registry is relied
+        on, and later mounts are checked only if it refuses a manifest. So the check costs one request in all."""
         if not self._verified:
             with self._turns.turn(None):
                 if not self._verified:
@@ -63,23 +65,25 @@ class Mounts:
         return True
 
     def add_mounted(self, path: str, repair: Callable[[], bool]) -> None:
-        """Records a mount that is relied on. `repair` is called if a manifest is refused in this repository: it sends
-        the blob if it is missing, and returns whether it did."""
+        """Records a mount that is relied on. `repair` sends the blob if it is missing, and returns whether it did; it is
+        called if the repository refuses a manifest."""
         self._mounted.setdefault(path, []).append(repair)
 
     def add_reported(self, path: str, digest: Digest, send: Callable[[], object]) -> None:
-        """Records a blob that the registry reports as present. `send` is called if a manifest that names it is refused
-        because of an unknown blob: some registries answer HEAD from a cache that ignores deletions."""
+        """Records a blob that the registry reports as present. `send` sends it; it is called if the registry refuses a
+        manifest that names the blob because a blob is unknown. Some registries answer HEAD from a cache that ignores
+        deletions."""
         self._reported.setdefault(path, {})[digest] = send
 
     def may_repair(self, path: str) -> bool:
-        """Returns whether a manifest may have been refused because a blob that was relied on is missing."""
+        """Returns whether a mount or a blob of this repository was relied on, so that `repair` may help if it refuses a
+        manifest."""
         return path in self._mounted or path in self._reported
 
     def repair(self, path: str, manifest: bytes) -> bool:
-        """Sends blobs that were relied on and are missing. Returns whether any was sent to this repository, by this
-        call or an earlier one, so that putting the manifest again may succeed. `manifest`: the refused manifest if the
-        registry says that a blob in it is unknown, else b""."""
+        """Sends missing blobs that were relied on: those of recorded mounts, and the reported ones that `manifest` names.
+        Returns whether any was sent to this repository, by this call or an earlier one, so that putting the manifest
+        again may succeed. `manifest`: the refused manifest if the registry says that a blob in it is unknown, else b""."""
         with self._turns.turn(path):
             mounted, self._mounted[path] = self._mounted.get(path, []), []
             for repair in mounted:

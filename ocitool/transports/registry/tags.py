@@ -1,4 +1,4 @@
-"""Tags at a registry: what they point to, and putting many of them."""
+"""The tags of a registry: looks up what they point to, and puts many of them with few requests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TAGS_PER_REQUEST = 10
 Manifests")."""
 
 SINGLE_LOOKUPS = 8
-"""Tags of a repository that are looked up one by one; for more, the list of tags is read, which says which of them
-exist."""
+"""Tags of a repository that are looked up by one request each. Before further look-ups the repository's list of tags is
+read, so that only tags that exist cost a request."""
 _MAX_FAILURES = 3
-"""Tags for which requests may fail while others succeed: after one more the registry itself is taken to fail."""
+"""Tags that may fail without ending the run. If more fail, the registry itself is assumed to fail."""
 _MAX_LIST_PAGES = 4
-"""A longer list may have many more tags than are looked up."""
+"""Pages of a list of tags that are read at most: a longer list costs more requests than it saves."""
 
 
 class TaggedManifest(NamedTuple):
@@ -39,7 +39,8 @@ class TaggedManifest(NamedTuple):
 
 
 class RegistryTags:
-    """The tags of a registry's repositories. Each is looked up once. Used by several threads."""
+    """What the tags of a registry's repositories point to, each looked up once, and the requests that put tags. Several
+    threads may use it. `dry_run`: look-ups request a token for pulling only, since nothing is pushed."""
 
     def __init__(self, client: Client, *, dry_run: bool) -> None:
         self._client = client
@@ -53,7 +54,8 @@ class RegistryTags:
         """Whether the registry accepts several tags in one request; None before the first such request."""
 
     def find(self, path: str, tag: str) -> TaggedDigest | None:
-        """Returns what a tag points to; None if it does not exist. Raises `Denied`, `TransportError`."""
+        """Returns what a tag of the repository `path` points to; None if it does not exist. Raises `Denied`,
+        `TransportError`."""
         if (path, tag) not in self._known:
             scope = pull_scope(path) if self._dry_run else push_scope(path)
             listed = self._all_tags(path, scope)
@@ -62,8 +64,8 @@ class RegistryTags:
         return self._known[path, tag]
 
     def _all_tags(self, path: str, scope: Scope) -> frozenset[str] | None:
-        """Returns all tags of a repository, once several were looked up; None before that, and if the list is too long
-        or cannot be read."""
+        """Returns the list of tags, or None: for the first `SINGLE_LOOKUPS` look-ups in a repository, and if the list is too
+        long or cannot be read."""
         self._lookups[path] += 1
         if self._lookups[path] <= SINGLE_LOOKUPS:
             return None
@@ -73,63 +75,66 @@ class RegistryTags:
             return self._listed[path]
 
     def count_failure(self) -> bool:
-        """Counts a tag for which the registry fails (status 500 and the like). Returns whether there were too many."""
+        """Counts a tag for which the registry fails (status 500 and the like). Returns whether more than `_MAX_FAILURES` tags
+        have failed, so that the caller ends the run."""
         with self._turns.turn(""):
             self._failures += 1
             return self._failures > _MAX_FAILURES
 
     def points_to(self, path: str, tag: str, digest: Digest) -> bool:
-        """Returns whether a tag that was looked up points to this digest."""
+        """Returns whether a tag is known to point to this digest: `find` has looked it up. Sends no request."""
         found = self._known.get((path, tag))
         return found is not None and found.digest == digest
 
     def put(
         self, tagged_manifests: Iterable[TaggedManifest], task: Task, on_refused: Callable[[str, str, OcitoolError], None]
     ) -> list[PutResult | None]:
-        """Puts the tags, several of one manifest with one request if the registry supports that. Returns the result for
-        each of `tagged_manifests`; None if its tags pointed to it already.
+        """Puts the tags, several of one manifest with one request if the registry supports that. Returns a result for
+        each of `tagged_manifests`; None if the registry accepted none of its tags.
 
-        `on_refused` is called with repository, tag and error for a tag that the registry refuses, unless the tag points
-        to the manifest all the same, as an immutable one may."""
+        `on_refused` is called with repository, tag and error for each tag that the registry refuses, unless the tag
+        already points to the manifest: registries refuse to put an immutable tag again. Raises other errors of
+        `Client.put_document`, and that of a refusal if too many tags failed (`count_failure`)."""
         entries = list(tagged_manifests)
-        found: list[PutResult | None] = [None] * len(entries)
+        results: list[PutResult | None] = [None] * len(entries)
         single: list[tuple[int, str]] = []
         batches: list[tuple[int, Sequence[str]]] = []
         for number, one in enumerate(entries):
-            if len(one.tags) > (1 if self._multi_tag else 2):  # with fewer, the attempt costs as much as it may save
+            if len(one.tags) > (1 if self._multi_tag else 2):  # for fewer, the trial costs as much as it may save
                 batches += ((number, one.tags[at : at + TAGS_PER_REQUEST]) for at in range(0, len(one.tags), TAGS_PER_REQUEST))
             else:
                 single += ((number, tag) for tag in one.tags)
 
-        def put_batch(row: tuple[int, Sequence[str]]) -> list[tuple[int, str]]:
-            """Returns the tags that are still to be put."""
-            number, tags = row
+        def put_batch(batch: tuple[int, Sequence[str]]) -> list[tuple[int, str]]:
+            """Puts several tags of a manifest with one request. Returns those that are still to be put."""
+            number, tags = batch
             if self._multi_tag is False:
                 return [(number, tag) for tag in tags]
             one = entries[number]
             try:
-                put = self._client.put_document(one.target.path, one.digest, one.media_type, one.raw, one.digest, tags)
+                result = self._client.put_document(one.target.path, one.digest, one.media_type, one.raw, one.digest, tags)
             except (Denied, UnexpectedResponse, NotFoundError):
-                put = PutResult(False)
+                result = PutResult(False)
             if self._multi_tag is None:
-                self._multi_tag = bool(put.tags)
-            if put.tags:
-                found[number] = put
-            return [(number, tag) for tag in tags if tag not in put.tags]
+                self._multi_tag = bool(result.tags)
+            if result.tags:
+                results[number] = result
+            return [(number, tag) for tag in tags if tag not in result.tags]
 
-        if batches and self._multi_tag is None:  # one request shows whether the registry supports it
+        if batches and self._multi_tag is None:  # the first request shows whether the registry supports several tags
             single += put_batch(batches.pop(0))
         single += _flat(task.map(put_batch, batches))
 
-        def put_one(row: tuple[int, str]) -> None:
-            number, tag = row
-            put = self._put_tag(entries[number], tag, on_refused)
-            found[number] = put or found[number]
+        def put_one(numbered_tag: tuple[int, str]) -> None:
+            number, tag = numbered_tag
+            result = self._put_tag(entries[number], tag, on_refused)
+            results[number] = result or results[number]
 
         task.map(put_one, single)
-        return found
+        return results
 
     def _put_tag(self, one: TaggedManifest, tag: str, on_refused: Callable[[str, str, OcitoolError], None]) -> PutResult | None:
+        """Puts one tag. Returns None if the registry refuses it."""
         path = one.target.path
         try:
             return self._client.put_document(path, tag, one.media_type, one.raw, one.digest)
