@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.desk import Run
 from support.engine import ScriptedEngine, _Handler, free_port
 from support.images import image, layer_tar, sha256, write_docker_archive, write_layout
-from support.registries import ALONE
+from support.registries import NO_REGISTRY_SETTINGS
 from support.registry import ScriptedRegistry
+from support.registry_command import Run
 
 BASE = layer_tar([("etc/", None), ("etc/motd", b"hello\n" * 1000)])
 TOP = layer_tar([("etc/", None), ("etc/app", b"app\n" * 500)])
@@ -35,7 +35,7 @@ def run(ocitool: Run, tmp_path: Path) -> Callable[..., Any]:
     """The command at a home without configurations, in a directory of its own; the engine is named by `--host`."""
     home = tmp_path / "home"
     home.mkdir()
-    env = {**ALONE, "HOME": str(home), "DOCKER_HOST": None, "DOCKER_CONTEXT": None, "DOCKER_CONFIG": None}
+    env = {**NO_REGISTRY_SETTINGS, "HOME": str(home), "DOCKER_HOST": None, "DOCKER_CONTEXT": None, "DOCKER_CONFIG": None}
 
     def call(engine: ScriptedEngine | None, *words: Any, **how: Any) -> Any:
         host = ["--host", engine.host] if engine is not None else []
