@@ -7,11 +7,12 @@ Memory: about 1 kB an image and 500 bytes a distinct blob; no document is kept.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal, NamedTuple
 
-from ocitool.blob import Blob
+from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.pipeline.layer_identity import instruction
@@ -320,3 +321,19 @@ class Collection:
     def references(self, numbers: Sequence[int]) -> list[str]:
         """Returns the references of images by their numbers."""
         return [self.members[number].reference for number in numbers]
+
+
+def location_of(blob: Blob) -> BlobLocation | None:
+    """Returns the location of a blob in a file with a name; None if it has none."""
+    if not isinstance(blob, FileBlob) or blob.path is None:
+        return None
+    return BlobLocation(os.path.abspath(blob.path), blob.offset, blob.identity)
+
+
+def add_copy(stored: StoredBlob, blob: Blob, label: str) -> None:
+    """Records a further copy of a layer on this machine, if it is not the same file. Registries keep one copy."""
+    known = {stored.place.identity if stored.place is not None else None}
+    known.update(one.place.identity for one in stored.copies if one.place is not None)
+    if not blob.remote and (blob.identity is None or blob.identity not in known) and blob is not stored.blob:
+        place = location_of(blob)
+        stored.copies += (BlobCopy(label, place, blob if place is None else None),)

@@ -24,7 +24,7 @@ from ocitool.transports.layout_store import StoredFile, blob_files
 
 @dataclass(slots=True)
 class StorageLocation:
-    """A location with images: a layout, an archive, or a registry.
+    """A location with images: a layout, an archive, a registry, or an engine.
 
     `path`: that of an archive or layout, None for a registry. `size`: the size of an archive's file. `linked`: the file has
     other hard links, so that deleting it frees nothing. `files`: the files of a layout's blobs, if they were looked up.
@@ -39,6 +39,7 @@ class StorageLocation:
     members: dict[int, None] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
     needed_by_others: frozenset[str] = frozenset()
+    engine: bool = False
     _owners: dict[StoredBlob, int] = field(default_factory=dict)
 
     @property
@@ -106,7 +107,7 @@ class DiskUsage:
         self.on_disk = self._local(local) if local else None
         self.documents = 0 if self.is_one_store else documents(collection.members)
         """Bytes that one layout of all images takes in addition to the blobs."""
-        remote = [store for store in stores if store.path is None]
+        remote = [store for store in stores if store.path is None and not store.engine]
         self.at_registries = sum(blob.size for store in remote for blob in self._needed(store)) if remote else None
 
     def _store(self, named: ImageRef) -> StorageLocation | None:
@@ -115,6 +116,8 @@ class DiskUsage:
             where = reference.at_registry(named.reference)
             key = ("registry", where.host if where is not None else "")
             return self._stores.setdefault(key, StorageLocation(None, None))
+        if site.transport.engine:
+            return self._stores.setdefault(("engine", ""), StorageLocation(None, None, engine=True))
         if site.path is None:
             return None  # standard input
         whole = site.path not in self._collection.partial

@@ -12,9 +12,8 @@ from threading import Lock
 
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob, missing_blob
-from ocitool.dedupe import discovery
+from ocitool.dedupe import discovery, engine_images
 from ocitool.dedupe.collection import (
-    BlobCopy,
     BlobLocation,
     Collection,
     ImageEntry,
@@ -23,6 +22,8 @@ from ocitool.dedupe.collection import (
     Kind,
     PlatformImage,
     StoredBlob,
+    add_copy,
+    location_of,
 )
 from ocitool.dedupe.discovery import RepositoryFilter
 from ocitool.dedupe.reference_names import ReferenceNames
@@ -149,6 +150,9 @@ class _Inventory:
         if reference.host_of(name) is not None:
             self._registry(name, choice)
             return
+        if name.startswith(str(reference.ENGINE.prefix)):
+            self._engine(name)
+            return
         found = reference.parse(name)
         if found.transport is None and os.path.isdir(found.details) and not layout.looks_like(found.details):
             self._directory(found.details)
@@ -178,6 +182,13 @@ class _Inventory:
 
         self._session.task.map(look, list(enumerate(wanted, first)))
         self._problems[before:] = sorted(self._problems[before:], key=lambda problem: problem.where)
+
+    def _engine(self, name: str) -> None:
+        """Adds an image of an engine, or all that it has."""
+        for text, opened in engine_images.opened_images(name, self._session, self._want, self.tolerant):
+            self._order += 1
+            with self.tolerant(text):
+                self._source(text, opened, ImageSource(reference.ENGINE, None, None), self._order)
 
     def _directory(self, top: str) -> None:
         before = len(self._problems)
@@ -323,8 +334,10 @@ class _Inventory:
                 kept = parts.kept[manifest.config.digest]
                 named.append(collection.blob(str(manifest.config.digest), manifest.config.digest, manifest.config.size, kept))
             else:
-                size = len(image.config.raw)
-                named.append(collection.blob(str(image.config.digest), image.config.digest, size, size))
+                # A configuration that is made of an engine's answers is none that the engine stores.
+                size = len(image.config.raw) if image.described is None else 0
+                key = str(image.config.digest) if image.described is None else image.image_id
+                named.append(collection.blob(key, None if image.described else image.config.digest, size, size))
             stored = tuple(self._layers(image, place.reference))
             layers += len(stored)
             named += stored
@@ -358,7 +371,7 @@ class _Inventory:
             if layer.blob is not None and (stored.problem is not None or (stored.place is None and stored.blob is None)):
                 self._locate(stored, image, layer, layer.blob)
             elif self._want == "layers" and layer.blob is not None:
-                _find_copy(stored, layer.blob, label)
+                add_copy(stored, layer.blob, label)
             yield stored
 
     def _blob(self, one: Descriptor, blob: Blob | None) -> StoredBlob:
@@ -373,28 +386,12 @@ class _Inventory:
             readable_blob(layer)
         except OcitoolError as error:
             stored.problem = error
-        place = _location(blob)
+        place = location_of(blob)
         if blob.remote:
             urls = image.manifest.layers[layer.number].urls if image.manifest is not None else ()
             place = BlobLocation("", 0, None, reference.at_registry(image.where), self._access, urls)
         stored.place = place
         stored.blob = blob if place is None and self._want == "layers" else None
-
-
-def _location(blob: Blob) -> BlobLocation | None:
-    """Returns the location of a blob in a file with a name; None if it has none."""
-    if not isinstance(blob, FileBlob) or blob.path is None:
-        return None
-    return BlobLocation(os.path.abspath(blob.path), blob.offset, blob.identity)
-
-
-def _find_copy(stored: StoredBlob, blob: Blob, label: str) -> None:
-    """Records a further copy of a layer on this machine, if it is not the same file. Registries keep one copy."""
-    known = {stored.place.identity if stored.place is not None else None}
-    known.update(one.place.identity for one in stored.copies if one.place is not None)
-    if not blob.remote and (blob.identity is None or blob.identity not in known) and blob is not stored.blob:
-        place = _location(blob)
-        stored.copies += (BlobCopy(label, place, blob if place is None else None),)
 
 
 def _unread(source: Source) -> bool:
