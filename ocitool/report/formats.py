@@ -67,6 +67,8 @@ REPORTS = {
     "gc": Report("layout"),
     "link": Report("layout"),
     "normalize": Report("layout"),
+    "containers": Report("engine"),
+    "df": Report("engine"),
 }
 
 

@@ -259,6 +259,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/images/load" and asked.method == "POST":
             lines = [json.dumps(one).encode() + b"\r\n" for one in engine.load(asked.body)]
             self.stream(b"".join(lines), "application/json")
+        elif path == "/images/json":
+            self.say(200, [{"Id": one.id, "RepoTags": one.names, "Size": one.size} for one in engine.images])
+        elif path == "/containers/json":
+            self.say(200, [])
+        elif (found := re.fullmatch(r"/containers/([^/]+)/json", path)) is not None:
+            self.say(404, {"message": f"No such container: {found[1]}"})
         elif path == "/images/get":
             name = asked.query["names"][0]
             kept = self._image(name)

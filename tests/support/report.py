@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from ocitool.spec import schema
 
-WRITERS = ("copy", "pull", "push", "repack", "append", "edit", "squash", "rebuild", "rebase")
+WRITERS = ("copy", "pull", "push", "repack", "append", "edit", "squash", "rebuild", "rebase", "engine-commit")
 """Commands that write images: one schema, `report-written`, is for all of them."""
 
 

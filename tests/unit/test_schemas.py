@@ -16,7 +16,7 @@ from ocitool.spec.schema import KINDS, URN, SchemaViolation, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout",
-           "report-tags", "report-catalog", "report-dedupe")  # fmt: skip
+           "report-tags", "report-catalog", "report-dedupe", "report-engine-containers", "report-engine-df")  # fmt: skip
 OWN_FILES = ("snapshot",)  # described for people and tests; the program never runs these on a document
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
@@ -386,6 +386,32 @@ REFUSED: dict[str, dict[str, tuple[Any, list[str]]]] = {
 }
 
 # -------------------------------------------------------------------------------------------------- reports
+ENGINE = {"address": "unix:///run/docker.sock", "name": "Engine", "version": "20.10"}
+CONTAINER = {
+    "id": "abc",
+    "names": ["web"],
+    "image": "app:1",
+    "imageId": A,
+    "state": "running",
+    "status": "Up",
+    "created": "2020-01-01T00:00:00Z",
+    "command": None,
+    "writableBytes": None,
+    "totalBytes": 5,
+}
+ENGINE_DF = {
+    "report": "engine-df",
+    "version": 1,
+    "engine": ENGINE,
+    "images": [
+        {"reference": "a", "tags": ["a"], "imageId": None, "size": 3, "unique": 1, "shared": 2, "containers": ["abc"]},
+    ],
+    "containers": [CONTAINER],
+    "bytes": {"layers": 1, "referenced": 2, "saved": 1, "writable": 0},
+    "problems": [{"where": "a", "text": "b", "exitCode": 3}],
+    "notices": [],
+}
+
 
 LAYER_OF = {"index": 0, "diffId": A, "createdBy": "RUN x"}
 TRIPLE = {"os": "linux", "architecture": "amd64", "variant": None}
@@ -701,6 +727,11 @@ SAMPLES = [
     pytest.param("report-dedupe", DEDUPE, id="dedupe"),
     pytest.param("report-dedupe", changed(DEDUPE, files=None, images__0__digest=None, advice=[]), id="dedupe-documents"),
     *(pytest.param("report-layout", sample, id=f"layout-{action}") for action, sample in LAYOUTS.items()),
+    pytest.param(
+        "report-engine-containers",
+        {"report": "engine-containers", "version": 1, "engine": ENGINE, "containers": [CONTAINER], "notices": NOTICES},
+    ),
+    pytest.param("report-engine-df", ENGINE_DF),
     pytest.param("report-tags", {"report": "tags", "version": 1, "repository": "h/app", "tags": ["1"], "notices": NOTICES}),
     pytest.param("report-catalog", {"report": "catalog", "version": 1, "host": "h", "repositories": ["a"], "notices": NOTICES}),
     pytest.param("report-unpack", UNPACK_LAYERS, id="unpack-layers"),
