@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,13 +186,13 @@ class Engine:
 
 
 @contextmanager
-def private_engine(driver: str, parent: str) -> Iterator[Engine]:
+def private_engine(driver: str, parent: str, *options: str) -> Iterator[Engine]:
     """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the context."""
     # A socket's path has at most 107 bytes, so not under pytest's own temporary directory.
     base = Path(tempfile.mkdtemp(prefix="oci-", dir=parent))
     host = f"unix://{base}/d.sock"
     command = ["dockerd", "--iptables=false", "--bridge=none", f"--storage-driver={driver}", f"--data-root={base}/data"]
-    command += [f"--exec-root={base}/exec", f"--pidfile={base}/pid", "-H", host]
+    command += [f"--exec-root={base}/exec", f"--pidfile={base}/pid", "-H", host, *options]
     with open(base / "log", "wb") as log:
         daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -217,15 +217,27 @@ class NoEngine(Exception):
     """The end of the log of an engine that did not start."""
 
 
-@pytest.fixture(scope="session")
-def docker_engine() -> Iterator[Engine]:
-    """An engine that keeps each layer as a whole directory (vfs), which every file system can."""
+@contextmanager
+def _engine_of_a_test(*options: str) -> Iterator[Engine]:
     _need("dockerd", "docker", "root")
     try:
-        with private_engine("vfs", "/tmp") as engine:
+        with private_engine("vfs", "/tmp", *options) as engine:
             yield engine
     except NoEngine as error:
         pytest.fail(f"dockerd did not start:\n{error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def new_engine() -> Callable[..., AbstractContextManager[Engine]]:
+    """`with new_engine("--tlsverify", ...) as engine:` is an engine of one test's own, with further options."""
+    return _engine_of_a_test
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """An engine that keeps each layer as a whole directory (vfs), which every file system can."""
+    with _engine_of_a_test() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.engine import ScriptedEngine, _Handler, free_port
+from support.engine import Handler, ScriptedEngine, free_port
 from support.images import image, layer_tar, sha256, write_docker_archive, write_layout
 from support.registries import NO_REGISTRY_SETTINGS
 from support.registry import ScriptedRegistry
@@ -116,7 +116,7 @@ def test_an_archive_that_ends_early(engine: ScriptedEngine, run: Run) -> None:
 
 
 def test_an_answer_that_is_cut_off(engine: ScriptedEngine, run: Run) -> None:
-    def cut(handler: _Handler) -> None:
+    def cut(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()

@@ -7,7 +7,8 @@
 
 It stands on the standard library alone, so that it shares no mistake with what it tests. As Docker does, it refuses versions of
 the API outside of `floor` to `api`. `containerd`: it keeps images by the digest of their manifest, and gives them back as OCI
-layouts; else by the digest of their configuration, and gives them back as `docker save` of 20.10 does.
+layouts; else by the digest of their configuration, and gives them back as `docker save` of 20.10 does. `tls`: the PEM files of
+its certificate and key.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ import re
 import shutil
 import socket
 import socketserver
+import ssl
 import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -63,20 +67,24 @@ class ScriptedEngine:
     a function that is given the handler. `asked`: the requests."""
 
     def __init__(
-        self, *, api: str = "1.41", floor: str = "1.12", name: str = "Engine", containerd: bool = False, tcp: bool = False
+        self, *, api: str = "1.41", floor: str = "1.12", name: str = "Engine", containerd: bool = False, tcp: bool = False,
+        tls: tuple[Path, Path] | None = None,
     ) -> None:  # fmt: skip
         self.api, self.floor, self.name, self.containerd = api, floor, name, containerd
         self.images: list[Kept] = []
         self.asked: list[Asked] = []
         self.loaded: list[bytes] = []
-        self.faults: dict[tuple[str, str], Answer | Callable[[_Handler], None]] = {}
+        self.faults: dict[tuple[str, str], Answer | Callable[[Handler], None]] = {}
         self.save_ends: bytes | None = None
         """What ends an archive in its middle."""
         self.load_answer: list[dict[str, Any]] | None = None
         self._folder = tempfile.mkdtemp(prefix="oci-", dir="/tmp")  # a socket's path has at most 107 bytes
-        handler = type("Handler", (_Handler,), {"engine": self})
-        if tcp:
+        handler = type("Handler", (Handler,), {"engine": self})
+        if tcp or tls is not None:
             self._server: socketserver.BaseServer = _TcpServer(("127.0.0.1", 0), handler)
+            if tls is not None:
+                self._server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                self._server.tls.load_cert_chain(*tls)
             self.host = f"tcp://127.0.0.1:{self._server.server_address[1]}"
         else:
             path = os.path.join(self._folder, "e.sock")
@@ -167,9 +175,18 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 class _TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     allow_reuse_address = True
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of the connection, which a client that breaks off during the handshake ends."""
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        with suppress(OSError), self.tls.wrap_socket(request, server_side=True) as encrypted:
+            super().finish_request(encrypted, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     engine: ScriptedEngine
     protocol_version = "HTTP/1.1"
 

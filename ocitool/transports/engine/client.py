@@ -19,7 +19,7 @@ from ocitool import limits
 from ocitool.errors import FormatError, LimitError, TransportError, UsageError
 from ocitool.spec.document import parse, parse_object
 from ocitool.task import Task
-from ocitool.transports.engine import problems
+from ocitool.transports.engine import certificates, problems
 from ocitool.transports.engine.address import EngineAddress
 
 OLDEST, NEWEST = (1, 24), (1, 51)
@@ -149,7 +149,7 @@ class Engine:
         words = f"?{urlencode(kept, doseq=True)}" if kept else ""
         sent = _Body(body, self._task if self.is_remote else None) if body is not None else None
         with self._asked(method, f"/v{major}.{minor}{path}{words}", sent, json, content_type) as answer:
-            if not 200 <= answer.status_code < 400:
+            if not _is_success(answer):
                 raise problems.refused(answer.status_code, self._some(answer), what, self.address)
             yield answer
 
@@ -194,6 +194,7 @@ class Engine:
             session.trust_env = False
             session.headers["Accept-Encoding"] = "identity"  # else engines compress archives, which are read as they come
             if tls is not None and address.scheme == "tcp":
+                certificates.check(tls)
                 session.base_url = session.base_url.replace("http://", "https://", 1)
                 session.verify = (tls.ca or _authorities()) if tls.verify else False
                 session.cert = (tls.cert, tls.key) if tls.cert and tls.key else tls.cert
@@ -207,12 +208,12 @@ class Engine:
 
     def _agreed(self) -> EngineVersion:
         with self._asked("GET", "/_ping") as answer:
-            self._some(answer)
-            if not answer.ok:
-                raise problems.refused(answer.status_code, self._some(answer), "ping", self.address)
+            body = self._some(answer)
+            if not _is_success(answer):
+                raise problems.refused(answer.status_code, body, "ping", self.address)
             stated = answer.headers.get("Api-Version", "")
         with self._asked("GET", "/version") as answer:
-            if not answer.ok:
+            if not _is_success(answer):
                 raise problems.refused(answer.status_code, self._some(answer), "version", self.address)
             said = parse_object(self._whole(answer, "version"), f"{self.where}: version", limits.ENGINE_ANSWER)
         highest = _version(said.get("ApiVersion")) or _version(stated)
@@ -287,9 +288,16 @@ class _Body:
                     yield piece
                     if self._task is not None:
                         self._task.count_transferred(len(piece))
+        except GeneratorExit:
+            raise  # no error of the source: the engine ended the connection before all was sent
         except BaseException as error:
             self.failed = error
             raise
+
+
+def _is_success(answer: requests.Response) -> bool:
+    """Whether the engine has done what it was asked. 304: a container is already as it should become."""
+    return 200 <= answer.status_code < 300 or answer.status_code == 304
 
 
 def quoted(name: str) -> str:

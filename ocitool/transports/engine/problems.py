@@ -11,6 +11,9 @@ from ocitool.errors import NotFoundError, OcitoolError, TransportError
 from ocitool.transports.engine.address import EngineAddress
 
 _TLS_HINT = "DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or a context with certificates, make the connection a TLS one"
+_OWN_HINT = "cert.pem and key.pem in DOCKER_CERT_PATH or in the context are what we show it"
+_CERTIFICATE_ALERT = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA|UNKNOWN CA|ACCESS.DENIED)")
+"""What an engine says of our certificate (RFC 8446, section 6.2), by OpenSSL's names and words."""
 _TEXT = 500
 _TIMEOUT = re.compile("timed? ?out", re.IGNORECASE)
 _UNKNOWN_HOST = re.compile("Name or service not known|nodename nor servname|failed to resolve|failure in name", re.IGNORECASE)
@@ -31,6 +34,10 @@ def refused(status: int, body: bytes, what: str, address: EngineAddress) -> Ocit
     if status == 404:
         repeated = what.rpartition(" ")[2] in said and "o such" in said
         return NotFoundError(f"the engine has no {what}" + (f": {said}" if said and not repeated else ""), where)
+    if 300 <= status < 400:
+        return EngineError(
+            f"the engine answered with a redirect, status {status}, which is not followed ({what})", where, status
+        )
     if "HTTP request to an HTTPS server" in said:
         return EngineError("the engine speaks TLS only, and it was asked without", where, status, hint=_TLS_HINT)
     return EngineError(f"the engine refused with status {status} ({what})" + (f": {said}" if said else ""), where, status)
@@ -59,8 +66,8 @@ def unreachable(error: BaseException, address: EngineAddress, *, begun: bool = F
     for cause in causes:
         if isinstance(cause, SshEnded):
             return TransportError("ssh gave no connection to the engine" + (f": {cause}" if str(cause) else ""), where)
-        if isinstance(cause, ssl.SSLError):
-            return _tls(cause, where)
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return _tls(cause, address)
         if isinstance(cause, PermissionError):
             hint = "a user needs the group docker for the engine's socket, or root" if address.scheme == "unix" else None
             return TransportError("no permission to talk to the engine", where, hint=hint)
@@ -81,14 +88,23 @@ def unreachable(error: BaseException, address: EngineAddress, *, begun: bool = F
         return TransportError("the host of the engine is not known", where)
     if begun:
         return TransportError("the engine ended the connection in the middle of an answer", where)
+    if any(isinstance(cause, (ConnectionResetError, BrokenPipeError, ssl.SSLError)) for cause in causes):
+        # With TLS 1.3 an engine looks at our certificate after the handshake. What it says of it is lost if it closes the
+        # connection before we have written the request.
+        what = "the engine ended the connection before it answered"
+        if address.tls is not None:
+            may = "it may not accept our certificate" if address.tls.cert else "it may want a certificate of ours"
+            return TransportError(f"{what}: {may}", where, hint=_OWN_HINT)
+        return TransportError(what, where)
     last = str(causes[-1]) if causes else ""
     return TransportError("the engine cannot be reached" + (f": {last}" if last else ""), where)
 
 
-def _tls(error: ssl.SSLError, where: str) -> TransportError:
-    text = str(error)
+def _tls(error: ssl.SSLError, address: EngineAddress) -> TransportError:
+    text = str(error).upper()
+    where = str(address)
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = (error.verify_message or text).rstrip(".")
+        why = (error.verify_message or str(error)).rstrip(".")
         hint = "ca.pem of DOCKER_CERT_PATH or of the context says which authority to believe"
         if "expired" in why or "not yet valid" in why:
             hint = "the engine needs a certificate that is valid now"
@@ -97,12 +113,10 @@ def _tls(error: ssl.SSLError, where: str) -> TransportError:
         return TransportError(f"the engine's certificate cannot be trusted: {why}", where, hint=hint)
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         return TransportError("the engine does not speak TLS at this port", where, hint="2375 is without TLS, 2376 with it")
-    if "ALERT" in text.upper():
-        what = "wants a certificate of ours" if "CERTIFICATE_REQUIRED" in text else "does not accept our certificate"
-        return TransportError(
-            f"the engine {what}", where, hint="cert.pem and key.pem in DOCKER_CERT_PATH or in the context are what we show it"
-        )
-    return TransportError(f"no TLS connection to the engine: {error.reason or text}", where)
+    if _CERTIFICATE_ALERT.search(text) and address.tls is not None:
+        what = "does not accept our certificate" if address.tls.cert else "wants a certificate of ours"
+        return TransportError(f"the engine {what}", where, hint=_OWN_HINT)
+    return TransportError(f"no TLS connection to the engine: {error.reason or error}", where)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
