@@ -36,7 +36,7 @@ from ocitool.images.image import Image
 from ocitool.images.index_children import image_of_child
 from ocitool.images.platforms import normalized, parse_platform, rank
 from ocitool.images.select import Target
-from ocitool.pipeline.layer_identity import identified, layer_identity
+from ocitool.pipeline.layer_identity import layer_identity, with_diff_ids
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
@@ -186,7 +186,7 @@ def _images(
     """Returns the differences of two images. `index`: differences of the index documents that list them, which are reported
     too."""
     indexer = indexer or session.indexer()
-    old, new = identified((old, new), indexer)
+    old, new = with_diff_ids((old, new), indexer)
     _warn_of_claims(old, new, indexer)
     whole = any(rule.percent for rule in options.rules)
     compared = compare_images(old, new, indexer, ignore=options.ignored, keep=scope.keep, whole=whole)

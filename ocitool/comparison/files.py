@@ -16,7 +16,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.masking.files import secret_path
-from ocitool.pipeline.layer_identity import common_base, layer_identity
+from ocitool.pipeline.layer_identity import common_base_length, layer_identity
 from ocitool.trees.changeset import rows_to_hash
 from ocitool.trees.compare import differing, equal_rows
 from ocitool.trees.indexing import Indexer
@@ -54,7 +54,7 @@ def compare_images(
     """Returns the differences of two images' layers and files. `keep(path)`: whether a path is compared. `whole`: compute
     `before_size`, for which all layers of the before image must be indexed."""
     known = {layer_identity(layer) for layer in before.layers} & {layer_identity(layer) for layer in after.layers} - {None}
-    base = common_base(before, after)
+    base = common_base_length(before, after)
     verify = indexer.verify
     needed = [(before, layer) for layer in before.layers if verify or layer.number >= base]
     needed += [(after, layer) for layer in after.layers if verify or layer.number >= base]

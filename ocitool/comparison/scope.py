@@ -8,7 +8,7 @@ from ocitool.comparison.options import DiffOptions
 from ocitool.comparison.result import FileChange
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images.image import Image, Layer
-from ocitool.pipeline.layer_identity import common_base
+from ocitool.pipeline.layer_identity import common_base_length
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 
@@ -30,7 +30,7 @@ class PathFilter:
         """Finds out which globs match a path of two images: first among the differences, then in the layers of one image
         only, then in their common layers, unless these are in a registry: no layer is fetched for this."""
         self._left = unmatched(self._left, (change.path for change in files))
-        base = common_base(old, new)
+        base = common_base_length(old, new)
         own = [(image, layer) for image in (old, new) for layer in image.layers[base:]]
         shared = [(new, layer) for layer in new.layers[:base]]
         self._recorded = True

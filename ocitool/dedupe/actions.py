@@ -145,34 +145,34 @@ class _Suspect(NamedTuple):
     artifact needs it."""
 
     member: ImageEntry
-    stack: PlatformImage
+    image: PlatformImage
     indexes: list[LayerIndex]
     own: list[bool]
 
 
-def _of_image(member: ImageEntry, stack: PlatformImage, contents: DistinctContents, recall: Recall) -> Iterator[_Guess]:
-    own = [layer.users == [member.number] and not layer.kept_by for layer in stack.layers]
-    least = max(_LEAST, round(_SHARE * sum(layer.size for layer, mine in zip(stack.layers, own, strict=True) if mine)))
-    copied, repeated = _may_repeat(stack, contents)
+def _of_image(member: ImageEntry, image: PlatformImage, contents: DistinctContents, recall: Recall) -> Iterator[_Guess]:
+    own = [layer.users == [member.number] and not layer.kept_by for layer in image.layers]
+    least = max(_LEAST, round(_SHARE * sum(layer.size for layer, mine in zip(image.layers, own, strict=True) if mine)))
+    copied, repeated = _may_repeat(image, contents)
     if max(copied, repeated) < least or not any(own):
         return
-    indexes = [index for layer in stack.layers if (index := recall(layer)) is not None]
-    if len(indexes) < len(stack.layers):
+    indexes = [index for layer in image.layers if (index := recall(layer)) is not None]
+    if len(indexes) < len(image.layers):
         return
-    suspect = _Suspect(member, stack, indexes, own)
+    suspect = _Suspect(member, image, indexes, own)
     if copied >= least:
         yield from _copied(suspect, least)
     if repeated >= least:
         yield from _repeated(suspect, least)
 
 
-def _may_repeat(stack: PlatformImage, contents: DistinctContents) -> tuple[int, int]:
+def _may_repeat(image: PlatformImage, contents: DistinctContents) -> tuple[int, int]:
     """Returns the bytes that layers of an image may store again, under the same path and under any: an upper bound, to
     skip most images."""
     paths: dict[int, int] = {}
     texts: dict[int, int] = {}
     copied = repeated = 0
-    for layer in stack.layers:
+    for layer in image.layers:
         for (path, text), size in contents.large_files.get(layer, {}).items():
             if path in paths:
                 copied += size
@@ -185,7 +185,7 @@ def _may_repeat(stack: PlatformImage, contents: DistinctContents) -> tuple[int, 
 def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     """Yields advice about layers that store again what a lower layer has, with another mode, owner or time: the cost of
     copy-on-write."""
-    member, stack, indexes, own = suspect
+    member, image, indexes, own = suspect
     found: dict[int, list[Entry]] = {}
     lowest = len(indexes)
     tables: dict[int, dict[Key, int]] = {}
@@ -202,11 +202,11 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     size = sum(entry.size for entries in found.values() for entry in entries)
     if _estimated(suspect, found) < least:
         return
-    files = [(stack.layers[by], tuple(entries)) for by, entries in found.items()]
+    files = [(image.layers[by], tuple(entries)) for by, entries in found.items()]
     which = ", ".join(map(str, sorted(found)))
     text = f"{member.reference}: {size:,} bytes that layer {which} copies without changing them"
     if all(own[lowest:]):
-        options = f"--from {lowest}" + _compression(stack.layers[lowest:])
+        options = f"--from {lowest}" + _compression(image.layers[lowest:])
         command = command_line(rewrite_commands("squash", [member], options), [member])
     else:
         text += "; a squash would end the sharing of lower layers: fix the instruction (COPY --chmod, --chown)"
@@ -224,7 +224,7 @@ def _estimated(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float
     found = 0.0
     for number, entries in files.items():
         plain = suspect.indexes[number].size
-        found += sum(entry.size for entry in entries) * suspect.stack.layers[number].size / plain if plain else 0
+        found += sum(entry.size for entry in entries) * suspect.image.layers[number].size / plain if plain else 0
     return found
 
 
@@ -241,7 +241,7 @@ class _DuplicateFile(NamedTuple):
 def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     """Yields advice about files that occur several times in the merged tree, and could be links. Paths that several
     layers write are ignored."""
-    member, stack, indexes, _ = suspect
+    member, image, indexes, _ = suspect
     files = sorted(_duplicates(suspect, Tree(indexes)), key=lambda one: (-one.entry.size, one.path))[:_MAX_LINKS]
     by_layer: dict[int, tuple[Entry, ...]] = {}
     for one in files:
@@ -259,9 +259,9 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
         else f"ln -sf {shlex.quote(shown_path(one.first, None))} {_unpacked(one.path)}"
         for one in files
     ]  # fmt: skip
-    options = _compression([stack.layers[number] for number in by_layer])
+    options = _compression([image.layers[number] for number in by_layer])
     command = command_line(repack_commands(member, links, options), [member])
-    places = [(stack.layers[number], entries) for number, entries in by_layer.items()]
+    places = [(image.layers[number], entries) for number, entries in by_layer.items()]
     yield _Guess(places, least, lambda saves: _inside("repeated", saves, member, text, command))
 
 
@@ -272,13 +272,13 @@ def _window(codec: str | None) -> int:
 
 
 def _duplicates(suspect: _Suspect, tree: Tree) -> Iterator[_DuplicateFile]:
-    _, stack, indexes, own = suspect
+    _, image, indexes, own = suspect
     first: dict[bytes, tuple[bytes, int, Entry]] = {}
     written: dict[bytes, int] = {}
     for index in indexes:
         for path in index.paths:
             written[path] = written.get(path, 0) + 1
-    for number, (layer, index) in enumerate(zip(stack.layers, indexes, strict=True)):
+    for number, (layer, index) in enumerate(zip(image.layers, indexes, strict=True)):
         least = max(_LEAST, _window(layer.codec))
         for row, size in enumerate(index.sizes):
             content = index.content(row) if size >= least and row not in index.sparse else None

@@ -34,7 +34,7 @@ from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
 from ocitool.images.select import Group, Target
 from ocitool.operations import tags
-from ocitool.pipeline.layer_identity import identified
+from ocitool.pipeline.layer_identity import with_diff_ids
 from ocitool.pipeline.problems import Problem, Tolerant
 from ocitool.pipeline.session import Session
 from ocitool.progress import Counter
@@ -319,7 +319,7 @@ class _Inventory:
         unknown = [layer for layer in image.layers if layer.diff_id is None and layer.digest is None]
         if unknown and (self._want == "layers" or all(isinstance(layer.blob, FileBlob) for layer in unknown)):
             with self.tolerant(label):
-                return identified((image,), self._session.indexer())[0]
+                return with_diff_ids((image,), self._session.indexer())[0]
         return image
 
     def _member(self, place: ImageRef, group: Group, found: Target, images: Sequence[Image], parts: _GroupParts) -> ImageEntry:

@@ -20,7 +20,7 @@ from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
-from ocitool.pipeline.problems import Problem, plain
+from ocitool.pipeline.problems import Problem, without_context
 from ocitool.pipeline.session import Session
 from ocitool.trees.indexing import odd_times
 
@@ -142,8 +142,8 @@ class LayerReader:
         any_right = False
         for number in layer.users:
             member = self._collection.members[number]
-            for stack in member.platform_images:
-                for mine, stated in zip(stack.layers, stack.diff_ids, strict=True):
+            for image in member.platform_images:
+                for mine, stated in zip(image.layers, image.diff_ids, strict=True):
                     if mine is layer and stated is not None and stated != index.diff_id:
                         wrong[member.reference] = wrong_diff_id(index.diff_id, stated)
                     elif mine is layer:
@@ -225,7 +225,7 @@ class LayerReader:
     def _readable(self) -> Iterator[StoredBlob]:
         """Yields the layers of images that can be read; the others become problems, once."""
         for layer in {
-            layer: None for one in self._collection.members for stack in one.platform_images for layer in stack.layers
+            layer: None for one in self._collection.members for image in one.platform_images for layer in image.layers
         }:
             if layer.problem is not None and layer not in self._bad:
                 self._failed(layer, layer.problem)
@@ -250,7 +250,7 @@ class LayerReader:
 
     def _problem(self, where: str, error: OcitoolError) -> None:
         error.where = where
-        plain(error)
+        without_context(error)
         if self._options.strict:
             raise error
         self._problems.append(Problem(where, error))

@@ -21,7 +21,7 @@ from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.delivery import deliver
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.output_layers import kept, unhashed_layer
-from ocitool.pipeline.problems import Problem, placed, refuse_nothing
+from ocitool.pipeline.problems import Problem, problem_at, refuse_nothing
 from ocitool.pipeline.rewrite import convert
 from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
@@ -138,7 +138,7 @@ def _tried(where: str, optional: bool, what: Callable[[], T]) -> T | Problem:
     except OcitoolError as error:
         if not optional or error.ends_run:
             raise
-        return placed(where, error)
+        return problem_at(where, error)
 
 
 def _had(found: Iterable[T | Problem], problems: list[Problem]) -> list[T]:
@@ -228,7 +228,7 @@ def _with_referrers(
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
     spoken = indexes.all_referrers(source, subjects)
     if isinstance(source, RemoteSource):
-        writer.tell_referrers_error(source)
+        writer.report_referrers_error(source)
     # At a registry each target was asked for by its name: it is an image, even if it is listed as a referrer.
     about = {one.descriptor.digest for one in spoken} if not isinstance(source, RemoteSource) else set()
     _tell_unread(source, {*about, *subjects}, writer)
@@ -343,7 +343,7 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
     convertible = image.is_image and (entry is None or entry.kind == "image")
     if entry is None or (writer.options.compression is not None and convertible):
         output = _converted(image._replace(tags=names), writer)
-        index_rewrite.name_lost(source, image, output, writer)
+        index_rewrite.report_lost_referrers(source, image, output, writer)
         return output if entry is None else index_rewrite.with_descriptor_of(output, entry.descriptor)
     return index_rewrite.copy_closure(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
 

@@ -23,7 +23,7 @@ from ocitool.layers.entry import shown_path
 from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite_layer
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
-from ocitool.pipeline.layer_identity import base_layers
+from ocitool.pipeline.layer_identity import count_base_layers
 from ocitool.pipeline.rewrite import rewrite
 from ocitool.pipeline.session import Session
 from ocitool.reference import PREFIX, Selector, at_registry, is_bare
@@ -140,7 +140,7 @@ class _Rebaser:
                 raise UsageError(text, base.name)
             if mine != other:
                 self._task.notice("platform", f"{base.name}: {text}, which stays stated")
-        count = base_layers(image, old.image, self._task)
+        count = count_base_layers(image, old.image, self._task)
         merge = _Merge(indexed_images([image, new.image], self._indexer), count)
         conflicts = self._conflicts(image, merge)
         reusable = {layer.digest: layer._replace(origin="reused") for layer in draft.layers}

@@ -21,7 +21,7 @@ from ocitool.operations.listing import layer_by_number
 from ocitool.pipeline.fallback_blobs import images_of
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import refuse_unreadable
-from ocitool.pipeline.layer_identity import base_layers, common_base, identified
+from ocitool.pipeline.layer_identity import common_base_length, count_base_layers, with_diff_ids
 from ocitool.pipeline.rewrite import rewrite
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import made_at
@@ -148,7 +148,7 @@ class _Squasher:
             return len(image.layers) - last
         if base is not None:
             found = platform_choice.single(self._session.open(base, "layers"), None, like=image.platform)
-            return base_layers(image, self._writer.blobs.with_missing_layers(found), self._task)
+            return count_base_layers(image, self._writer.blobs.with_missing_layers(found), self._task)
         return 0
 
     def _with_compared_hashes(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:
@@ -179,7 +179,7 @@ class _Squasher:
         known = False
         for reference in self._writer.options.fallback:
             bases = images_of(self._session.open(reference, "layers"))
-            shared = max((common_base(*identified((image, base), self._indexer)) for base in bases), default=0)
+            shared = max((common_base_length(*with_diff_ids((image, base), self._indexer)) for base in bases), default=0)
             if shared > kept:
                 known = True
                 yield SharingLost(reference, shared - kept, sum(layer.size for layer in image.layers[kept:shared]))

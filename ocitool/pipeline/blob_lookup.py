@@ -16,11 +16,11 @@ from ocitool.transports.sink import Sink
 
 class BlobLookup:
     """Looks for blobs at an open destination (`remote`: over a network) and in what `--with` names (`references`), which is
-    opened when it is first asked. `lent` holds the sizes of what came from there."""
+    opened when it is first asked. `fallback_sizes`: the sizes of the blobs that were found there."""
 
     def __init__(self, sink: Sink, references: Sequence[str], session: Session, *, remote: bool) -> None:
         self.references = references
-        self.lent: dict[Digest, int] = {}
+        self.fallback_sizes: dict[Digest, int] = {}
         self._sink = sink
         self._session = session
         self._remote = remote
@@ -57,12 +57,12 @@ class BlobLookup:
         there = self.verified_blob(digest, size) if near else None
         if there is not None:
             return there
-        lent = self.fallback.near(digest, size) if blob is not None else self.fallback.blob(digest, size)
-        if lent is None:
+        found = self.fallback.near(digest, size) if blob is not None else self.fallback.blob(digest, size)
+        if found is None:
             damaged = self._sink.blob(digest) if blob is None else None
             return damaged if damaged is not None and damaged.size == size else blob
-        self.lent[digest] = size
-        return lent
+        self.fallback_sizes[digest] = size
+        return found
 
     def with_missing_layers(self, image: Image) -> Image:
         """Returns the image with the layers that its source lacks, but the destination has, or what `--with` names."""

@@ -12,7 +12,7 @@ from ocitool.digest import Digest
 from ocitool.errors import IntegrityError
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
 from ocitool.pipeline.output_names import roots, with_names
-from ocitool.pipeline.problems import placed, refuse_nothing
+from ocitool.pipeline.problems import problem_at, refuse_nothing
 from ocitool.reference import PREFIX
 from ocitool.spec import mediatypes
 from ocitool.task import Task
@@ -28,7 +28,7 @@ def deliver(
     done = _Delivery(writer, outputs)
     return WriteResult(
         command, writer.options.destination, writer.options.dry_run, done.verified, done.roots, done.images,
-        done.kept, done.made, done.skipped, done.omitted, writer.task.bytes_transferred, done.lent,
+        done.kept, done.made, done.skipped, done.omitted, writer.task.bytes_transferred, done.from_fallback,
         tuple(writer.layers.engines), tuple(writer.task.notices), details, findings, tuple(writer.problems), done.unchanged,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ class _Delivery:
         self.roots = roots(named, self._target)
         self.images = tuple(image.without_bytes() for output in named for image in output.images)
         self.omitted = sum(omitted.values())
-        self.lent = sum(size for digest, size in writer.blobs.lent.items() if digest not in outcome.skipped)
+        self.from_fallback = sum(size for digest, size in writer.blobs.fallback_sizes.items() if digest not in outcome.skipped)
         self.unchanged = outcome.unchanged + sum(len(output.names) for output in named if output.is_there)
         self._count(named, blobs, outcome)
 
@@ -94,10 +94,10 @@ class _Delivery:
         for output in outputs:
             lost = outcome.why(output) if not output.is_there else None
             if lost is not None:
-                problems.append(placed(output.where, copy(lost)))  # which others have too, in other places
+                problems.append(problem_at(output.where, copy(lost)))  # which others have too, in other places
                 continue
             refused = {name: outcome.refused[name] for name in output.names if name in outcome.refused}
-            problems += [placed(name, copy(error)) for name, error in refused.items()]
+            problems += [problem_at(name, copy(error)) for name, error in refused.items()]
             names = tuple(name for name in output.names if name not in refused)
             if names or not refused:
                 found.append(output.named(names) if refused else output)

@@ -58,7 +58,7 @@ class WriteOptions:
 
 class WriteResult(NamedTuple):
     """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
-    destination already, `omitted` left out; `lent`, of what was kept, came from what `--with` names. `transferred` went over a
+    destination already, `omitted` left out; `from_fallback`, a part of `kept`, came from what `--with` names. `transferred` went over a
     network, documents and what was repeated with it. `verified`: every byte was hashed, in this run or, of a blob that was
     there already, in an earlier one that is on record."""
 
@@ -74,7 +74,7 @@ class WriteResult(NamedTuple):
     skipped: int
     omitted: int
     transferred: int
-    lent: int
+    from_fallback: int
     engines: tuple[str, ...]
     notices: tuple[Notice, ...]
     details: object = None
@@ -125,21 +125,21 @@ class ImageWriter:
             try:
                 found = indexes.referrer_reports(source.referrers(digest))
                 if source.referrers_error is not None and not isinstance(source.referrers_error, NotFoundError):
-                    self.tell_referrers_error(source)
+                    self.report_referrers_error(source)
                 return found
             except (TransportError, FormatError, LimitError) as error:
                 text = f"{source.where}: whether anything speaks of {digest} is not known: {error.what}"
                 self.task.notice("referrer", text)
                 return ()
-        return self._searched(source).get(digest, ())
+        return self._referrers_by_subject(source).get(digest, ())
 
-    def tell_referrers_error(self, source: RemoteSource) -> None:
+    def report_referrers_error(self, source: RemoteSource) -> None:
         """Tells it if a registry did not give its list of referrers."""
         if (error := source.referrers_error) is not None:
             text = f"its list of referrers is not known: {error.what}; its fallback tag (sha256-HEX) is read instead"
             self.task.notice("referrer", f"{error.where}: {text}")
 
-    def _searched(self, source: Source) -> Mapping[Digest, Sequence[ReferrerReport]]:
+    def _referrers_by_subject(self, source: Source) -> Mapping[Digest, Sequence[ReferrerReport]]:
         """What speaks of what, looked for once: by the digest spoken of."""
         if id(source) not in self._referrers:
             manifests = all_children(source, source.index) if source.index is not None else ()

@@ -57,7 +57,7 @@ def rewrite_index(
         digest = revised.digest
         parts.gone.append(descriptor.digest)
         parts.made.add(digest)
-    _name_lost(source, list(dict.fromkeys(parts.gone)), writer)
+    _report_lost_referrers(source, list(dict.fromkeys(parts.gone)), writer)
     size = len(revised.raw)
     stated = around.index(descriptor.fields) if around is not None else descriptor.fields
     fields = {**stated, "mediaType": revised.media_type, "digest": str(digest), "size": size}
@@ -116,11 +116,11 @@ class _IndexParts:
         for dropped in edited.dropped:
             text = f"{source.where}: the attestation {dropped.digest} spoke of an image that changed, and was dropped"
             self._writer.task.notice("attestation", text)
-        tell_others(source, (), document.invalid, self._writer)
+        report_others(source, (), document.invalid, self._writer)
         gone = {dropped.digest for dropped in edited.dropped}
         for descriptor in document.manifests:
             if descriptor.digest not in gone and descriptor.digest not in replaced and descriptor.digest not in self.blobs:
-                self._whole(descriptor)
+                self._copy(descriptor)
         fields = parse_object(edited.raw, source.where)
         kinds = {new["mediaType"] for new in replaced.values() if new is not None}
         if document.media_type == mediatypes.DOCKER_LIST and kinds & {mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX}:
@@ -150,11 +150,11 @@ class _IndexParts:
         self.blobs.setdefault(digest, (digest, size, BytesBlob(revised.raw, digest)))
         return {"mediaType": revised.media_type, "digest": str(digest), "size": size}
 
-    def _whole(self, descriptor: Descriptor) -> None:
+    def _copy(self, descriptor: Descriptor) -> None:
         try:
             found = closure(self._source, descriptor)
         except NotFoundError:
-            _tell_absent(self._source, [descriptor], self._writer)
+            _report_absent(self._source, [descriptor], self._writer)
             return
         if self._around is not None:
             self._around.carried(descriptor, found)
@@ -188,8 +188,8 @@ def copy_found(
     source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: ImageWriter
 ) -> OutputImage:
     """Everything below a descriptor, told as no image: what speaks of others."""
-    _tell_absent(source, found.absent, writer)
-    tell_others(source, found.others, found.invalid, writer)
+    _report_absent(source, found.absent, writer)
+    report_others(source, found.others, found.invalid, writer)
     blobs: list[tuple[Digest, int, Blob | None]] = [
         (document.digest, document.size, document) for document in found.documents if document.digest is not None
     ]
@@ -232,14 +232,14 @@ def unchanged(source: Source, descriptor: Descriptor, names: Sequence[str]) -> O
     return _with_images(output, images)._replace(loaded=None)
 
 
-def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: ImageWriter) -> None:
+def _report_absent(source: Source, descriptors: Iterable[Descriptor], writer: ImageWriter) -> None:
     for descriptor in descriptors:
         platform = f" for {masking.stated(descriptor.platform)}" if descriptor.platform is not None else ""
         text = f"{source.where}: the manifest {descriptor.digest}{platform} is named and not here; it stays named"
         writer.task.notice("absent", text)
 
 
-def tell_others(
+def report_others(
     source: Source, others: Iterable[Descriptor], invalid: Iterable[InvalidDescriptor], writer: ImageWriter
 ) -> None:
     """What an index lists that is carried without being read, and what it lists that leads nowhere."""
@@ -310,13 +310,13 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
     return document, target.top
 
 
-def name_lost(source: Source, image: Image, output: OutputImage, writer: ImageWriter) -> None:
+def report_lost_referrers(source: Source, image: Image, output: OutputImage, writer: ImageWriter) -> None:
     """Tells what speaks of an image and not of the changed one."""
     if image.digest is not None and output.digest != image.digest:
-        _name_lost(source, [image.digest], writer)
+        _report_lost_referrers(source, [image.digest], writer)
 
 
-def _name_lost(source: Source, gone: Sequence[Digest], writer: ImageWriter) -> None:
+def _report_lost_referrers(source: Source, gone: Sequence[Digest], writer: ImageWriter) -> None:
     for referrer in (one for digest in gone for one in writer.referrers(source, digest)):
         if referrer.kind == "attestation" and not referrer.tags:
             continue  # an index's own: told where it is dropped

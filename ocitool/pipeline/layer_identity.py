@@ -14,7 +14,7 @@ from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 
 
-def base_layers(image: Image, base: Image, task: Task) -> int:
+def count_base_layers(image: Image, base: Image, task: Task) -> int:
     """How many layers of the image are the base's, by diff_ids that are computed where the stored blobs are not the same.
     `UsageError` where the base is not what the image begins with."""
     for mine, other in itertools.zip_longest(image.layers, base.layers):
@@ -40,12 +40,12 @@ def _stated_otherwise(mine: Layer, other: Layer) -> bool:
 
 
 def layer_identity(layer: Layer) -> str | None:
-    """What a layer is known by: its diff_id, else its digest. None for a layer of which neither is stated: see `identified`."""
+    """Returns what identifies a layer: its diff_id, else its digest; None if neither is stated (see `with_diff_ids`)."""
     known = layer.diff_id or layer.digest
     return str(known) if known else None
 
 
-def identified(images: Sequence[Image], indexer: Indexer) -> list[Image]:
+def with_diff_ids(images: Sequence[Image], indexer: Indexer) -> list[Image]:
     """The images with a diff_id for each layer whose bytes are here, so that `key` is the same for equal layers of any two of
     them. It is the stated one, of this image or of another one that has the same blob; it is computed from the bytes where a
     configuration states none, or other ones than there are layers, unless an equal stored digest says the same already."""
@@ -86,7 +86,7 @@ def instruction(created_by: str | None) -> str | None:
     return None if created_by is None else _INPUT_HASH.sub(r"\1", created_by)
 
 
-def common_base(before: Image, after: Image) -> int:
+def common_base_length(before: Image, after: Image) -> int:
     """How many lowest layers both images share."""
     count = 0
     for a, b in zip(before.layers, after.layers, strict=False):

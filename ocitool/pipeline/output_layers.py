@@ -80,7 +80,7 @@ class Claim(NamedTuple):
 
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
     """The digests of a blob's stored and unpacked bytes."""
-    chunks = told(blob, blob.chunks(), task)
+    chunks = with_progress(blob, blob.chunks(), task)
     compression = codecs.detected(blob)
     if compression == "none":
         found = digest_of(chunks)
@@ -90,7 +90,7 @@ def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
     return Digest("sha256", stored.hexdigest()), plain
 
 
-def told(blob: Blob, chunks: Iterable[bytes], task: Task) -> Iterator[bytes]:
+def with_progress(blob: Blob, chunks: Iterable[bytes], task: Task) -> Iterator[bytes]:
     """The chunks of a blob, passed on; the task is told how far it is, and may end it."""
     name = label(blob)
     for chunk in chunks:
@@ -114,7 +114,7 @@ def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
     """Yields a layer's tar, which another thread unpacks ahead; its stored bytes are verified as they are read."""
 
     def decoded() -> Iterator[bytes]:
-        stored = told(blob, verified(stream_once(blob), blob.digest, blob.size), task)
+        stored = with_progress(blob, verified(stream_once(blob), blob.digest, blob.size), task)
         try:
             yield from codecs.decode(stored, codecs.detected(blob))
         except FormatError:

@@ -16,18 +16,18 @@ class Problem(NamedTuple):
     error: OcitoolError
 
 
-def plain(error: OcitoolError) -> OcitoolError:
+def without_context(error: OcitoolError) -> OcitoolError:
     """The error without what it was raised from: a traceback holds everything that was open there."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
-def placed(where: str, error: OcitoolError) -> Problem:
+def problem_at(where: str, error: OcitoolError) -> Problem:
     """An error as a problem of a place, which its text names too."""
     inner = error.where or ""
     if where not in inner:
         error.where = where if inner in where else f"{where}: {inner}"
-    return Problem(where, plain(error))
+    return Problem(where, without_context(error))
 
 
 class Tolerant:
@@ -43,7 +43,7 @@ class Tolerant:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, OcitoolError) or isinstance(error, CancelledError | UsageError):
             return False
-        self._take(placed(self._where, error))
+        self._take(problem_at(self._where, error))
         return True
 
 

@@ -19,7 +19,7 @@ from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.pipeline.delivery import deliver
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
-from ocitool.pipeline.index_rewrite import IndexChange, name_lost, rewrite_index
+from ocitool.pipeline.index_rewrite import IndexChange, report_lost_referrers, rewrite_index
 from ocitool.pipeline.source_date import with_timestamp
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import OutputImage
@@ -53,7 +53,7 @@ def rewrite(
     else:
         image = platform_choice.single(opened, platform)
         output = finish(image)
-        name_lost(opened.source, image, output, writer)
+        report_lost_referrers(opened.source, image, output, writer)
     return deliver(writer, command, [output], *summary(done))
 
 
@@ -62,7 +62,7 @@ def rewrite_one(
 ) -> WriteResult:
     """As `rewrite`, of an image of a source that no reference names."""
     output, told = _finished(image, change, writer)
-    name_lost(source, image, output, writer)
+    report_lost_referrers(source, image, output, writer)
     return deliver(writer, command, [output], *summary([(output, told)]))
 
 

@@ -117,7 +117,7 @@ class _Reader:
             self._members.tail = FileBlob(file, source.end, file.size - source.end)
 
     def read_stream(self, chunks: Iterator[bytes], size: int) -> None:
-        pieces = _told(chunks, self._where, self._task, size)
+        pieces = _with_progress(chunks, self._where, self._task, size)
         if self._compression == "none":
             pieces = codecs.decode(pieces, self._compression)
         else:
@@ -243,7 +243,7 @@ def _stream(file: OpenFile) -> Iterator[bytes]:
         yield chunk
 
 
-def _told(chunks: Iterator[bytes], where: str, task: Task, size: int) -> Iterator[bytes]:
+def _with_progress(chunks: Iterator[bytes], where: str, task: Task, size: int) -> Iterator[bytes]:
     for chunk in chunks:
         task.check()
         task.advance(os.path.basename(where), len(chunk), size or None)

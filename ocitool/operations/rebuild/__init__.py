@@ -147,12 +147,12 @@ class _Rebuilder:
         """Returns the draft with the layers of the chosen plan, the report on it, and the layers of the old images."""
         image = draft.image
         names, images = self._olds(image)
-        new, *stacked = indexed_images([image, *images], self._indexer)
-        for stack in (new, *stacked):
-            for index in stack.indexes:
+        new, *indexed = indexed_images([image, *images], self._indexer)
+        for one in (new, *indexed):
+            for index in one.indexes:
                 self._left = unmatched(self._left, index.paths)
-        olds = [self._comparable(new, old) for old in stacked]
-        old_layers = _OldLayers(stacked)
+        olds = [self._comparable(new, old) for old in indexed]
+        old_layers = _OldLayers(indexed)
         as_is = old_layers.marked(draft)
         matches = self._verified(new, olds, match(new, olds, times=self._options.times))
         reuse = self._reuse(as_is, new, matches)
@@ -177,7 +177,7 @@ class _Rebuilder:
         ignored, equal, stale = self._differences(made, new, olds)
         report = RebuiltImage(
             image.where, masking.stated(image.platform), tuple(names), plan, plans,
-            _matched(matches, dict(zip(map(id, stacked), names, strict=True))), ignored, equal, stale, delta,
+            _matched(matches, dict(zip(map(id, indexed), names, strict=True))), ignored, equal, stale, delta,
         )  # fmt: skip
         return draft, (report, old_layers)
 
@@ -291,7 +291,7 @@ class _Rebuilder:
                 f"it no longer has, the first is {first}", delta.name, hint="--plan reuse does not ship them",
             )  # fmt: skip
         made = [self._output_layer(image, layer, old, layer) for layer in old.layers]
-        stack = old
+        built = old
         if delta.changes:
             added = self._layer(image, new, delta.changes)
             made.append(added)
@@ -299,12 +299,12 @@ class _Rebuilder:
             self._task.expect(expected_sizes([added.blob]))
             layer = Layer(len(old.layers), added.blob, added.digest, added.diff_id, added.size, added.media_type, None, None)
             layers = (*old.layers, layer)
-            stack = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(added.blob, self._task)])
-        if not self._is_wanted(stack, new, [delta.old]):
+            built = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(added.blob, self._task)])
+        if not self._is_wanted(built, new, [delta.old]):
             raise RuntimeError("the delta does not give the file system that was wanted")
         draft = drafts.layered(draft, made, _history(old, image, bool(delta.changes)))
         listed = [one for one in hidden if self._ignored is None or not self._ignored(one.path)]
-        return draft, stack, self._delta_report(delta, listed, image)
+        return draft, built, self._delta_report(delta, listed, image)
 
     def _layer(self, image: Image, new: IndexedImage, changes: Changeset) -> OutputLayer:
         try:

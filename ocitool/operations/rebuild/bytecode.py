@@ -61,11 +61,11 @@ def with_accepted_pyc(
     return _with(wanted, known), tuple(sorted(paths))
 
 
-def _with(stack: IndexedImage, known: Mapping[int, list[tuple[int, bytes]]]) -> IndexedImage:
+def _with(image: IndexedImage, known: Mapping[int, list[tuple[int, bytes]]]) -> IndexedImage:
     if not known:
-        return stack
-    indexes = (index.with_contents(known[layer]) if layer in known else index for layer, index in enumerate(stack.indexes))
-    return IndexedImage(stack.image, list(indexes))
+        return image
+    indexes = (index.with_contents(known[layer]) if layer in known else index for layer, index in enumerate(image.indexes))
+    return IndexedImage(image.image, list(indexes))
 
 
 def _pairs(new: Tree, old: Tree) -> Iterator[tuple[bytes, tuple[int, int]]]:
@@ -122,15 +122,15 @@ class _Compiled(NamedTuple):
     rest: bytes
 
 
-def _compiled(stack: IndexedImage, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
+def _compiled(image: IndexedImage, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
     """Reads the .pyc files at these paths. A layer is read once for all of its files. Raises `IntegrityError` if it
     changed."""
     found = {}
     places = list(refs.items())
-    for position, content in contents([(stack.layers[Tree.layer(ref)], stack.tree.entry(ref)) for _, ref in places]):
+    for position, content in contents([(image.layers[Tree.layer(ref)], image.tree.entry(ref)) for _, ref in places]):
         path, ref = places[position]
-        if hashlib.sha256(content).digest() != stack.indexes[Tree.layer(ref)].content(Tree.row(ref)):
-            raise IntegrityError("not the bytes that were indexed", f"{stack.image.where}: layer {Tree.layer(ref)}")
+        if hashlib.sha256(content).digest() != image.indexes[Tree.layer(ref)].content(Tree.row(ref)):
+            raise IntegrityError("not the bytes that were indexed", f"{image.image.where}: layer {Tree.layer(ref)}")
         timed = content[4:8] == bytes(4)
         rest = hashlib.sha256(content[:8])
         rest.update(memoryview(content)[12 if timed else 8 :])

@@ -29,7 +29,7 @@ class LayerMatch(NamedTuple):
 
 
 class OldImage(NamedTuple):
-    """An old image (`stack`), the new image for the comparison with it (see `bytecode.with_equal_pyc`), and the paths that
+    """An old image (`image`), the new image for the comparison with it (see `bytecode.with_equal_pyc`), and the paths that
     may differ."""
 
     image: IndexedImage

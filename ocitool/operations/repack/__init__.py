@@ -24,7 +24,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import Contents, rewrite_layer, write_new
 from ocitool.operations.repack.unpacked import UnpackedBlobs, open_unpacked
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
-from ocitool.pipeline.layer_identity import base_layers
+from ocitool.pipeline.layer_identity import count_base_layers
 from ocitool.pipeline.rewrite import rewrite_one
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import clamped, timestamp
@@ -99,7 +99,7 @@ class _Repacker:
         keep = 0
         if options.keep_base is not None:
             base = platform_choice.single(self._session.open(options.keep_base, "layers"), None, like=image.platform)
-            keep = base_layers(image, base, self._task)
+            keep = count_base_layers(image, base, self._task)
         changes = self._changes()
         plan, made, other = Plan({}), 0, 0
         if changes:

@@ -34,7 +34,7 @@ def written_json(result: WriteResult) -> Iterator[str]:
                 "transferred": result.transferred,
                 "skipped": result.skipped,
                 "omitted": result.omitted,
-                "lent": result.lent,
+                "lent": result.from_fallback,
             },
             "engines": list(result.engines),
             "details": clean(_DETAILS[result.command](result.details)) if result.details is not None else None,

@@ -50,8 +50,8 @@ def written_text(result: WriteResult) -> Iterator[str]:
         yield from (f"  {shown(str(one.error))}" for one in result.problems)
     if result.transferred:
         yield _transferred(result)
-    elif result.lent:
-        yield f"{human(result.lent)} came from what --with names"
+    elif result.from_fallback:
+        yield f"{human(result.from_fallback)} came from what --with names"
     details = _DETAILS.get(result.command)
     if details is not None and result.details is not None:
         yield from details(result.details)
@@ -81,8 +81,8 @@ def _transferred(result: WriteResult) -> str:
     if result.skipped:
         share = 100 * result.skipped / (result.skipped + result.transferred)
         line += f", {human(result.skipped)} were already there ({share:.1f} %)"
-    if result.lent:
-        line += f", {human(result.lent)} came from what --with names"
+    if result.from_fallback:
+        line += f", {human(result.from_fallback)} came from what --with names"
     return line
 
 
