@@ -391,7 +391,8 @@ def _hash(chunks: Iterable[bytes], blob: Blob, task: Task) -> None:
 
 
 def _written(chunks: Iterable[bytes], descriptor: int, where: str, offset: int | None) -> Iterator[bytes]:
-    """The chunks, each once it is written: by a descriptor of its own, as a thread that is left to itself may still write."""
+    """Yields the chunks, each after it was written. It writes through a duplicate of the descriptor, since a thread that
+    is abandoned may still write when the caller has closed its own."""
     own = os.dup(descriptor)
     try:
         for chunk in chunks:

@@ -103,7 +103,7 @@ def wrong_diff_id(found: Digest | str | None, stated: Digest | None, where: str 
 
 
 def hashed(chunks: Iterable[Chunk], *hashers: Any) -> Iterator[Chunk]:
-    """The chunks, passed on; the hashers (of `hashlib`) have had each of them before."""
+    """Yields the chunks; each was passed to the hashers (of `hashlib`) before."""
     for chunk in chunks:
         for hasher in hashers:
             hasher.update(chunk)
@@ -111,7 +111,7 @@ def hashed(chunks: Iterable[Chunk], *hashers: Any) -> Iterator[Chunk]:
 
 
 def digest_of(chunks: Iterable[bytes], algorithm: str = "sha256") -> Digest:
-    """The digest of all the chunks."""
+    """Returns the digest of all the chunks together."""
     hasher = Digest(algorithm, "").hasher()
     for chunk in chunks:
         hasher.update(chunk)

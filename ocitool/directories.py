@@ -53,7 +53,7 @@ class OpenDirectory:
             return None
 
     def is_named(self, name: str, descriptor: int) -> bool:
-        """Whether a name leads to this open file."""
+        """Returns whether a name leads to this open file."""
         found = self.stat(name)
         return found is not None and os.path.samestat(found, os.fstat(descriptor))
 
@@ -111,7 +111,7 @@ class OpenDirectory:
         return self.below(name)
 
     def is_foreign(self, status: os.stat_result) -> bool:
-        """Whether another user may have put a file with this status here: the directory is writable by others, as
+        """Returns whether another user may have put a file with this status here: the directory is writable by others, as
         `/tmp`, and the file belongs neither to us, nor to root, nor to the directory's owner. The kernel uses the same
         rule in sticky directories."""
         here = os.fstat(self.descriptor)
@@ -171,7 +171,7 @@ def _own(at: OpenDirectory, shown: str) -> OpenDirectory:
 
 
 def is_private_file(status: os.stat_result) -> bool:
-    """Whether a file belongs to this user alone: no other user can write to it, and it has no second name."""
+    """Returns whether a file belongs to this user alone: no other user can write to it, and it has no second name."""
     mine = status.st_uid == os.geteuid() and status.st_nlink == 1
     return mine and stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IWOTH
 

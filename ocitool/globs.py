@@ -49,7 +49,7 @@ class Matcher:
         return self._fullmatch(path) is not None
 
     def reaches(self, path: bytes) -> bool:
-        """Whether the path, or a directory above it, matches. The time is linear in the path."""
+        """Returns whether the path, or a directory above it, matches. The time is linear in the path."""
         return self._automaton.reaches(path)
 
 

@@ -189,12 +189,12 @@ def host_of(text: str) -> str | None:
 
 
 def is_path(text: str) -> bool:
-    """Whether it is the path of a repository."""
+    """Returns whether it is the path of a repository."""
     return len(text) <= _LONGEST_PATH and _PATH.fullmatch(text) is not None
 
 
 def is_host(part: str) -> bool:
-    """Whether the first part of a name is a host, and not of the path."""
+    """Returns whether the first part of a name is a host, and not of the path."""
     return "." in part or ":" in part or part == "localhost"
 
 
@@ -233,7 +233,7 @@ _LAYOUT_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,511}")
 
 
 def is_image_name(text: str) -> bool:
-    """Whether engines accept it as `NAME[:TAG]` (distribution's grammar of references)."""
+    """Returns whether engines accept it as `NAME[:TAG]` (distribution's grammar of references)."""
     return _IMAGE_NAME.fullmatch(text) is not None
 
 
@@ -242,7 +242,7 @@ _LOADED = pattern(rf"(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]+)?/)?{_PART}(?:/{_PART}
 
 
 def is_loadable(name: str) -> bool:
-    """Whether `docker load` accepts it in RepoTags (tried with 20.10): a name with a tag. It refuses the whole archive
+    """Returns whether `docker load` accepts it in RepoTags (tried with 20.10): a name with a tag. It refuses the whole archive
     for any other."""
     stem, at, digest = name.partition("@")
     if ":" not in stem.rpartition("/")[2]:
@@ -257,7 +257,7 @@ def is_loadable(name: str) -> bool:
 
 
 def is_layout_name(text: str) -> bool:
-    """Whether it may be a `ref.name` (image-spec annotations.md, slightly wider)."""
+    """Returns whether it may be a `ref.name` (image-spec annotations.md, slightly wider)."""
     return _LAYOUT_NAME.fullmatch(text) is not None
 
 
@@ -273,7 +273,7 @@ in the same manner (`.imgpkg`, `.image-locations.imgpkg`), and the referrers tag
 
 
 def is_digest_tag(name: str) -> bool:
-    """Whether a tag, or a name's tag, is one of cosign's or names a list of referrers."""
+    """Returns whether a tag, or a name's tag, is one of cosign's or names a list of referrers."""
     return DIGEST_TAG.fullmatch(name) is not None
 
 
@@ -296,7 +296,7 @@ def suffixes(name: str, marks: str) -> Iterator[str]:
 
 
 def is_bare(name: str) -> bool:
-    """Whether it is a tag alone, as layouts have them: it names no repository."""
+    """Returns whether it is a tag alone, as layouts have them: it names no repository."""
     return "/" not in name and ":" not in name
 
 
@@ -327,5 +327,5 @@ def names_host(name: str) -> bool:
 
 
 def matches(name: str, tags: tuple[str, ...]) -> bool:
-    """Whether one of an image's tags is this name: literally, as a qualified name, or as a layout's bare tag."""
+    """Returns whether one of an image's tags is this name: literally, as a qualified name, or as a layout's bare tag."""
     return name in tags or any(qualified(name) == qualified(tag) for tag in tags if not is_bare(tag))

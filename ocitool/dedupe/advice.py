@@ -298,12 +298,12 @@ def _newest_alone(
 
 
 def _begins_with(member: ImageEntry, base: SharedBase) -> bool:
-    """Whether the image is based on the base itself, so that it is not another build of it."""
+    """Returns whether the image is based on the base itself, so that it is not another build of it."""
     return any(member.number == number for number in base.users)
 
 
 def _moves(member: ImageEntry, base: SharedBase, new: ImageEntry) -> bool:
-    """Whether an image is based on the old base and not on the new one too, and can be rewritten."""
+    """Returns whether an image is based on the old base and not on the new one too, and can be rewritten."""
     if not rewritable(member) or not member.platform_images[0].states_all_diff_ids:
         return False
     mine, theirs = member.platform_images[0].diff_ids, new.platform_images[0].diff_ids
@@ -423,7 +423,7 @@ def _stored(collection: Collection) -> Iterator[Advice]:
 
 
 def _gets_manifest(member: ImageEntry) -> bool:
-    """Whether the image gets a manifest only when it is written: `docker save` archives have none, so its size is not
+    """Returns whether the image gets a manifest only when it is written: `docker save` archives have none, so its size is not
     known."""
     return not all(named.source.transport.manifests for named in member.places.values())
 

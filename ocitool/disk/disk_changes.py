@@ -133,7 +133,7 @@ class _Edits:
         yield from self._emit(seen, self._new(seen), True, None)
 
     def is_unchanged(self, status: os.stat_result, row: SnapshotEntry) -> bool:
-        """Whether this path is unchanged and does not affect any other path. True for most paths, so this test comes
+        """Returns whether this path is unchanged and does not affect any other path. True for most paths, so this test comes
         first."""
         if status.st_nlink > 1 or row.leader is not None or stat.S_ISDIR(status.st_mode) or file_status(status) != row.disk:
             return False
@@ -224,7 +224,7 @@ class _Edits:
         return Change(seen.path, entry, entry.kind == Kind.FILE)
 
     def _has_other_content(self, seen: WalkedPath, stated: Entry) -> bool:
-        """Whether a file's bytes differ from what was unpacked.
+        """Returns whether a file's bytes differ from what was unpacked.
 
         Of a file that is sparse in the image only the data is read, as long as it has the same holes on disk: a
         terabyte of holes is compared at once.

@@ -150,7 +150,7 @@ def refuse_reserved(index: LayerIndex) -> None:
 
 
 def self_contained(index: LayerIndex) -> bool:
-    """Whether the layer's form is the same over any lower layers: every parent is listed before its entries, every hard
+    """Returns whether the layer's form is the same over any lower layers: every parent is listed before its entries, every hard
     link comes after its target, and no path is listed twice."""
     directories = {b""}
     seen: set[bytes] = set()
@@ -231,7 +231,7 @@ def _drop_hidden_marks(root: OverlayDir) -> None:
 
 
 def _whiteouts_have_lower(root: OverlayDir, lower: Tree) -> bool:
-    """Whether every whiteout is in a directory that lower layers have too. (The root always counts as one.)"""
+    """Returns whether every whiteout is in a directory that lower layers have too. (The root always counts as one.)"""
     todo: list[tuple[OverlayDir, Directory | int | None]] = [(root, lower.root)]
     while todo:
         over, node = todo.pop()

@@ -165,7 +165,7 @@ def _split_xattrs(seen: WalkedPath) -> tuple[dict[bytes, bytes] | None, tuple[tu
 
 
 def _sees_trusted() -> bool:
-    """Whether `trusted.*` xattrs are listed for this process: it needs CAP_SYS_ADMIN in the first user namespace."""
+    """Returns whether `trusted.*` xattrs are listed for this process: it needs CAP_SYS_ADMIN in the first user namespace."""
     try:
         with open("/proc/self/status", "rb") as file:
             effective = next(int(line.split()[1], 16) for line in file if line.startswith(b"CapEff:"))

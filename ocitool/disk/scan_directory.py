@@ -34,7 +34,7 @@ Root = int | str | os.PathLike[str]
 
 
 def is_file_xattr(xattr: bytes) -> bool:
-    """Whether an xattr on disk belongs to the file: labels of the host and bookkeeping of a file system do not."""
+    """Returns whether an xattr on disk belongs to the file: labels of the host and bookkeeping of a file system do not."""
     return xattr != SELINUX and not xattr.startswith(_FILE_SYSTEM_XATTRS)
 
 

@@ -161,7 +161,7 @@ def _hidden_test(above: list[_Hiding]) -> Callable[[bytes], bool] | None:
     all_hidden = any(b"" in one.opaque for one in above)
 
     def gone(directory: bytes) -> bool:
-        """Whether all files of a lower directory are hidden."""
+        """Returns whether all files of a lower directory are hidden."""
         asked, at, found = [], directory, None
         while found is None:
             found = known.get(at) if at else all_hidden

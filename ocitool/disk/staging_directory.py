@@ -134,7 +134,7 @@ class StagingDirectory:
         return self._at.name(os.fsdecode(self._temporary))
 
     def _is_unchanged(self) -> bool:
-        """Whether the temporary name still is that of the directory that was made."""
+        """Returns whether the temporary name still is that of the directory that was made."""
         found = os.stat(self._temporary, dir_fd=self._parent, follow_symlinks=False)
         return os.path.samestat(found, os.fstat(self.descriptor))
 
@@ -202,7 +202,7 @@ def _check_destination(at: OpenDirectory, name: str, shown: str) -> None:
 
 
 def _is_safe_from_others(parent: int) -> bool:
-    """Whether no other user can rename our files in a directory. Otherwise a temporary's name may belong to any
+    """Returns whether no other user can rename our files in a directory. Otherwise a temporary's name may belong to any
     directory of ours that was moved there, with mounts in it."""
     status = os.fstat(parent)
     closed = not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(status.st_mode & stat.S_ISVTX)

@@ -50,7 +50,7 @@ class Settings(NamedTuple):
     created: str | None = None
 
     def __bool__(self) -> bool:
-        """Whether any setting is wanted."""
+        """Returns whether any setting is wanted."""
         return tuple(self) != tuple(Settings())
 
 

@@ -85,7 +85,7 @@ class Image(NamedTuple):
         return self.manifest is None or self.manifest.is_image
 
     def is_foreign(self, layer: Layer) -> bool:
-        """Whether a layer's bytes are kept elsewhere (`urls`), or may not be distributed."""
+        """Returns whether a layer's bytes are kept elsewhere (`urls`), or may not be distributed."""
         elsewhere = self.manifest is not None and self.manifest.layers[layer.number].urls
         return bool(elsewhere) or mediatypes.is_foreign(layer.media_type)
 

@@ -130,7 +130,7 @@ _MAX_NAMED = 10
 
 
 def _is_workable(entry: IndexChild) -> bool:
-    """Whether an image is present and all its layers are of known types."""
+    """Returns whether an image is present and all its layers are of known types."""
     if entry.kind != "image" or not isinstance(entry.document, Manifest):
         return False
     return all(not one.media_type or mediatypes.layer_codec(one.media_type) for one in entry.document.layers)

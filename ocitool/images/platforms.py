@@ -131,7 +131,7 @@ def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) ->
 
 
 def matches(wanted: Platform, offered: Platform | None) -> bool:
-    """Whether an image for `offered` is what `wanted` asks for."""
+    """Returns whether an image for `offered` is what `wanted` asks for."""
     return rank(wanted, offered, strict=True) is not None
 
 

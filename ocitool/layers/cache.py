@@ -101,7 +101,7 @@ class IndexCache:
             self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), known)
 
     def has_bytes(self, digest: Digest | None, diff_id: Digest | None, identity: str | None, algorithm: str = "sha256") -> bool:
-        """Whether the bytes with this identity are known to have this digest or, without one, to unpack to this
+        """Returns whether the bytes with this identity are known to have this digest or, without one, to unpack to this
         diff_id."""
         if not self._tables or identity is None:
             return False
@@ -192,7 +192,7 @@ def _checksum(table: str, name: str, body: bytes) -> bytes:
 
 
 def within_limits(index: LayerIndex, stored: int) -> bool:
-    """Whether reading a layer of this stored size is allowed by the limits of this run: an index stored under higher
+    """Returns whether reading a layer of this stored size is allowed by the limits of this run: an index stored under higher
     limits must not be used."""
     size = index.size or 0
     bomb = index.codec != "none" and size > limits.RATIO_FREE and size > limits.unpacked_ratio() * stored

@@ -101,26 +101,26 @@ ENDINGS = {".tar": "none"} | {ending: one.name for one in CODECS.values() for en
 
 
 def names(*, levels: bool = False) -> str:
-    """The compressions that a layer may be written in, as a user is told of them, with their levels or without."""
+    """Returns the compressions in which a layer can be written, as a list for users; `levels`: with their levels."""
     ranges = ("" if not levels else f"[:{one.levels[0]}-{one.levels[-1]}]" for one in WRITERS.values())
     said = ["none", *map("".join, zip(WRITERS, ranges, strict=True))]
     return f"{', '.join(said[:-1])} or {said[-1]}"
 
 
 def sniff(head: bytes) -> str:
-    """The name of the codec of data that begin so, `none` if they have none that is known."""
+    """Returns the name of the codec of data with these first bytes, `none` if they are of no known codec."""
     return next((one.name for one in CODECS.values() if head.startswith(one.magic)), "none")
 
 
 def detected(blob: "Blob") -> str:
-    """A blob's compression, by its first bytes."""
+    """Returns a blob's compression, by its first bytes."""
     return sniff(blob.pread(SNIFF, 0))
 
 
 def decode(chunks: Iterable[bytes], codec: str, task: "Task | None" = None) -> Iterator[bytes]:
-    """The uncompressed bytes, in pieces of about `STEP`. Raises `FormatError` on a damaged or truncated stream,
-    `LimitError` beyond the limits. Every chunk is taken from `chunks`, to the end. `task`: all that it unpacks together is
-    bounded too (`limits.EXPANSION`)."""
+    """Yields the uncompressed bytes in chunks of about `STEP`. Raises `FormatError` for a damaged or truncated stream,
+    `LimitError` beyond the limits. `chunks` is always read to its end. `task`: the sum of all that it unpacks is bounded
+    too (`limits.EXPANSION`)."""
     if codec == "none":
         return _bounded_plain(chunks)
     fed = _Fed(chunks)
@@ -128,8 +128,9 @@ def decode(chunks: Iterable[bytes], codec: str, task: "Task | None" = None) -> I
 
 
 def unwrap(chunks: Iterable[bytes], codec: str, most: int) -> tuple[list[str], bytes, Iterator[bytes]]:
-    """The codecs of what is compressed, and was compressed again at most `most` times in all, outermost first; the first bytes
-    of what is in it; and all of its bytes. Raises as `decode` does: the ratio is that of the innermost bytes to `chunks`."""
+    """Undoes compression that was applied repeatedly, at most `most` times. Returns the codecs, outermost first; the
+    first bytes of the content; and all of its bytes. Raises as `decode` does: the ratio is that of the content to
+    `chunks`."""
     fed = _Fed(chunks)
     pieces, found, head = iter(fed), list[str](), b""
     while codec != "none" and len(found) < most:
@@ -140,7 +141,7 @@ def unwrap(chunks: Iterable[bytes], codec: str, most: int) -> tuple[list[str], b
 
 
 def peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """At least as many first bytes as `sniff` wants to see, if there are as many, and all the bytes."""
+    """Returns the first bytes, at least as many as `sniff` needs unless there are fewer, and all bytes from the beginning."""
     head = b""
     while len(head) < SNIFF:
         chunk = next(chunks, None)

@@ -79,16 +79,17 @@ def normalise(name: bytes) -> bytes:
 
 
 def escapes(path: bytes) -> bool:
-    """Whether a normalised path leaves the root."""
+    """Returns whether a normalised path leaves the root."""
     return path == b".." or path.startswith(b"../")
 
 
 def path_text(path: bytes) -> str:
-    """A path as text, with a leading slash. A byte that is not UTF-8 is a lone surrogate, as `os.fsdecode` has it."""
+    """Returns a path as text, with a leading slash. A byte that is not UTF-8 becomes a lone surrogate, as by
+    `os.fsdecode`."""
     return "/" + path.decode("utf-8", "surrogateescape")
 
 
 def shown_path(path: bytes, most: int | None = 500) -> str:
-    """A path as text, with a leading slash, for a message: of a long one the first bytes. None: all of it, for a report or a
-    command. It is not escaped: what prints it does that."""
+    """Returns a path as text for a message, with a leading slash: at most its first `most` bytes; None: all of it, for a
+    report or a command. It is escaped only when it is printed."""
     return "/" + path[:most].decode("utf-8", "replace")

@@ -109,7 +109,7 @@ class LayerIndex:
         return None if value == UNKNOWN else value
 
     def has_map_hash(self, row: int) -> bool:
-        """Whether the content hash covers map and data of a sparse file, because its holes are too large to hash."""
+        """Returns whether the content hash covers map and data of a sparse file, because its holes are too large to hash."""
         return row in self.sparse and self.sizes[row] - self.sparse[row][1] > MAX_HASHED_HOLES
 
     def with_contents(self, found: Iterable[tuple[int, bytes]]) -> LayerIndex:

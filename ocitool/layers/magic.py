@@ -71,7 +71,7 @@ def recognise(head: Prefix) -> FileFormat | None:
 
 
 def is_tar(head: Prefix) -> bool:
-    """Whether a tar may begin so: with a header whose checksum is right, or with the end-of-archive blocks."""
+    """Returns whether a tar may begin so: with a header whose checksum is right, or with the end-of-archive blocks."""
     block = head.pread(512, 0)
     if not block.strip(b"\0"):
         return recognise(head) is None

@@ -238,7 +238,7 @@ def _size(field: bytes) -> int:
 
 
 def has_globals(blob: Blob, index: LayerIndex) -> bool:
-    """Whether the layer has global pax headers, which new entries must override with records of their own.
+    """Returns whether the layer has global pax headers, which new entries must override with records of their own.
 
     Raises `UnsupportedError` if they cannot be overridden. The layer is read only if its index notes such headers.
     """

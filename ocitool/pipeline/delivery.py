@@ -23,8 +23,8 @@ from ocitool.transports.sink import PLAIN, OutputImage, WriteOutcome, WriteReque
 def deliver(
     writer: ImageWriter, command: str, outputs: Sequence[OutputImage], details: object = None, findings: int = 0
 ) -> WriteResult:
-    """Writes these images. `UsageError` if names clash, `NotFoundError` if a blob is nowhere. What is left out of many goes
-    into `problems`; if that is all of them, the first of these errors is raised."""
+    """Writes the images. Raises `UsageError` if names clash, `NotFoundError` if a blob is found nowhere. If some of many
+    images cannot be written, they go into `problems`; if none can, the first error is raised."""
     done = _Delivery(writer, outputs)
     return WriteResult(
         command, writer.options.destination, writer.options.dry_run, done.verified, done.roots, done.images,
@@ -34,7 +34,7 @@ def deliver(
 
 
 class _Delivery:
-    """What is written, and what that came to, as `WriteResult` has it."""
+    """Writes outputs, and has the figures of the `WriteResult`."""
 
     def __init__(self, writer: ImageWriter, outputs: Sequence[OutputImage]) -> None:
         self._writer = writer
@@ -76,8 +76,8 @@ class _Delivery:
         self.skipped = skipped + sum(sizes[digest] for digest in there - blobs.keys())
 
     def _others(self, blob: Blob, outputs: Sequence[OutputImage]) -> Iterator[Blob]:
-        """The blobs of other images, and of what `--with` names, that are said to be this one. None for what a docker
-        archive states: that is refused if it is not so."""
+        """Yields further blobs that are stated under the digest of this one, from the other images and from what
+        `--with` names. For a digest that only a docker archive states there are none: it is refused if it is wrong."""
         digest = blob.digest
         assert digest is not None
         if self._writer.layers.is_claimed(digest):
@@ -88,7 +88,7 @@ class _Delivery:
                 yield one
 
     def _arrived(self, outputs: Sequence[OutputImage], outcome: WriteOutcome) -> list[OutputImage]:
-        """What of these was written; the rest goes into `problems`."""
+        """Returns the outputs that were written, with the names that they got; the rest goes into `problems`."""
         found = []
         problems = self._writer.problems
         for output in outputs:
@@ -104,7 +104,7 @@ class _Delivery:
         return found
 
     def _gathered(self, outputs: Sequence[OutputImage]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:
-        """The blobs of these outputs wherever they are, and the sizes of the layers that are left out."""
+        """Returns the blobs of the outputs, wherever they are found, and the sizes of the layers that are left out."""
         blobs: dict[Digest, Blob] = {}
         omitted: dict[Digest, int] = {}
         omit = self._writer.options.omit
@@ -126,7 +126,8 @@ class _Delivery:
         return blobs, omitted
 
     def _loaded(self, output: OutputImage, blobs: Mapping[Digest, Blob]) -> Digest | None:
-        """The image that `manifest.json` names: none if a layer stays elsewhere, since engines would refuse it."""
+        """Returns the image ID that `manifest.json` names; None if one of its layers is not written, since engines would
+        refuse the archive."""
         image = output.loaded_image
         if image is None or image.image_id is None:
             return None

@@ -1,8 +1,7 @@
-"""Blobs that an image lacks, out of other images: by digest, or unpacked from a layer whose diff_id is that digest.
+"""Finds blobs that an image lacks in other images: by digest, or by unpacking a layer whose diff_id is that digest.
 
-The second is how an uncompressed layer is found in a `docker save` archive, which names no blobs, or in an image that stores it
-compressed. What an image states of itself is a claim: whoever writes such a blob hashes it.
-"""
+Unpacking finds uncompressed layers in a `docker save` archive, which states no digests of blobs, and in an image that
+stores them compressed. What an image states of itself is a claim: code that writes such a blob hashes it."""
 
 from __future__ import annotations
 
@@ -22,7 +21,8 @@ from ocitool.transports.opening import Opened
 
 
 class FallbackBlobs:
-    """`references` are opened at once, those on this machine come first; `spool` gives a place for what must be unpacked."""
+    """The blobs of several images. `references` are opened at once; those on this machine are asked first. `spool`
+    returns a temporary file for a layer that must be unpacked."""
 
     def __init__(self, references: Sequence[str], reading: Session, spool: Callable[[], Temporary]) -> None:
         opened = [reading.open(reference, "layers") for reference in references]
@@ -33,11 +33,11 @@ class FallbackBlobs:
         self._turns = OneAtATime(reading.task)
 
     def stored(self, digest: Digest) -> Blob | None:
-        """A blob of a place on this machine that says it is the one."""
+        """Returns a blob on this machine that its source states under this digest, or None. It is not hashed."""
         return self._by_digest(digest, None, remote=False)
 
     def near(self, digest: Digest, size: int) -> Blob | None:
-        """As `blob`, of what is on this machine."""
+        """Returns what `blob` returns, but only from sources on this machine."""
         found = self._by_digest(digest, size, remote=False)
         if found is not None:
             return found
@@ -49,11 +49,12 @@ class FallbackBlobs:
         return self._unpacked(layer.blob, digest, size, where)
 
     def blob(self, digest: Digest, size: int) -> Blob | None:
-        """A blob of this size that is said to be the one. Raises `IntegrityError` where a layer is not what its image says."""
+        """Returns a blob of this size that a source states under this digest, or None. Raises `IntegrityError` if a
+        layer that is unpacked for it is not what its image states."""
         return self.near(digest, size) or self._by_digest(digest, size, remote=True)
 
     def all(self, digest: Digest, size: int) -> Iterator[Blob]:
-        """Every blob of this size that is said to be the one, those on this machine first."""
+        """Yields every blob of this size that a source states under this digest, those on this machine first."""
         for opened in self._opened:
             found = opened.source.blob(Descriptor("", digest, size, {}))
             if found is not None and found.size == size:
@@ -68,8 +69,8 @@ class FallbackBlobs:
         return None
 
     def same(self, diff_id: Digest) -> tuple[Layer, Digest, Blob] | None:
-        """Returns a layer that unpacks to this, its digest and its blob; both were hashed. One of a registry is fetched for it,
-        once."""
+        """Returns a layer that unpacks to `diff_id`, with its digest and its blob, or None. Both digests are verified. A
+        layer in a registry is fetched for that once."""
         layer, _ = self._layers().get(diff_id, (None, ""))
         if layer is None or layer.blob is None or layer.digest is None or not diff_id.checkable:
             return None
@@ -85,7 +86,8 @@ class FallbackBlobs:
         return layer, layer.digest, layer.blob
 
     def _layers(self) -> dict[Digest, tuple[Layer, str]]:
-        """Layers by diff_id, with what names them, as images state them: these are read when one is first asked for."""
+        """Returns layers by the diff_id that images state, each with its place for messages. The images are read at the
+        first call."""
         if self._by_diff_id is None:
             with self._turns.turn("layers"):  # layers that lack something ask from several threads
                 if self._by_diff_id is None:
@@ -121,7 +123,7 @@ def _named(blob: Blob, digest: Digest) -> Blob:
 
 
 def images_of(opened: Opened) -> Iterator[Image]:
-    """All images of a source whose configurations are there."""
+    """Yields all images of a source whose configurations are present."""
     for target in select.targets(opened):
         if target.image is not None:
             yield target.image

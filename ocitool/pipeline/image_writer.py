@@ -57,10 +57,11 @@ class WriteOptions:
 
 
 class WriteResult(NamedTuple):
-    """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
-    destination already, `omitted` left out; `from_fallback`, a part of `kept`, came from what `--with` names. `transferred` went over a
-    network, documents and what was repeated with it. `verified`: every byte was hashed, in this run or, of a blob that was
-    there already, in an earlier one that is on record."""
+    """The result of a writing command. Sizes are bytes of blobs: `kept` were taken over as they were, `written` were
+    made, `skipped` were at the destination already, `omitted` were left out; `from_fallback`, a part of `kept`, came
+    from what `--with` names. `transferred`: bytes sent and received over a network, with documents and repeated
+    transfers. `verified`: every byte was hashed, in this run or, if the blob was at the destination already, in an
+    earlier run that is on record."""
 
     command: str
     destination: str
@@ -88,10 +89,11 @@ class WriteResult(NamedTuple):
 
 
 class ImageWriter:
-    """An open destination, and the layers made for it. A context manager: leaving it lets go of locks and spools."""
+    """An open destination, and the layers made for it. As a context manager it releases locks and temporary files at its
+    end."""
 
     def __init__(self, options: WriteOptions, session: Session, *, platform: str | None = None) -> None:
-        """`platform`: the one that was asked for. Then one image may take the place of an index, as with `force`."""
+        """`platform`: the one that the user asked for, if any. Then one image may replace an index, as with `force`."""
         self.options = options
         self.session = session
         self.task: Task = session.task
@@ -115,12 +117,14 @@ class ImageWriter:
         self.sink.close()
 
     def named(self, names: Sequence[str]) -> set[Digest | None]:
-        """Returns what these names lead to at the destination, as far as it says; names of the source, or those asked for."""
+        """Returns the digests that names point to at the destination, as far as it knows them. `names`: the names at the
+        source, which are used if the user gave none."""
         own = self.names or distinct(map(self.target.destination_name, names))
         return {self.sink.tag_digest(name) for name in own}
 
     def referrers(self, source: Source, digest: Digest) -> Sequence[ReferrerReport]:
-        """Returns what speaks of a manifest at a source."""
+        """Returns the referrers of a manifest at a source. If a registry's list cannot be read, a notice says so, and
+        there are none."""
         if isinstance(source, RemoteSource):
             try:
                 found = indexes.referrer_reports(source.referrers(digest))
@@ -134,13 +138,13 @@ class ImageWriter:
         return self._referrers_by_subject(source).get(digest, ())
 
     def report_referrers_error(self, source: RemoteSource) -> None:
-        """Tells it if a registry did not give its list of referrers."""
+        """Sends a notice if a registry did not return its list of referrers."""
         if (error := source.referrers_error) is not None:
             text = f"its list of referrers is not known: {error.what}; its fallback tag (sha256-HEX) is read instead"
             self.task.notice("referrer", f"{error.where}: {text}")
 
     def _referrers_by_subject(self, source: Source) -> Mapping[Digest, Sequence[ReferrerReport]]:
-        """What speaks of what, looked for once: by the digest spoken of."""
+        """Returns all referrers in a source by the digest of their subject. A source is searched once."""
         if id(source) not in self._referrers:
             manifests = all_children(source, source.index) if source.index is not None else ()
             found: dict[Digest, list[ReferrerReport]] = {}

@@ -35,10 +35,10 @@ Finish = Callable[[Image], OutputImage]
 
 
 class IndexChange(Protocol):
-    """What becomes of what stands around the images of an index."""
+    """A change of an index besides its images."""
 
     def index(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The fields of an index, or of a descriptor of one, as they are to be."""
+        """Returns the new fields of an index, or of the descriptor of one."""
 
     def carried(self, descriptor: Descriptor, found: Closure) -> None:
         """Called for each descriptor that does not lead to an image and is copied unchanged."""
@@ -47,7 +47,7 @@ class IndexChange(Protocol):
 def rewrite_index(
     opened: Opened, target: Target, writer: ImageWriter, finish: Finish, around: IndexChange | None = None
 ) -> OutputImage:
-    """An index with what `finish` gives in the place of every image."""
+    """Returns an index in which each image is replaced by what `finish` returns for it."""
     source = opened.source
     document, descriptor = index_of(opened, target)
     parts = _IndexParts(source, writer, finish, around)
@@ -71,13 +71,13 @@ def rewrite_index(
 
 
 def with_descriptor_of(made: OutputImage, old: Descriptor) -> OutputImage:
-    """The output of one image with what its entry in the source's index said beside type, digest and size."""
+    """Returns the output of one image with the other fields of its descriptor in the source's index, such as annotations."""
     fields = {key: value for key, value in old.fields.items() if key not in ("data", "urls")}
     return made._replace(descriptor={**fields, **made.descriptor})
 
 
 class _IndexParts:
-    """What an index is put together from, gathered while it is walked."""
+    """The blobs and images of a rewritten index, collected while the index is read."""
 
     def __init__(self, source: Source, writer: ImageWriter, finish: Finish, around: IndexChange | None) -> None:
         self.blobs: dict[Digest, tuple[Digest, int, Blob | None]] = {}
@@ -94,7 +94,8 @@ class _IndexParts:
         """What came of each manifest and index: an index may name one often, and nest such indexes."""
 
     def revised(self, document: Index, depth: int) -> Index:
-        """The index with every image changed. `LimitError` where it is nested too deep; an entry's problem is raised."""
+        """Returns the index with every image changed. Raises `LimitError` if indexes are nested too deep, and the
+        problem of an entry that cannot be read."""
         source = self._source
         if depth > INDEX_DEPTH:
             raise LimitError(f"indexes nested more than {INDEX_DEPTH} deep", source.where)
@@ -139,7 +140,7 @@ class _IndexParts:
         return self._finished[descriptor.digest]
 
     def _index(self, descriptor: Descriptor, document: Index, depth: int) -> dict[str, Any]:
-        """The descriptor of a nested index as it will be."""
+        """Returns the new descriptor of a nested index."""
         if descriptor.digest not in self._revised:
             self._revised[descriptor.digest] = self.revised(document, depth + 1)
         revised = self._revised[descriptor.digest]
@@ -171,13 +172,13 @@ class _IndexParts:
 def copy_closure(
     source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: ImageWriter
 ) -> OutputImage:
-    """Everything below a descriptor as it is, with the images that are there."""
+    """Returns a manifest or index and everything below it unchanged, with the images that are present."""
     images = tuple(_kept(source, d, m, names) for d, m in found.manifests if m.is_image and not d.is_attestation)
     return _with_images(copy_found(source, descriptor, names, found, writer), images)
 
 
 def _with_images(output: OutputImage, images: tuple[OutputImage, ...]) -> OutputImage:
-    """An output with the images that it is or leads to."""
+    """Returns the output of an image or index with its images for the report."""
     if not output.is_index and len(images) == 1:
         (one,) = images
         output = output._replace(image_id=one.image_id, platform=one.platform, layers=one.layers)
@@ -187,7 +188,7 @@ def _with_images(output: OutputImage, images: tuple[OutputImage, ...]) -> Output
 def copy_found(
     source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: ImageWriter
 ) -> OutputImage:
-    """Everything below a descriptor, told as no image: what speaks of others."""
+    """Returns a manifest or index and everything below it unchanged, without images for the report, as for a referrer."""
     _report_absent(source, found.absent, writer)
     report_others(source, found.others, found.invalid, writer)
     blobs: list[tuple[Digest, int, Blob | None]] = [
@@ -203,7 +204,7 @@ def copy_found(
 
 
 def _kind_of(descriptor: Descriptor, found: Closure) -> str | None:
-    """The type of an artifact; None for an image or index."""
+    """Returns the type of an artifact; None for an image or index."""
     for one, manifest in found.manifests:
         if one.digest == descriptor.digest:
             return None if manifest.is_image and not descriptor.is_attestation else _stated_kind(manifest)
@@ -215,8 +216,8 @@ def _stated_kind(manifest: Manifest) -> str:
 
 
 def unchanged(source: Source, descriptor: Descriptor, names: Sequence[str]) -> OutputImage:
-    """What the destination has under these names already. Of what it leads to nothing is asked for: an image is told by its
-    manifest alone, an index without its images."""
+    """Returns the output for names that point to this manifest or index at the destination already. Nothing below it is
+    read: an image is described by its manifest alone, an index without its images."""
     document = read_entry(source, descriptor)
     rows: list[tuple[Digest, int, Blob | None]] = [(descriptor.digest, descriptor.size, None)]
     images: tuple[OutputImage, ...] = ()
@@ -242,7 +243,7 @@ def _report_absent(source: Source, descriptors: Iterable[Descriptor], writer: Im
 def report_others(
     source: Source, others: Iterable[Descriptor], invalid: Iterable[InvalidDescriptor], writer: ImageWriter
 ) -> None:
-    """What an index lists that is carried without being read, and what it lists that leads nowhere."""
+    """Sends notices of the entries of an index that are copied without being read, and of invalid descriptors."""
     counts = Counter(one.media_type for one in others if mediatypes.layer_codec(one.media_type) is None)
     for media_type, count in counts.items():
         entries = "1 entry" if count == 1 else f"{count} entries"
@@ -270,7 +271,7 @@ def _image_of(
     descriptor: Descriptor, manifest: Manifest, names: Sequence[str], platform: Platform | None,
     diff_ids: Sequence[Digest | None],
 ) -> OutputImage:  # fmt: skip
-    """What a report tells of an image that is taken over as it is."""
+    """Returns the output of an image that is copied unchanged, as reports show it."""
     layers = tuple(
         OutputLayer(layer.digest, layer.size, diff_id, layer.media_type, "kept", None)
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
@@ -279,8 +280,8 @@ def _image_of(
 
 
 def loaded(images: Sequence[OutputImage]) -> Digest | None:
-    """The `image_id` of the image that `manifest.json` can name: the one that comes nearest to the host's platform, else the
-    first."""
+    """Returns the `image_id` of the image that `manifest.json` can name: that of the nearest to the host's platform,
+    else the first."""
     if not images:
         return None
     wanted = parse_platform(None)
@@ -289,14 +290,14 @@ def loaded(images: Sequence[OutputImage]) -> Digest | None:
 
 
 def names_of(target: Target) -> tuple[str, ...]:
-    """The names that a target has at its source, each once."""
+    """Returns the names that a target has at its source, each once."""
     found = target.image.tags if target.image is not None else [tag for entry in target.entries for tag in entry.tags]
     return tuple(dict.fromkeys(found))
 
 
 def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
-    """A target's index and its descriptor. Where the manifests of several platforms stand at the top of a source under one
-    name, as if an index stood between, that index is made."""
+    """Returns the index of a target and its descriptor. If the manifests of several platforms are listed in the
+    top-level index of a source under one name, without an index between, that index is made."""
     source = opened.source
     document = target.document
     assert document is not None and source.index is not None
@@ -311,7 +312,7 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
 
 
 def report_lost_referrers(source: Source, image: Image, output: OutputImage, writer: ImageWriter) -> None:
-    """Tells what speaks of an image and not of the changed one."""
+    """Sends a notice of each referrer of the image, since it does not refer to the changed one."""
     if image.digest is not None and output.digest != image.digest:
         _report_lost_referrers(source, [image.digest], writer)
 

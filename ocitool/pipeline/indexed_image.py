@@ -14,7 +14,8 @@ from ocitool.trees.tree import Tree
 
 
 class IndexedImage:
-    """`indexes`: with diff_ids and contents computed from the bytes, as whoever writes by them needs them."""
+    """An image with an index of each layer. Diff_ids and contents in the indexes were computed from the bytes, so that
+    images can be written by them."""
 
     def __init__(self, image: Image, indexes: Sequence[LayerIndex]) -> None:
         self.image = image
@@ -33,8 +34,9 @@ class IndexedImage:
 
 
 def indexed_images(images: Sequence[Image], indexer: Indexer) -> list[IndexedImage]:
-    """Each image with its indexes, and with the layers that it lacks and another one has. All layers are read at once, those of
-    one digest once, and where they are nearest. `FormatError` for an image whose layers and diff_ids do not align."""
+    """Returns each image with its indexes, and with layers that it lacks taken from another of the images. All layers
+    are read in parallel, those with one digest once, from the nearest place. Raises `FormatError` for an image whose
+    numbers of layers and diff_ids differ."""
     there: dict[Digest | None, Blob] = {
         layer.digest: layer.blob for image in images for layer in image.layers if layer.digest and layer.blob is not None
     }

@@ -1,4 +1,5 @@
-"""What an image begins with: whether another one is its base, for who writes, and how much two have in common, as they say."""
+"""Compares the lowest layers of images: whether an image is the base of another, verified for commands that write, and
+how many layers two images share, by what they state."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from ocitool.trees.indexing import Indexer
 
 
 def count_base_layers(image: Image, base: Image, task: Task) -> int:
-    """How many layers of the image are the base's, by diff_ids that are computed where the stored blobs are not the same.
-    `UsageError` where the base is not what the image begins with."""
+    """Returns the number of the base's layers, after verifying that the image begins with them: by digest, else by
+    diff_ids that are computed from the bytes. Raises `UsageError` if it does not."""
     for mine, other in itertools.zip_longest(image.layers, base.layers):
         if other is None:
             break
@@ -34,7 +35,7 @@ def count_base_layers(image: Image, base: Image, task: Task) -> int:
 
 
 def _stated_otherwise(mine: Layer, other: Layer) -> bool:
-    """Whether the images themselves say that these layers differ: then nothing has to be read."""
+    """Returns whether the images state different diff_ids for two layers, so that they need not be read."""
     a, b = mine.diff_id, other.diff_id
     return a is not None and b is not None and a.algorithm == b.algorithm and a != b
 
@@ -46,9 +47,10 @@ def layer_identity(layer: Layer) -> str | None:
 
 
 def with_diff_ids(images: Sequence[Image], indexer: Indexer) -> list[Image]:
-    """The images with a diff_id for each layer whose bytes are here, so that `key` is the same for equal layers of any two of
-    them. It is the stated one, of this image or of another one that has the same blob; it is computed from the bytes where a
-    configuration states none, or other ones than there are layers, unless an equal stored digest says the same already."""
+    """Returns the images with a diff_id for each layer whose bytes are present, so that `layer_identity` is equal for
+    equal layers of any two of them. It is the one that this image states, or another image for the same blob. It is
+    computed from the bytes if a configuration states none or the wrong number of them, unless equal stored digests show
+    the same already."""
     stated = {layer.digest: layer.diff_id for image in images for layer in image.layers if layer.diff_id is not None}
     holders: dict[Digest, set[int]] = {}
     for number, image in enumerate(images):
@@ -82,12 +84,12 @@ _INPUT_HASH = pattern(r"\b(file|dir|multi):[0-9a-f]{64}\b")
 
 
 def instruction(created_by: str | None) -> str | None:
-    """An instruction without the hash of its inputs, so that a COPY of other files is still the same line."""
+    """Returns an instruction without the hash of its inputs, so that a COPY of other files gives an equal line."""
     return None if created_by is None else _INPUT_HASH.sub(r"\1", created_by)
 
 
 def common_base_length(before: Image, after: Image) -> int:
-    """How many lowest layers both images share."""
+    """Returns the number of lowest layers that both images share, by what they state."""
     count = 0
     for a, b in zip(before.layers, after.layers, strict=False):
         if layer_identity(a) is None or layer_identity(a) != layer_identity(b):

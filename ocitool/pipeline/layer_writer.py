@@ -35,7 +35,7 @@ class _Conversion(NamedTuple):
     plain: bool
 
     def keeps(self, codec: str | None) -> bool:
-        """Whether a layer with this codec stays as it is."""
+        """Returns whether a layer with this codec stays as it is."""
         return codec == self.codec or (self.plain and codec != "none")
 
 
@@ -137,8 +137,8 @@ class LayerWriter:
     # Conversion
 
     def _conversion(self, image: Image, *, changed: bool) -> _Conversion | None:
-        """At a registry the plain layers of a `docker save` archive are compressed, as every engine does that pushes them: its
-        manifest is made anyway."""
+        """Returns how layers are to be converted, or None. For a registry the uncompressed layers of a `docker save`
+        archive are compressed, as engines do when they push them: the manifest has to be made in any case."""
         if self._compression is not None and changed:
             return _Conversion(self._compression.codec, False)
         return _Conversion(_DEFAULT_CODEC, True) if self._remote and image.manifest is None else None
@@ -148,10 +148,10 @@ class LayerWriter:
         return self._conversion(image, changed=changed) is not None
 
     def converted(self, image: Image, layers: Sequence[OutputLayer], *, changed: bool) -> tuple[OutputLayer, ...]:
-        """Returns the layers as they are written: in the compression that was asked for if the image `changed`, and named by
-        digests of bytes that were hashed, or will be when they are written. As they are stay: a layer that has the compression
-        already, one that the other side has (`omit`), one whose descriptor says where else its bytes are (`urls`), and those
-        that are made, or another image's."""
+        """Returns the layers as they are to be written: in the compression that was asked for if the image `changed`,
+        and under digests of bytes that were hashed or will be when they are written. These stay as they are: a layer
+        that has the compression already, one that is left out (`omit`), one whose descriptor states other places of its
+        bytes (`urls`), one that the command made, and one of another image."""
         to = self._conversion(image, changed=changed)
         if image.manifest is None and self._lookup.references:
             layers = self._with_fallback(image, layers, to)
@@ -163,8 +163,8 @@ class LayerWriter:
         return tuple(map(self._claimed, found))
 
     def _with_fallback(self, image: Image, layers: Sequence[OutputLayer], to: _Conversion | None) -> tuple[OutputLayer, ...]:
-        """The layers of an image without a manifest as `--with` has them, in the compression asked for: then they need not be
-        made."""
+        """Returns the layers of an image without a manifest, replaced by those of `--with` that have the compression
+        asked for, so that they need not be compressed."""
         self._task.expect(expected_sizes(one.blob for one in layers if one.stated))
 
         def replaced(layer: OutputLayer) -> OutputLayer:
@@ -188,7 +188,7 @@ class LayerWriter:
         return bool(urls) or layer.digest in self._omit or layer.origin != "kept"
 
     def _differs(self, layer: OutputLayer, to: _Conversion) -> bool:
-        """Whether it is to be made again, by what its type states."""
+        """Returns whether it is to be made again, by what its type states."""
         return not self._stays(layer) and not to.keeps(mediatypes.layer_codec(layer.media_type) if layer.media_type else None)
 
     def _recompressed(self, image: Image, layer: OutputLayer, to: _Conversion) -> OutputLayer:
@@ -218,7 +218,8 @@ class LayerWriter:
     # Layers that go by what a docker archive states of them
 
     def _claimed(self, layer: OutputLayer) -> OutputLayer:
-        """A layer whose bytes are hashed when they are written; `check_unwritten` sees to those that are not."""
+        """Returns a layer under its stated digest if it will be hashed when it is written; any other is hashed now.
+        `check_unwritten` hashes those that are not written after all."""
         if not isinstance(layer.blob, FileBlob) or layer.stated is None:
             return self._hashed(layer)
         blob = layer.blob.with_digest(layer.digest)
@@ -237,13 +238,12 @@ class LayerWriter:
         return any(claim.digest == digest for claim in self._claims.values())
 
     def check_claims(self) -> None:
-        """Hashes the layers that go by what is stated of them, after their task has ended. Raises `IntegrityError` for a wrong
-        one."""
+        """Hashes the layers with stated digests after the task has ended. Raises `IntegrityError` if a digest is wrong."""
         for claim in self._claims.values():
             claim.check(Task())
 
     def check_unwritten(self, blobs: Mapping[Digest, Blob], *, dry_run: bool) -> None:
-        """Hashes those of these layers whose very bytes the destination will not read."""
+        """Hashes the layers with stated digests whose bytes the destination will not read."""
         for (digest, *place), claim in self._claims.items():
             blob = blobs.get(digest)
             written = isinstance(blob, FileBlob) and [id(blob.file), blob.offset] == place

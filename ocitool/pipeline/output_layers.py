@@ -17,13 +17,13 @@ from ocitool.transports.sink import OutputLayer
 
 
 def is_hashed(image: Image, layer: Layer) -> bool:
-    """Whether `kept` reads the layer to know its digests."""
+    """Returns whether `kept` reads the layer to know its digests."""
     return image.manifest is None and layer.blob is not None and (layer.digest is None or layer.diff_id is None)
 
 
 def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
-    """The layer as it is. One of a docker archive that names no digests is hashed, and `IntegrityError` is raised where the
-    archive's configuration states another diff_id, `NotFoundError` where its bytes are not here."""
+    """Returns the layer unchanged. A layer of a docker archive that states no digests is hashed. Raises `IntegrityError`
+    if the archive's configuration states another diff_id, `NotFoundError` if the layer's bytes are missing."""
     if image.manifest is not None:
         return drafts.kept(image, layer)
     if layer.blob is None:
@@ -40,7 +40,8 @@ def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
 
 
 def from_fallback(image: Image, lender: Image, layer: Layer, task: Task) -> OutputLayer:
-    """A layer of another image for this one: its very blob, under the type that this image's manifest has for it."""
+    """Returns a layer of another image, unchanged, for use in this image: with the media type that this image's manifest
+    needs."""
     found = kept(lender, layer, task)
     if lender.is_foreign(layer):
         return found._replace(origin="reused")
@@ -50,8 +51,8 @@ def from_fallback(image: Image, lender: Image, layer: Layer, task: Task) -> Outp
 
 
 def unhashed_layer(image: Image, layer: Layer) -> OutputLayer | None:
-    """A plain layer of a docker archive by the diff_id that its configuration states, for a caller that converts or
-    writes it, and so hashes it; None for any other layer."""
+    """Returns an uncompressed layer of a docker archive under the diff_id that its configuration states, without hashing
+    it; None for any other layer. The caller must hash it when it converts or writes it."""
     if image.manifest is not None or layer.digest is not None or layer.blob is None or not image.aligned:
         return None
     diff_id = layer.diff_id
@@ -79,7 +80,7 @@ class Claim(NamedTuple):
 
 
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
-    """The digests of a blob's stored and unpacked bytes."""
+    """Returns the digests of a blob's stored and of its uncompressed bytes."""
     chunks = with_progress(blob, blob.chunks(), task)
     compression = codecs.detected(blob)
     if compression == "none":
@@ -91,7 +92,7 @@ def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
 
 
 def with_progress(blob: Blob, chunks: Iterable[bytes], task: Task) -> Iterator[bytes]:
-    """The chunks of a blob, passed on; the task is told how far it is, and may end it."""
+    """Yields the chunks of a blob, reports their sizes as progress, and ends if the task is cancelled."""
     name = label(blob)
     for chunk in chunks:
         task.check()
@@ -100,7 +101,8 @@ def with_progress(blob: Blob, chunks: Iterable[bytes], task: Task) -> Iterator[b
 
 
 def diff_id(image: Image, layer: Layer, task: Task) -> Digest:
-    """Computed from the layer's verified bytes: what a configuration states is a claim."""
+    """Returns the diff_id of a layer, computed from its verified bytes: the one that the configuration states is only a
+    claim."""
     where = f"{image.where}: layer {layer.number}"
     if layer.blob is None:
         raise missing_blob("layer", layer.digest or layer.number, image.where)

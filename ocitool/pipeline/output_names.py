@@ -1,4 +1,4 @@
-"""The names that images get at a destination, and how what was written there is asked for."""
+"""Decides which names images get at a destination, and collects what was written there by digest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ocitool.transports.sink import OutputImage
 
 
 def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: Destination, task: Task) -> list[OutputImage]:
-    """The outputs under the names that they get; a name for two different images is a mistake. What speaks of an image gets no
-    name that an image gets, which is told."""
+    """Returns the outputs with the names that they get at the destination. Raises `UsageError` if two different images
+    would get one name. A referrer does not get a name that an image gets; a notice says so."""
     tops = [output for output in outputs if output.subject is None]
     if names and len({output.digest for output in tops}) > 1:
         hint = "docker://HOST/PREFIX/ gives each its own" if target.remote else "name them one by one"
@@ -59,7 +59,8 @@ def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: D
 
 
 def _beside(name: str, at: Sequence[str], old: Sequence[str]) -> list[str]:
-    """The names of what speaks of an image that went from the repositories `old` to `at`: its tag there, if it was of them."""
+    """Returns the names of a referrer whose subject was copied from the repositories `old` to the repositories `at`: its
+    tag in these, if it was in one of the old ones."""
     repository, _, tag = canonical(name).rpartition(":") if not is_bare(name) else ("", "", name)
     if repository and repository not in old:
         return []
@@ -67,7 +68,7 @@ def _beside(name: str, at: Sequence[str], old: Sequence[str]) -> list[str]:
 
 
 def roots(outputs: Sequence[OutputImage], target: Destination) -> tuple[OutputImage, ...]:
-    """What was written at the top, each digest once, with all of its names."""
+    """Returns the outputs at the top level, each digest once, with all of its names."""
     found: dict[Digest, OutputImage] = {}
     names: dict[Digest, list[str]] = {}
     for output in outputs:
@@ -82,5 +83,5 @@ def roots(outputs: Sequence[OutputImage], target: Destination) -> tuple[OutputIm
 
 
 def _repositories(names: Iterable[str]) -> tuple[str, ...]:
-    """The names without their tags; bare tags name none."""
+    """Returns the repositories in names; a bare tag has none."""
     return tuple(dict.fromkeys(name.rpartition(":")[0] for name in names if not is_bare(name)))

@@ -1,4 +1,4 @@
-"""What could not be read or copied: named, and no reason to stop."""
+"""Errors that do not end a command: images or files that could not be read or copied while others can."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ocitool.task import Task
 
 
 class Problem(NamedTuple):
-    """What could not be read or copied, and why."""
+    """The place of something that could not be read or copied, and the error."""
 
     where: str
     error: OcitoolError
 
 
 def without_context(error: OcitoolError) -> OcitoolError:
-    """The error without what it was raised from: a traceback holds everything that was open there."""
+    """Returns the error without traceback and causes: they would keep open files and other objects alive."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def problem_at(where: str, error: OcitoolError) -> Problem:
-    """An error as a problem of a place, which its text names too."""
+    """Returns an error as a problem of a place. The error's `where` gets the place as well."""
     inner = error.where or ""
     if where not in inner:
         error.where = where if inner in where else f"{where}: {inner}"
@@ -31,7 +31,8 @@ def problem_at(where: str, error: OcitoolError) -> Problem:
 
 
 class Tolerant:
-    """A context in which an error is a problem of a place, and not raised: all but wrong words and the end of the task."""
+    """A context manager that passes an error to `take` as a problem of a place. `UsageError`, `CancelledError` and
+    errors of other kinds are raised."""
 
     def __init__(self, where: str, take: Callable[[Problem], None]) -> None:
         self._where = where
@@ -48,7 +49,7 @@ class Tolerant:
 
 
 def refuse_nothing(left: Sequence[object], problems: Sequence[Problem], task: Task) -> None:
-    """Raises the first of the problems if nothing else is left; the others are told."""
+    """Raises the first of the problems if nothing is left; the others become notices."""
     if not left and problems:
         for one in problems[1:]:
             task.notice("problem", str(one.error))

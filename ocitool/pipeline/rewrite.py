@@ -39,8 +39,8 @@ def rewrite(
     command: str, opened: Opened, change: Change[T], writer: ImageWriter, summary: Summary[T], *, platform: str | None = None,
     all_platforms: bool = False, around: IndexChange | None = None,
 ) -> WriteResult:  # fmt: skip
-    """What a reference names, changed and written: one image, or with `all_platforms` an index with all of its images. Raises
-    what `platform_choice.single` and `deliver` raise."""
+    """Changes and writes what a reference names: one image, or with `all_platforms` an index with all of its images.
+    Raises what `platform_choice.single` and `deliver` raise."""
     done: list[tuple[OutputImage, T]] = []
 
     def finish(image: Image) -> OutputImage:
@@ -60,20 +60,22 @@ def rewrite(
 def rewrite_one(
     command: str, source: Source, image: Image, change: Change[T], writer: ImageWriter, summary: Summary[T]
 ) -> WriteResult:
-    """As `rewrite`, of an image of a source that no reference names."""
+    """Changes and writes one image, as `rewrite` does, if no reference names it."""
     output, told = _finished(image, change, writer)
     report_lost_referrers(source, image, output, writer)
     return deliver(writer, command, [output], *summary([(output, told)]))
 
 
 def convert(image: Image, writer: ImageWriter) -> OutputImage:
-    """An image as it is, in the compression that is asked for; it gets a manifest if it has none."""
+    """Returns the image unchanged but for its compression, if another one was asked for; it gets a manifest if it has
+    none."""
     output, _ = _finished(image, lambda draft: (draft, None), writer, always=True)
     return output
 
 
 def _finished(image: Image, change: Change[T], writer: ImageWriter, *, always: bool = False) -> tuple[OutputImage, T]:
-    """An image from where it is to its new documents. `always`: it is converted also if the change leaves it as it is."""
+    """Returns the changed image with its new documents, and what the change returned. `always`: layers are converted
+    even if the change leaves the image as it is."""
     image = writer.blobs.with_missing_layers(image)
     start = drafts.start(image, writer.layers.of_image(image))
     draft, told = change(start)

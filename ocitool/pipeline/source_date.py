@@ -25,7 +25,7 @@ def source_date() -> int | None:
 
 
 def timestamp() -> str:
-    """Now, as documents write it."""
+    """Returns the current time, or `SOURCE_DATE_EPOCH` if it is set, as RFC 3339 in UTC."""
     from datetime import UTC, datetime
 
     epoch = source_date()
@@ -34,19 +34,20 @@ def timestamp() -> str:
 
 
 def made_at(otherwise: str | None) -> str | None:
-    """When something was made that has a time of its own: `SOURCE_DATE_EPOCH` goes before it."""
+    """Returns `SOURCE_DATE_EPOCH` if it is set, else `otherwise`, the time at which something was really made."""
     return timestamp() if source_date() is not None else otherwise
 
 
 def with_timestamp(draft: ImageDraft) -> ImageDraft:
-    """The draft as created at `SOURCE_DATE_EPOCH`, if that is set, its configuration is another than the image's, and the
-    change does not say itself when it was created. What is only annotated or compressed otherwise keeps its configuration."""
+    """Returns the draft with `SOURCE_DATE_EPOCH` as `created`, if that variable is set, the change made a new
+    configuration, and the change does not set `created` itself. An image that only gets annotations or another
+    compression keeps its configuration."""
     if source_date() is None or draft.dated or not draft.is_configured_anew:
         return draft
     return drafts.configured(draft, {**draft.config, "created": timestamp()})
 
 
 def clamped(mtime: int) -> int:
-    """A file's time (ns), or `SOURCE_DATE_EPOCH` where it is later than that."""
+    """Returns a file's time in ns, at most `SOURCE_DATE_EPOCH` if that is set."""
     latest = source_date()
     return mtime if latest is None else min(mtime, latest * 1_000_000_000)

@@ -110,12 +110,12 @@ _LONGEST = 255
 
 
 def is_media_type(text: str) -> bool:
-    """RFC 6838, 4.2, without parameters."""
+    """Returns whether a text is a media type without parameters (RFC 6838, 4.2)."""
     return _GRAMMAR.fullmatch(text) is not None
 
 
 def layer_type(media_type: str) -> LayerType:
-    """What a layer's media type says; `content` is `unknown` for one that no specification we know has."""
+    """Returns what a layer's media type states; `content` is `unknown` if no specification that we know defines the type."""
     tar = _TARS.get(media_type)
     if tar is not None:
         return tar
@@ -128,22 +128,23 @@ def layer_type(media_type: str) -> LayerType:
 
 
 def layer_codec(media_type: str) -> str | None:
-    """The compression (`SUFFIXES`) that the type of a layer states which is a tar; None for any other type."""
+    """Returns the compression (`SUFFIXES`) that the media type of a tar layer states; None for any other type."""
     tar = _TARS.get(media_type)
     return tar.codec if tar is not None else None
 
 
 def tar_layer(codec: str, *, docker: bool) -> str:
-    """The type of a layer that is a tar in this compression: Docker's only if that is asked for and its engines know it."""
+    """Returns the media type of a tar layer in this compression: that of Docker only if `docker`, and if its engines
+    know the codec."""
     oci, suffix = SUFFIXES[codec]
     return DOCKER_LAYER + suffix if docker and codec in DOCKER_CODECS else OCI_LAYER + oci
 
 
 def is_foreign(media_type: str) -> bool:
-    """A layer whose bytes are kept elsewhere and may not be passed on (layer.md, "Non-Distributable Layers")."""
+    """Returns whether a layer's bytes are kept elsewhere and may not be passed on (layer.md, "Non-Distributable Layers")."""
     return ".nondistributable." in media_type or ".foreign." in media_type
 
 
 def as_oci(media_type: str) -> str:
-    """A layer type of Docker's as OCI names it; any other as it stands."""
+    """Returns the OCI media type for one of Docker's layer types; any other type unchanged."""
     return _AS_OCI.get(media_type, media_type)

@@ -247,7 +247,7 @@ _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def _is_date_time(text: str) -> bool:
-    """Whether a text is a date and time of RFC 3339 section 5.6, with the limits of 5.7: days of the month, and second
+    """Returns whether a text is a date and time of RFC 3339 section 5.6, with the limits of 5.7: days of the month, and second
     60 only at 23:59 UTC.
 
     `datetime` does not do: it has no leap second and no year 0, and accepts forms of ISO 8601 that RFC 3339 lacks.

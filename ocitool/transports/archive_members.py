@@ -169,7 +169,7 @@ class Members:
 
 
 def _alike(name: bytes, one: Blob, other: Blob | None) -> bool:
-    """Whether two members of this name have the same bytes. False, without reading them, if they are too large for a
+    """Returns whether two members of this name have the same bytes. False, without reading them, if they are too large for a
     document."""
     if other is None or one.size != other.size or one.size > largest_document(name.decode()):
         return False
@@ -188,12 +188,12 @@ def largest_document(name: str) -> int:
 
 
 def is_oci(members: Members) -> bool:
-    """Whether the members have the index of an OCI layout."""
+    """Returns whether the members have the index of an OCI layout."""
     return "index.json" in members
 
 
 def is_docker_save(members: Members) -> bool:
-    """Whether these are the files of a `docker save`: manifest.json is a list of images, or there is a valid
+    """Returns whether these are the files of a `docker save`: manifest.json is a list of images, or there is a valid
     `repositories`. Raises nothing."""
     try:
         raw = members.document("manifest.json")
@@ -228,5 +228,5 @@ def _holds_image(members: Members, directory: str) -> bool:
 
 
 def is_docker(members: Members) -> bool:
-    """Whether the members have a list of images of a `docker save`, valid or not."""
+    """Returns whether the members have a list of images of a `docker save`, valid or not."""
     return "manifest.json" in members or "repositories" in members

@@ -210,7 +210,7 @@ class _Comparison:
             self.special.append((path, inode))
 
     def _is_kept(self, path: bytes, old: Node | None, new: int) -> bool:
-        """Whether the lower tree already has the wanted file at a path, with all of its names."""
+        """Returns whether the lower tree already has the wanted file at a path, with all of its names."""
         if old is None or isinstance(old, Directory):
             return False
         theirs, ours = self.lower.inode(old), self.upper.inode(new)
@@ -225,7 +225,7 @@ class _Comparison:
         return found
 
     def _are_kept(self, names: list[bytes], theirs: int, ours: int) -> bool:
-        """Whether exactly these names lead to one file in the lower tree, and no other file of the upper tree continues
+        """Returns whether exactly these names lead to one file in the lower tree, and no other file of the upper tree continues
         it."""
         for name in names:
             if self._ignores(name):
@@ -243,7 +243,7 @@ class _Comparison:
 
 
 def same_entry(lower: Tree, theirs: int, upper: Tree, ours: int, ignore: Collection[str] = ()) -> bool:
-    """Whether two refs, one of each tree, stand for equal entries, their names aside. Contents that are not known count
+    """Returns whether two refs, one of each tree, stand for equal entries, their names aside. Contents that are not known count
     as different."""
     theirs, ours = lower.inode(theirs), upper.inode(ours)
     if theirs == IMPLIED or ours == IMPLIED:

@@ -12,7 +12,7 @@ from ocitool.trees.tree import Tree
 
 
 def contents(files: Sequence[tuple[Layer, Entry] | None], task: Task | None = None) -> Iterator[tuple[int, bytes]]:
-    """The whole contents of several files, each a regular one of a layer, with their positions in `files`; of None nothing.
+    """Yields the whole contents of several regular files of layers, each with its position in `files`; nothing for None.
 
     Each layer is read once for all of its files, so they come in its order. Memory: one file."""
     by_layer: dict[int, tuple[Layer, list[int]]] = {}
@@ -30,5 +30,5 @@ def contents(files: Sequence[tuple[Layer, Entry] | None], task: Task | None = No
 
 
 def content_hash(tree: Tree, ref: int) -> bytes | None:
-    """The SHA-256 of the content of a file of a merged tree, None if it was not hashed or is no file."""
+    """Returns the SHA-256 of the content of a file of a merged tree; None if it was not hashed or is not a regular file."""
     return tree.indexes[Tree.layer(ref)].content(Tree.row(ref))

@@ -138,11 +138,11 @@ class Indexer:
         return found
 
     def _reads_whole_blob(self, key: str, blob: Blob, read: Read) -> bool:
-        """Whether all bytes of the blob will be read, unless the cache has its index."""
+        """Returns whether all bytes of the blob will be read, unless the cache has its index."""
         return key not in self._held and not self._by_headers(blob, read)
 
     def _matches_digest(self, blob: Blob, digest: Digest) -> bool:
-        """Whether the blob's bytes have this digest. Reads them all."""
+        """Returns whether the blob's bytes have this digest. Reads them all."""
         try:
             for chunk in verified(blob.chunks(), digest, blob.size):
                 self.task.check()
@@ -152,11 +152,11 @@ class Indexer:
         return True
 
     def _by_headers(self, blob: Blob, read: Read) -> bool:
-        """Whether the layer is indexed from its headers alone, which costs less than hashing it."""
+        """Returns whether the layer is indexed from its headers alone, which costs less than hashing it."""
         return read != self._read_hashed and not self.verify and not blob.remote and codecs.detected(blob) == "none"
 
     def reads_headers_only(self, layer: Layer, index: LayerIndex) -> bool:
-        """Whether `indexes` and `indexes_of` read only the headers of this layer if no cache has its index.
+        """Returns whether `indexes` and `indexes_of` read only the headers of this layer if no cache has its index.
 
         If so, a report may show neither its diff_id nor contents that it did not ask for: both would depend on earlier
         runs.
@@ -165,7 +165,7 @@ class Indexer:
         return not self.verify and not remote and index.codec == "none"
 
     def _computes_diff_id(self, layer: Layer, index: LayerIndex, read: Read) -> bool:
-        """Whether this way of reading computes the diff_id if no cache has the index."""
+        """Returns whether this way of reading computes the diff_id if no cache has the index."""
         if read == self._read_unhashed:
             return self.verify or (layer.blob is not None and layer.blob.remote)
         return read == self._read_hashed or not self.reads_headers_only(layer, index)

@@ -108,7 +108,7 @@ class PathLookup:
         return self.indexes[ref >> REF_SHIFT].kinds[ref & ROW_MASK]
 
     def is_symlink(self, ref: int) -> bool:
-        """Whether an entry, or the file that it shares as a hard link, is a symbolic link."""
+        """Returns whether an entry, or the file that it shares as a hard link, is a symbolic link."""
         return self.kind(self.inodes.get(ref, ref)) == _SYMLINK
 
     def resolve(self, path: bytes, follow: bool) -> tuple[Node | None, bytes]:

@@ -48,7 +48,7 @@ class LayerDraft:
         return int(self.replace[row].kind) if row in self.replace else self.index.kinds[row]
 
     def lists_directory(self, path: bytes, before: int | None = None) -> bool:
-        """Whether the edited layer has a directory entry for the path; with `before`, whether it has one in front of
+        """Returns whether the edited layer has a directory entry for the path; with `before`, whether it has one in front of
         that row."""
         rows = self.entries(path)
         if any(self.kind(row) == _DIRECTORY and (before is None or row < before) for row in rows):
@@ -57,15 +57,15 @@ class LayerDraft:
         return before is None and new is not None and new.kind == Kind.DIRECTORY
 
     def mentions(self, path: bytes) -> bool:
-        """Whether the edited layer has an entry, whiteout or opaque marker for the path."""
+        """Returns whether the edited layer has an entry, whiteout or opaque marker for the path."""
         return any(row not in self.drop for row in self.at.get(path, ())) or (path, False) in self.add
 
     def carries(self, path: bytes) -> bool:
-        """Whether the layer, before the edit, has the path or anything below it."""
+        """Returns whether the layer, before the edit, has the path or anything below it."""
         return path in self.under
 
     def has_directory(self, path: bytes) -> bool:
-        """Whether the layer, before the edit, makes the path a directory: by its entry, or by one below it."""
+        """Returns whether the layer, before the edit, makes the path a directory: by its entry, or by one below it."""
         index = self.index
         return any(
             index.kinds[row] == _DIRECTORY if index.paths[row] == path else index.kinds[row] < _WHITEOUT

@@ -204,7 +204,7 @@ class Planner:
             draft.add[change.path, False] = entry
 
     def _is_untouched(self, names: list[Change]) -> bool:
-        """Whether these names belong to one unchanged file of layers that stay, which lost only other names: nothing
+        """Returns whether these names belong to one unchanged file of layers that stay, which lost only other names: nothing
         must be written."""
         inodes = set()
         first = names[0].entry
@@ -345,7 +345,7 @@ class Planner:
                     self._opaque(draft, above)
 
     def _is_directory(self, path: bytes) -> bool:
-        """Whether a path shall be a directory."""
+        """Returns whether a path shall be a directory."""
         change = self.after.get(path)
         if change is not None:
             return change.entry is not None and change.entry.kind == Kind.DIRECTORY

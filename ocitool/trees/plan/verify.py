@@ -138,11 +138,11 @@ class _Verifier:
         return metadata(entry) == metadata(self.made.entry(now.ref))
 
     def _own_content(self, path: bytes, origin: int | None, entry: Entry) -> bool:
-        """Whether a new entry is written with the right content: that of its own path must be that of the same file."""
+        """Returns whether a new entry is written with the right content: that of its own path must be that of the same file."""
         return origin is None and self._file(entry.path) == self._file(path)
 
     def _grouped(self, path: bytes, now: int) -> bool:
-        """Whether a name shares its file with exactly the names that it shall share it with."""
+        """Returns whether a name shares its file with exactly the names that it shall share it with."""
         if not self.groups:
             return True
         inode, file = self.made.inode(now), self._file(path)
