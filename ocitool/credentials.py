@@ -103,7 +103,7 @@ def remember_given(*secrets: str) -> None:
 
 
 def _encoded(text: str) -> bytes:
-    """The bytes of a text; a credential in a file may hold half of a surrogate pair, which is no character."""
+    """Returns a text as bytes. A credential in a file may contain a lone surrogate, which UTF-8 cannot encode."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -190,8 +190,9 @@ def _without(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _found(search: _Search, text: str) -> Iterable[tuple[int, int]]:
-    """Where credentials stand; of base64 with the characters beside, which hold bits of it, of a long token all of it, of
-    another long one that a server gave all up to a blank."""
+    """Yields the spans of credentials in a text. That of base64 includes the adjacent characters, which hold some of its
+    bits. Of a long token only the ends are known: the span is all of the token; of another long value that a server
+    gave, it ends at a blank."""
     last = 0
     for match in search.expression.finditer(text):
         start, end = match.span()
@@ -230,7 +231,7 @@ def _whole(words: Iterable[str], text: str) -> Iterable[tuple[int, int]]:
 
 
 def _clipped(text: str) -> Iterable[tuple[int, int]]:
-    """The beginnings of credentials before a `…`, and their ends behind one."""
+    """Yields the spans of beginnings of credentials before a `…`, and of their ends after one."""
     if "…" not in text:
         return
     back, size = text[::-1], len(text)
@@ -242,8 +243,9 @@ def _clipped(text: str) -> Iterable[tuple[int, int]]:
 
 
 def _begun(secret: str, text: str) -> Iterable[tuple[int, int]]:
-    """The places of each `…` that follows a beginning of the secret, with the length of the longest one: by its borders (Knuth,
-    Morris, Pratt), since a server that chose the secret writes the text too."""
+    """Yields the place of each `…` that follows a beginning of the secret, and the length of the longest such beginning.
+    It uses the algorithm of Knuth, Morris and Pratt, whose time is linear: a server that chose the secret writes the
+    text too."""
     at = text.find(secret[:_PART]) if len(secret) > _PART else -1
     if at < 0:
         return
@@ -265,8 +267,9 @@ def _begun(secret: str, text: str) -> Iterable[tuple[int, int]]:
 
 
 def _undone(text: str, before: list[int] | None) -> tuple[str, list[int]]:
-    """The text with one layer of spelling undone, and for each of its characters, and its end, the place in the text that was
-    given first (`before`: those of `text`)."""
+    """Returns the text with one layer of encoding (percent, `\\u`, entities and the like) decoded, and for each of its
+    characters, and its end, the place in the original text. `before`: these places for `text`, if it was decoded
+    before."""
     shown: list[str] = []
     places: list[int] = []
     at = 0
@@ -284,7 +287,7 @@ def _undone(text: str, before: list[int] | None) -> tuple[str, list[int]]:
 
 
 def _spelt(match: re.Match[str]) -> list[tuple[str, int]]:
-    """The characters that a spelling means, with their places in it."""
+    """Returns the characters that an encoded sequence stands for, with their places in it."""
     kind = match.lastgroup
     if kind is None:
         return []  # a break, or what has no width
@@ -313,7 +316,7 @@ def _placed(text: str, width: Callable[[str], int]) -> list[tuple[str, int]]:
 
 
 def _pattern() -> _Search:
-    """What finds all that is registered: of what an expression finds the longest first."""
+    """Returns the search for all registered credentials. Its expression tries long words before shorter ones."""
     global _search
     with _lock:
         if _search is None:
@@ -345,8 +348,8 @@ def _any(words: set[str]) -> str:
 
 
 def _forms(secret: str, raw: bytes) -> set[str]:
-    """A credential as it is, in small letters, with blanks as in forms, as Latin-1, and what undoing spellings makes of one
-    that looks like a spelling itself."""
+    """Returns the forms in which a credential is looked for: itself, in lower case, with `+` for blanks, as Latin-1, and
+    decoded, if it looks like an encoded text itself."""
     forms = [secret, secret.replace(" ", "+"), raw.decode("latin-1")]
     if len(secret) >= _WORD:
         forms.append(secret.lower())  # as hosts are written
@@ -358,7 +361,7 @@ def _forms(secret: str, raw: bytes) -> set[str]:
 
 
 def _plain(secret: str, raw: bytes) -> Iterable[str]:
-    """The expressions of the forms of a credential, and of it in hexadecimal."""
+    """Yields the expressions for the forms of a credential, and for its hexadecimal digits."""
     if len(secret) >= _SHORTEST:
         for text in _forms(secret, raw):
             word = len(text) < _WORD or text.isdigit()
@@ -370,13 +373,13 @@ def _plain(secret: str, raw: bytes) -> Iterable[str]:
 
 
 def _either(core: str) -> str:
-    """The expression of a core in base64 of either alphabet."""
+    """Returns the expression for a part of base64 in either alphabet."""
     return core.replace("+", "[+-]").replace("/", "[/_]")
 
 
 def _cores(raw: bytes) -> Iterable[str]:
-    """What the base64 of anything with these bytes in it contains, wherever they begin: without the characters that hold
-    bits of what is beside."""
+    """Yields what the base64 of any data with these bytes contains, for each of their three positions: without the
+    characters that also hold bits of adjacent bytes."""
     from base64 import b64encode
 
     for shift, skipped in ((0, 0), (1, 2), (2, 3)):

@@ -306,7 +306,7 @@ class _Attributes:
         return entry
 
     def _on_disk(self, seen: WalkedPath) -> tuple[Entry, tuple[int, int] | None]:
-        """The entry as it stands, and the owner that its xattr states, which is no part of it."""
+        """Returns the entry of a path on disk, and the owner that its xattr states, which is not a part of the entry."""
         entry = entry_of(seen)
         if entry.xattrs is not None:
             entry = entry._replace(xattrs=tuple(stated_xattrs(entry.xattrs, self._header)))

@@ -214,12 +214,12 @@ def _exposed(flag: str, words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _keys(value: Sequence[str | tuple[str, str]]) -> Iterator[str]:
-    """Names, of pairs or alone."""
+    """Yields names, which stand alone or before a value."""
     return (one if isinstance(one, str) else one[0] for one in value)
 
 
 def _whole(value: object) -> Iterator[str]:
-    """What is there once."""
+    """Yields one name for a setting that has a single value."""
     yield ""
 
 

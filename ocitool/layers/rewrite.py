@@ -158,14 +158,14 @@ def _replace(index: LayerIndex, row: int, entry: Entry) -> None:
 
 
 def _data_end(index: LayerIndex, row: int) -> int:
-    """Where a member's data ends; the row before the first ends at 0."""
+    """Returns the offset at which a member's data ends; 0 for row -1."""
     if row < 0:
         return 0
     return index.offsets[row] + index.stored(row)
 
 
 def _end(index: LayerIndex, row: int) -> int:
-    """Where a member ends, with its padding."""
+    """Returns the offset at which a member ends, with its padding."""
     end = _data_end(index, row)
     return end + -end % BLOCK
 
@@ -175,7 +175,7 @@ def _end(index: LayerIndex, row: int) -> int:
 
 @contextmanager
 def _unpacked(blob: Blob, task: Task, diff_id: Digest | None) -> Iterator[ChunkInput]:
-    """The layer's uncompressed bytes as a tar input, produced ahead where that pays."""
+    """Gives the layer's uncompressed bytes as a tar input; another thread unpacks ahead if the layer is large."""
     name = label(blob)
 
     def stored() -> Iterator[bytes]:
@@ -203,7 +203,7 @@ def _all_of(pieces: list[bytes]) -> Iterator[bytes]:
 
 
 def _region(tar: ChunkInput, size: int) -> bytes:
-    """The headers of a member, from the end of the one before to its data."""
+    """Reads and returns the headers of a member: the bytes from the end of the previous member to its data."""
     if size > _HEADERS:
         raise LimitError(f"headers of {size} bytes at offset {tar.offset}")
     region = tar.read(size)

@@ -38,15 +38,14 @@ _HELD = 128
 
 
 def entries(tar: TarInput, notes: TarNotes, *, incremental: bool = False, source: int | None = None) -> Iterator[Entry]:
-    """The entries of an archive, in order.
+    """Yields the entries of an archive, in order.
 
-    Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it leaves
-    is skipped. When the iterator ends, everything to the last byte has been read: bytes after the end-of-archive blocks
-    count in a layer's digest. `incremental`: the directories of `tar -g`, which have their names as data, are read too;
-    engines refuse layers of them. `source`: bytes that the archive is unpacked from, if it is.
+    Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it
+    leaves is skipped. When the iterator ends, everything to the last byte has been read: bytes after the end-of-archive
+    blocks count in a layer's digest. `incremental`: the directories of `tar -g`, which have their names as data, are
+    read too; engines refuse layers of them. `source`: bytes that the archive is unpacked from, if it is.
 
-    Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root.
-    """
+    Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root."""
     more = Extensions(tar, notes)
     held = _Held(limits.layer_entries(source), source)
     numbers = _Numbers()
@@ -112,8 +111,9 @@ def entries(tar: TarInput, notes: TarNotes, *, incremental: bool = False, source
 def _headers(
     tar: TarInput, notes: TarNotes, more: Extensions, numbers: _Numbers, *, incremental: bool
 ) -> Iterator[tuple[int, bytes, tuple[Any, ...], int, Kind, int]]:
-    """The header of each entry: where it stands, its block, its fields, its size and kind, and the bytes of names behind it
-    (`incremental`). What stands before it is in `more` until the next one is asked for. What follows it is read by then."""
+    """Yields the header of each entry: its offset, its block, its fields, the entry's size and kind, and the number of
+    bytes of names that follow it (`incremental`). Extension headers before it are in `more` until the next step. Headers
+    that follow it are read already."""
     unpack = _FIELDS.unpack
     while True:
         start = tar.offset
@@ -160,7 +160,7 @@ class _Numbers(dict[bytes, int]):
 
 
 def _bad_number(fields: Iterable[tuple[str, bytes]], start: int) -> FormatError:
-    """What the first of the fields that is no number is."""
+    """Returns the error for the first of the fields that is not a number."""
     for what, field in fields:
         try:
             number(field)
@@ -170,7 +170,7 @@ def _bad_number(fields: Iterable[tuple[str, bytes]], start: int) -> FormatError:
 
 
 def _path(name: bytes, start: int, notes: TarNotes) -> bytes:
-    """The path that a name stands for. Raises `LimitError` if it is too deep."""
+    """Returns the normal form of a name. Raises `LimitError` if it is too deep."""
     path = name[:-1] if name[-1:] == b"/" else name
     if path[:2] == b"./":
         path = path[2:]
@@ -214,7 +214,8 @@ class _Held:
 
 
 def _other(tar: TarInput, flag: bytes, size: int, start: int, *, incremental: bool) -> tuple[Kind | None, int]:
-    """An entry of no usual type: its kind, and the bytes of names behind a directory of `tar -g`. None: it is passed over."""
+    """Returns the kind of an entry of an unusual type, and the number of bytes of names after a directory of `tar -g`.
+    Kind None: the entry was skipped."""
     if incremental and flag == b"D":
         return Kind.DIRECTORY, max(size, 0)
     if flag != b"V":
@@ -230,7 +231,7 @@ def _sparse(
     tar: TarInput, flag: bytes, header: bytes, records: dict[bytes, bytes] | None, more: Extensions, name: bytes, size: int,
     start: int,
 ) -> tuple[bytes, int, SparseFile | None]:  # fmt: skip
-    """The name, the bytes of data that follow, and the map, if there is one."""
+    """Returns the name, the number of bytes of data that follow, and the map of a sparse file, None if it is not one."""
     from ocitool.layers.tar_sparse import old_sparse, pax_sparse  # few archives have such files
 
     if flag == b"S":
@@ -243,7 +244,8 @@ def _bounded_time(
     uid: int, gid: int, size: int, mtime: int, records: dict[bytes, bytes] | None, seconds: int, name: bytes, start: int,
     notes: TarNotes,
 ) -> int:  # fmt: skip
-    """A time that an entry can have, for one that it cannot have, which is noted. Raises `FormatError` for any other number."""
+    """Returns the nearest time that an index can hold, and adds a note. Raises `FormatError` if another number is out of
+    range."""
     if not (-NUMBERS <= uid < NUMBERS and -NUMBERS <= gid < NUMBERS and size < NUMBERS):
         raise FormatError(f"a number out of range at offset {start}")
     stated = (records or {}).get(b"mtime") or b"%d" % seconds
@@ -258,7 +260,7 @@ def _nameless(kind: Kind, start: int) -> OcitoolError:
 
 
 def _special(kind: Kind, link: bytes, major: bytes, minor: bytes, start: int) -> tuple[bytes, tuple[int, int] | None]:
-    """The link and the device of what is neither file nor directory nor symlink."""
+    """Returns the link and the device number of a hard link, device or FIFO."""
     if kind == Kind.HARDLINK:
         return normalise(link), None
     if kind not in (Kind.CHAR, Kind.BLOCK):

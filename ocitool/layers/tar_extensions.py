@@ -142,7 +142,8 @@ def _xattrs(records: dict[bytes, bytes]) -> Xattrs:
 
 
 def _with_globals(given: Xattrs, own: Xattrs | None) -> Xattrs:
-    """An entry's own xattrs, and those that global records give to all, which stay one object for all entries."""
+    """Returns the xattrs of an entry together with those that global records give to all entries. These stay one object
+    for all entries that have no others."""
     if not own:
         return given
     names = {name for name, _ in own}
@@ -160,7 +161,7 @@ def _pax_time(text: bytes) -> int | None:
 
 
 def _pax(data: bytes, start: int) -> tuple[dict[bytes, bytes], list[int]]:
-    """pax records, and the numbers of GNU sparse 0.0, whose keys repeat. Values are bytes of any kind."""
+    """Returns the pax records, and the numbers of GNU sparse 0.0, whose keys repeat. Values may be any bytes."""
     records: dict[bytes, bytes] = {}
     pairs: list[int] = []
     position, end = 0, len(data)

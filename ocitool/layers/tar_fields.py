@@ -9,20 +9,20 @@ ZEROS = bytes(BLOCK)
 
 
 def signed_sum(header: bytes) -> int:
-    """The checksum as some old tars computed it, with signed bytes."""
+    """Returns the checksum as some old tars computed it, with signed bytes."""
     body = header[:148] + b" " * 8 + header[156:]
     return sum(body) - 256 * sum(byte > 127 for byte in body)
 
 
 class NotANumberError(Exception):
-    """A numeric field that is none; `of` is the error of the whole tar."""
+    """A numeric field does not hold a number. `of` makes the error for users of it."""
 
     def of(self, what: str, start: int) -> FormatError:
         return FormatError(f"the {what} of the tar header at offset {start} is not {self.args[0]}")
 
 
 def number(field: bytes) -> int:
-    """A numeric header field: octal text, or base-256 when the top bit is set (GNU). Raises `NotANumberError`."""
+    """Returns the number in a header field: octal text, or base-256 if the top bit is set (GNU). Raises `NotANumberError`."""
     text = field[:-1]
     if field[-1] or not text.isdigit():  # nearly all are digits and a zero byte
         lead = field[0]
@@ -43,7 +43,8 @@ def number(field: bytes) -> int:
 
 
 def stated_number(field: bytes, what: str, start: int) -> int:
-    """The number of a field. Raises `FormatError`, which names the field (`what`) and the header's offset (`start`)."""
+    """Returns the number in a header field. Raises `FormatError`, which names the field (`what`) and the header's offset
+    (`start`)."""
     try:
         return number(field)
     except NotANumberError as error:

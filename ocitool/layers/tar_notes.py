@@ -30,5 +30,5 @@ class TarNotes:
 
 
 def cut(text: bytes) -> str:
-    """The beginning of a text of a header, as a note quotes it."""
+    """Returns the beginning of a text in a header, as a note quotes it."""
     return (text[:40] + (b"..." if len(text) > 40 else b"")).decode("ascii", "backslashreplace")

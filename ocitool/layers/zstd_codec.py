@@ -83,7 +83,8 @@ def _frame(source: _Window, frame: Any) -> Iterator[bytes]:
 
 
 def _window(head: bytes, single: int, size_flag: int, id_flag: int) -> int:
-    """The window of the frame that begins so (RFC 8878, 3.1.1.1): stated, or of a single segment its content's size."""
+    """Returns the window size of the frame with this header (RFC 8878, 3.1.1.1): the stated one, or the content's size
+    if the frame is a single segment."""
     if not single:
         value = head[5] if len(head) > 5 else 0
         return (1 << 10 + (value >> 3)) // 8 * (8 + (value & 7))
@@ -129,8 +130,9 @@ class _Window:
 
 
 def compressed(blocks: Iterator[bytearray], level: int, task: Task) -> Iterator[bytes]:
-    """The library's calls wait for its threads, at the end and when it is freed for all jobs that are queued: at level 19
-    minutes. None of that can be cut short, so it is done apart."""
+    """Yields the compressed bytes. The library cannot be interrupted, and waits for all queued jobs of its threads at
+    the end and when it is freed, at level 19 for minutes; so a separate thread compresses, which can be abandoned
+    (`Task.apart`)."""
     import zstandard
 
     stream = zstandard.ZstdCompressor(
@@ -147,7 +149,7 @@ def compressed(blocks: Iterator[bytearray], level: int, task: Task) -> Iterator[
 
 
 def engine(level: int) -> str:
-    """The library that compresses, at any level, and its version."""
+    """Returns the name and version of the library that compresses, at any level."""
     import zstandard
 
     return "zstd " + ".".join(map(str, zstandard.ZSTD_VERSION))
