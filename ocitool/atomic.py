@@ -315,6 +315,22 @@ class SpooledBlob(FileBlob):
         self.temporary = temporary
 
 
+class ReceivedBlob(FileBlob):
+    """A blob without a digest, in its temporary file, whose bytes were hashed as they were received: `hashed`."""
+
+    __slots__ = ("hashed", "temporary")
+
+    def __init__(self, temporary: Temporary, hashed: Digest) -> None:
+        file = OpenFile(temporary.path, descriptor=os.dup(temporary.descriptor))
+        super().__init__(file, 0, file.size)
+        self.temporary = temporary
+        self.hashed = hashed
+
+    def with_digest(self, digest: Digest | None) -> FileBlob:
+        """Returns it with this digest: if that is its own, as a blob that is not hashed again."""
+        return SpooledBlob(self.temporary, digest) if digest == self.hashed else super().with_digest(digest)
+
+
 def lock_new(descriptor: int) -> bool:
     """Locks a new temporary. Returns False if another process's `sweep` came first, so that the file is, or will be,
     removed. A file system without locks counts as locked: nothing is swept there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
 from ocitool import masking, reference
@@ -71,11 +72,14 @@ def copy(
     if strict:
         asked = [one._replace(optional=False) for one in asked]
     problems: list[Problem] = []
-    opened = _had(_opened(asked, reading), problems)
-    refuse_nothing(opened, problems, reading.task)
     skip = platform is None and not (referrers or omit or writing.compression or writing.fallback or writing.force)
     skip = skip and writing.target.remote and not reading.verify
-    with ImageWriter(writing, reading, platform=platform) as writer:
+    with ExitStack() as stack:
+        # An engine's layers are received into files of the destination, so that is opened first.
+        early = stack.enter_context(ImageWriter(writing, reading, platform=platform)) if _from_engine(references) else None
+        opened = _had(_opened(asked, reading), problems)
+        refuse_nothing(opened, problems, reading.task)
+        writer = early or stack.enter_context(ImageWriter(writing, reading, platform=platform))
         copying = _Copying(writer, platform, all_platforms, referrers, skip)
         # Of what is made again each layer is made once, so one image follows the other.
         many = writing.compression is None and all(optional for _, optional in opened)
@@ -92,6 +96,11 @@ def copy(
             if not optional:  # what a glob picks is copied as it was when it was read
                 _tell_moved(one.source, reading)
     return written._replace(notices=tuple(reading.task.notices))
+
+
+def _from_engine(references: Sequence[str]) -> bool:
+    """Returns whether one of the references names an image of an engine."""
+    return any((transport := reference.parse(word).transport) is not None and transport.engine for word in references)
 
 
 class _Copying(NamedTuple):

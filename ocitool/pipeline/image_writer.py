@@ -105,6 +105,8 @@ class ImageWriter:
         )  # fmt: skip
         self.blobs = BlobLookup(self.sink, options.fallback, session, remote=target.remote)
         self.layers = LayerWriter(self.sink, self.blobs, options.compression, options.omit, self.task, remote=target.remote)
+        if session.engines is not None:
+            session.engines.spool = self.layers.spool
         self.problems: list[Problem] = []
         """What is left out and named, of many images."""
         self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[ReferrerReport]]]] = {}

@@ -64,6 +64,12 @@ class LayerWriter:
         for spool in self._spools:
             spool.discard()  # nothing happens to one that became a blob
 
+    def spool(self) -> Temporary:
+        """Returns a file for a layer, at the destination if that saves a copy; `close` removes it unless it was written."""
+        temporary = self._sink.spool()
+        self._spools.append(temporary)
+        return temporary
+
     # The layers of an image
 
     def of_image(self, image: Image) -> tuple[OutputLayer, ...]:
@@ -99,8 +105,7 @@ class LayerWriter:
             compression = asked
         elif level is not None:
             compression = compression._replace(level=level)
-        temporary = self._sink.spool()
-        self._spools.append(temporary)
+        temporary = self.spool()
         try:
             plain, stored = hashlib.sha256(), hashlib.sha256()
 

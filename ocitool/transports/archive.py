@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from ocitool import limits
+from ocitool.atomic import THREAD_SIZE, ReceivedBlob, Temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
@@ -64,18 +65,23 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
     return reader.members_by(lambda: reader.read_stream(whole.chunks(), file.size))
 
 
-def read_stream(where: str, chunks: Iterator[bytes], want: Want, task: Task, size: int = 0) -> Members:
+def read_stream(
+    where: str, chunks: Iterator[bytes], want: Want, task: Task, size: int = 0, spool: Callable[[], Temporary] | None = None
+) -> Members:  # fmt: skip
     """Returns the members of the archive that `chunks` are; they are read to their end. `size`: of the whole, in bytes, 0 if it
-    is not known. Raises what `read` raises, and what `chunks` raises."""
+    is not known. `spool`: makes a file for each large member, at the place that it will be written to; the caller discards
+    them. Raises what `read` raises, and what `chunks` raises."""
     first, chunks = codecs.peek(chunks)
-    reader = _Reader(where, want, task, BytesBlob(first))
+    reader = _Reader(where, want, task, BytesBlob(first), spool)
     return reader.members_by(lambda: reader.read_stream(chunks, size))
 
 
 class _Reader:
-    """Reads one archive. `head`: its first bytes, for messages."""
+    """Reads one archive. `head`: its first bytes, for messages. `spool`: as of `read_stream`."""
 
-    def __init__(self, where: str, want: Want, task: Task, head: Blob) -> None:
+    def __init__(
+        self, where: str, want: Want, task: Task, head: Blob, spool: Callable[[], Temporary] | None = None
+    ) -> None:  # fmt: skip
         self._where = where
         self._task = task
         self._head = head
@@ -83,7 +89,7 @@ class _Reader:
         self._wrappers: list[str] = []
         self._notes = TarNotes()
         self._members = Members(where)
-        self._spool = _Spool(where, want)
+        self._spool = _Spool(where, want, spool)
 
     def members_by(self, fill: Callable[[], None]) -> Members:
         """Returns the members once `fill` has read them; its errors tell what the archive is if it is none."""
@@ -155,11 +161,13 @@ class _ArchiveInput(ChunkInput):
 
 
 class _Spool:
-    """Copies members that cannot be read in place to one unnamed temporary file, which is made for the first of them."""
+    """Copies members that cannot be read in place to one unnamed temporary file, which is made for the first of them. `large`:
+    makes a file for each large one, which is hashed meanwhile."""
 
-    def __init__(self, where: str, want: Want) -> None:
+    def __init__(self, where: str, want: Want, large: Callable[[], Temporary] | None = None) -> None:
         self._where = where
         self._want = want
+        self._large = large
         self._file: OpenFile | None = None
         self._written = 0
 
@@ -171,6 +179,8 @@ class _Spool:
             _refuse_bomb(entry)
         if self._want != "layers" and entry.size > largest_document(os.fsdecode(entry.path).rpartition("/")[2]):
             return _Head(_first_bytes(tar, segments), entry.size)
+        if self._large is not None and entry.segments is None and entry.size >= THREAD_SIZE:
+            return _received(tar, entry.size, self._large())
         file = self._file = self._file or _nameless(self._where)
         start = self._written
         for offset, length in segments:
@@ -183,6 +193,16 @@ class _Spool:
             os.ftruncate(file.descriptor, self._written)
             os.lseek(file.descriptor, self._written, os.SEEK_SET)
         return FileBlob(file, start, entry.size)
+
+
+def _received(tar: TarInput, size: int, temporary: Temporary) -> Blob:
+    from hashlib import sha256
+
+    digest = sha256()
+    for piece in tar.pieces(size):
+        digest.update(piece)
+        temporary.write(piece)
+    return ReceivedBlob(temporary, Digest("sha256", digest.hexdigest()))
 
 
 def _nameless(where: str) -> OpenFile:

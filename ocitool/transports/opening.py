@@ -78,7 +78,7 @@ def _engine_image(details: str, want: Want, task: Task, engines: Engines) -> Ope
         return Opened(described, None)
     from ocitool.transports import archive
 
-    members = archive.top_level(images.received(image, want, task), task)
+    members = archive.top_level(images.received(image, want, task, engines.spool), task)
     source = images.by_config(image, members) or _archive(None, members)
     images.check(image, source)
     source.transport = reference.ENGINE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -511,3 +512,43 @@ def test_what_is_sent_is_the_universal_archive(engine: ScriptedEngine, run: Run,
     assert (tmp_path / "file.tar").read_bytes() == engine.loaded[0]
     with tarfile.open(tmp_path / "file.tar") as archive:
         assert "manifest.json" in archive.getnames()
+
+
+LARGE = layer_tar([("large", random.Random(7).randbytes(5 << 20))])
+
+
+def left(directory: Path) -> list[str]:
+    """Temporary files of ours."""
+    return [str(path) for path in directory.rglob(".ocitool-*")]
+
+
+@pytest.mark.parametrize("containerd", [False, True])
+def test_large_layers_are_received_into_the_layout(run: Run, tmp_path: Path, containerd: bool) -> None:
+    codec = "gzip" if containerd else "none"
+    big = image([BASE, LARGE], tag="app:1", codec=codec)
+    with ScriptedEngine(api="1.44", containerd=containerd) as engine:
+        engine.add(big)
+        copied = report(run(engine, "copy", "docker-daemon:app:1", "out/", "--format", "json"))
+        assert [sha256(one) for one in big.layers] == [one["digest"] for one in copied["images"][0]["layers"]]
+        assert 0 == run(None, "validate", "out/").code
+        assert 0 == run(engine, "copy", "docker-daemon:app:1", "out/", "out/").code  # is there already
+        assert 0 == run(engine, "copy", "docker-daemon:app:1", "out.tar").code
+        assert 0 == run(engine, "squash", "docker-daemon:app:1", "squashed/").code
+    assert [] == left(tmp_path)
+
+
+def test_a_large_layer_that_is_another_than_the_configuration_states(run: Run, engine: ScriptedEngine, tmp_path: Path) -> None:
+    stated = json.loads(image([BASE, LARGE], codec="none").config)
+    stated["rootfs"]["diff_ids"][1] = sha256(b"another")
+    engine.add(image([BASE, LARGE], tag="app:1", codec="none", config=stated))
+    for dest in ("out/", "out.tar"):
+        assert 5 == run(engine, "copy", "docker-daemon:app:1", dest).code
+    assert [] == left(tmp_path)
+    assert not list(tmp_path.rglob("blobs/sha256/*"))
+
+
+def test_a_broken_answer_leaves_nothing(run: Run, engine: ScriptedEngine, tmp_path: Path) -> None:
+    engine.add(image([LARGE, LARGE[: 4 << 20]], tag="app:1", codec="none"))
+    engine.save_ends = b'{"errorDetail":{"message":"no space left"},"error":"no space left"}'
+    assert 8 == run(engine, "copy", "docker-daemon:app:1", "out/").code
+    assert [] == left(tmp_path)

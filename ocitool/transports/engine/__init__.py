@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ocitool.atomic import Temporary
     from ocitool.spec.manifest import Platform
     from ocitool.task import Task
     from ocitool.transports.engine.client import Engine
@@ -40,6 +41,8 @@ class Engines:
     it asks for none."""
 
     def __init__(self, options: EngineOptions, task: Task, *, platform: Callable[[], Platform] | None = None) -> None:
+        self.spool: Callable[[], Temporary] | None = None
+        """Makes a file at the destination for each large layer that is received, if one is written to."""
         self._platform = platform
         self._options = options
         self._task = task

@@ -6,7 +6,7 @@ import re
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -56,6 +56,8 @@ class Engine:
         self._task = task
         self._session: docker.APIClient | None = None
         self._version: EngineVersion | None = None
+        self._answers: set[requests.Response] = set()
+        task.when_cancelled(self._abort)
 
     @property
     def is_remote(self) -> bool:
@@ -134,6 +136,14 @@ class Engine:
         other._version = self._version
         return other
 
+    def _abort(self) -> None:
+        """Shuts down the sockets of all answers, which ends every wait for more of them."""
+        for answer in list(self._answers):
+            sock = getattr(answer.raw.connection, "sock", None)
+            if sock is not None:
+                with suppress(OSError, ValueError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
@@ -170,8 +180,12 @@ class Engine:
             if body is not None and body.failed is not None:
                 raise body.failed from None
             raise problems.unreachable(error, self.address) from None
-        with answer:
-            yield answer
+        self._answers.add(answer)
+        try:
+            with answer:
+                yield answer
+        finally:
+            self._answers.discard(answer)
 
     def _opened(self) -> docker.APIClient:
         """The session, made once. It reads nothing of the environment: no proxy, no .netrc, no authority."""

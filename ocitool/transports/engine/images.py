@@ -8,9 +8,10 @@ were pulled or built: their id is the digest of a manifest or index.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ocitool.atomic import Temporary
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError
 from ocitool.reference import ENGINE
@@ -23,6 +24,7 @@ from ocitool.transports.engine.problems import EngineError, words
 
 PLATFORM_SAVED, PLATFORM_SHOWN = (1, 48), (1, 49)
 """The first versions of the API that take a platform: of `/images/get` and `/images/NAME/history`, of `/images/NAME/json`."""
+_BLOCK = 1 << 19
 _SHOWN = 1 << 16
 """Most bytes at the end of a broken archive that are searched for the engine's error."""
 
@@ -76,17 +78,20 @@ def look_up(engine: Engine, name: str, platform: Platform | None = None) -> Engi
     return EngineImage(engine, name, platform, fields, found)
 
 
-def received(image: EngineImage, want: Want, task: Task) -> Members:
-    """Returns the members of the archive that the engine sends of an image. It is read once, to its end; members go to one
-    unnamed temporary file, layers only if they are wanted.
+def received(image: EngineImage, want: Want, task: Task, spool: Callable[[], Temporary] | None = None) -> Members:
+    """Returns the members of the archive that the engine sends of an image. It is read once, to its end, by another thread;
+    members go to one unnamed temporary file, layers only if they are wanted, large ones to files that `spool` makes.
 
     Raises what `archive.read_stream` and `Engine.stream` raise, and `EngineError` if the engine writes an error into it.
     """
     query = image.platform_query(PLATFORM_SAVED)
-    with image.engine.stream("/images/get", f"image {image.name}", names=image.name, platform=query) as answer:
-        pieces = _Ending(answer.pieces)
+    with (
+        image.engine.stream("/images/get", f"image {image.name}", names=image.name, platform=query) as answer,
+        task.ahead(_blocks(answer.pieces)) as blocks,
+    ):
+        pieces = _Ending(blocks)
         try:
-            members = read_stream(image.where, pieces, want, task)
+            members = read_stream(image.where, pieces, want, task, spool=spool)
         except FormatError:
             said = pieces.error()
             if said is None:
@@ -119,6 +124,20 @@ def check(image: EngineImage, source: OciArchive | DockerArchive) -> None:
             f"the engine sent another image than {image.id}", image.where,
             hint="the name may have been given to another image meanwhile; try again",
         )  # fmt: skip
+
+
+def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields the bytes in blocks: engines send 32 KiB at a time, and each piece has its costs."""
+    block: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        block.append(piece)
+        size += len(piece)
+        if size >= _BLOCK:
+            yield b"".join(block)
+            block, size = [], 0
+    if block:
+        yield b"".join(block)
 
 
 class _Ending:
