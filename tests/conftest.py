@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,8 +168,10 @@ def need() -> Callable[..., str]:
 class Engine:
     """A Docker engine of the tests' own. Calling it runs the docker client: `engine("load", "-i", path)`."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, command: Sequence[str] = (), log: Path | None = None) -> None:
         self.host = host
+        self._command, self._log = command, log
+        self._daemon: subprocess.Popen[bytes] | None = None
         self.env = {**os.environ, "DOCKER_API_VERSION": "1.41", "DOCKER_HOST": host}
         self.env.pop("DOCKER_CONTEXT", None)
 
@@ -184,32 +186,62 @@ class Engine:
             pytest.fail(f"{command}: exit {done.returncode}\n{done.stderr.decode(errors='replace')}", pytrace=False)
         return done
 
+    def start(self) -> None:
+        """Starts its daemon, again too. Raises `NoEngine`."""
+        assert self._log is not None
+        with open(self._log, "ab") as log:
+            daemon = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )  # fmt: skip
+        self._daemon = daemon
+        deadline = time.monotonic() + 60
+        while self("version", check=False).returncode:
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise NoEngine(self._log.read_text(errors="replace")[-2000:])
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """Ends its daemon, and the containerd that it started, in the middle of what they do."""
+        assert self._daemon is not None and self._log is not None
+        self._daemon.kill()
+        self._daemon.wait()
+        state = self._log.parent / "exec"
+        with suppress(OSError, ValueError):
+            os.kill(int((state / "containerd/containerd.pid").read_text()), signal.SIGKILL)
+        shutil.rmtree(state, ignore_errors=True)  # as after a start of the machine: else it waits for the process id to vanish
+
+    def stop(self) -> None:
+        """Ends its daemon, if there is one."""
+        if self._daemon is None:
+            return
+        self._daemon.terminate()
+        try:
+            self._daemon.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
 
 @contextmanager
-def private_engine(driver: str, parent: str, *options: str) -> Iterator[Engine]:
-    """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the context."""
+def private_engine(driver: str, parent: str, *options: str, data: Path | None = None) -> Iterator[Engine]:
+    """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the context. `data`: where it
+    keeps images, if not in its temporary directory."""
     # A socket's path has at most 107 bytes, so not under pytest's own temporary directory.
     base = Path(tempfile.mkdtemp(prefix="oci-", dir=parent))
     host = f"unix://{base}/d.sock"
-    command = ["dockerd", "--iptables=false", "--bridge=none", f"--storage-driver={driver}", f"--data-root={base}/data"]
+    command = [
+        "dockerd",
+        "--iptables=false",
+        "--bridge=none",
+        f"--storage-driver={driver}",
+        f"--data-root={data or base / 'data'}",
+    ]
     command += [f"--exec-root={base}/exec", f"--pidfile={base}/pid", "-H", host, *options]
-    with open(base / "log", "wb") as log:
-        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    engine = Engine(host, command, base / "log")
     try:
-        engine = Engine(host)
-        deadline = time.monotonic() + 60
-        while engine("version", check=False).returncode:
-            if daemon.poll() is not None or time.monotonic() > deadline:
-                raise NoEngine((base / "log").read_text(errors="replace")[-2000:])
-            time.sleep(0.2)
+        engine.start()
         yield engine
     finally:
-        daemon.terminate()
-        try:
-            daemon.wait(30)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
+        engine.stop()
         shutil.rmtree(base, ignore_errors=True)
 
 
@@ -218,10 +250,10 @@ class NoEngine(Exception):
 
 
 @contextmanager
-def _engine_of_a_test(*options: str) -> Iterator[Engine]:
+def _engine_of_a_test(*options: str, data: Path | None = None) -> Iterator[Engine]:
     _need("dockerd", "docker", "root")
     try:
-        with private_engine("vfs", "/tmp", *options) as engine:
+        with private_engine("vfs", "/tmp", *options, data=data) as engine:
             yield engine
     except NoEngine as error:
         pytest.fail(f"dockerd did not start:\n{error}", pytrace=False)
@@ -229,7 +261,8 @@ def _engine_of_a_test(*options: str) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def new_engine() -> Callable[..., AbstractContextManager[Engine]]:
-    """`with new_engine("--tlsverify", ...) as engine:` is an engine of one test's own, with further options."""
+    """`with new_engine("--tlsverify", ..., data=PATH) as engine:` is an engine of one test's own, with further options of
+    dockerd and the directory of its images."""
     return _engine_of_a_test
 
 
