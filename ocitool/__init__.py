@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocitool.api.engines import engine_commit, engine_containers, engine_df, engine_diff
     from ocitool.api.image import ImageInfo, MergedTree
     from ocitool.api.image import OpenImage as Image
     from ocitool.api.image import open as open
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
         Side,
         Summary,
     )
+    from ocitool.containers.disk_usage import EngineUsage
+    from ocitool.containers.listing import ContainerList
     from ocitool.dedupe import Deduped
     from ocitool.dedupe.advice import Advice
     from ocitool.digest import Digest
@@ -63,28 +66,33 @@ if TYPE_CHECKING:
     from ocitool.progress import Notice, Progress
     from ocitool.spec.manifest import Config, Descriptor, HistoryEntry, Index, Manifest, Platform
     from ocitool.transports.engine import EngineOptions
+    from ocitool.transports.engine.containers import ContainerSummary
     from ocitool.transports.sink import OutputImage, OutputLayer
+    from ocitool.trees.copied_files import CopiedFile, CopiedFiles, CopyCost
     from ocitool.validation import Checked, Finding, Validation
 
 __all__ = [
-    "Advice", "Cancellation", "CancelledError", "Checked", "Config", "ConfigChange", "Deduped", "Descriptor",
-    "DestinationError", "Diff", "Digest", "EngineOptions", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult",
-    "FormatError", "HistoryEntry", "Image", "ImageInfo", "Index", "IndexDiff", "InspectedEntry", "InspectedImage",
-    "Inspection", "IntegrityError", "Kind", "Layer", "LayerFacts", "LayerPair", "LimitError", "Manifest",
-    "MergedTree", "NotAnImageError", "NotCompared", "NotFoundError", "Notable", "Notice", "OcitoolError",
-    "OutputImage", "OutputLayer", "Patch", "Platform", "PlatformDiff", "Problem", "Progress", "RegistryOptions",
-    "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags", "TransportError", "UnpackResult",
-    "UnsafeError", "UnsupportedError", "UsageError", "Validation", "WriteResult", "__version__", "append", "copy",
-    "dedupe", "diff", "edit", "inspect", "open", "rebase", "rebuild", "render", "repack", "squash", "tags", "unpack",
-    "validate",
+    "Advice", "Cancellation", "CancelledError", "Checked", "Config", "ConfigChange", "ContainerList", "ContainerSummary",
+    "CopiedFile", "CopiedFiles", "CopyCost", "Deduped", "Descriptor", "DestinationError", "Diff", "Digest", "EngineOptions",
+    "EngineUsage", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult", "FormatError", "HistoryEntry",
+    "Image", "ImageInfo", "Index", "IndexDiff", "InspectedEntry", "InspectedImage", "Inspection", "IntegrityError", "Kind",
+    "Layer", "LayerFacts", "LayerPair", "LimitError", "Manifest", "MergedTree", "NotAnImageError", "NotCompared",
+    "NotFoundError", "Notable", "Notice", "OcitoolError", "OutputImage", "OutputLayer", "Patch", "Platform", "PlatformDiff",
+    "Problem", "Progress", "RegistryOptions", "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags",
+    "TransportError", "UnpackResult", "UnsafeError", "UnsupportedError", "UsageError", "Validation", "WriteResult",
+    "__version__", "append", "copy", "dedupe", "diff", "edit", "engine_commit", "engine_containers", "engine_df",
+    "engine_diff", "inspect", "open", "rebase", "rebuild", "render", "repack", "squash", "tags", "unpack", "validate",
 ]  # fmt: skip
 
 _NAMES = {
+    "api.engines": "engine_commit engine_containers engine_df engine_diff",
     "api.image": "ImageInfo MergedTree OpenImage=Image open",
     "api.reading": "dedupe diff inspect tags validate",
     "api.rendering": "render",
     "api.running": "Cancellation RegistryOptions",
     "api.writing": "append copy edit rebase rebuild repack squash unpack",
+    "containers.disk_usage": "EngineUsage",
+    "containers.listing": "ContainerList",
     "dedupe": "Deduped",
     "dedupe.advice": "Advice",
     "digest": "Digest",
@@ -108,6 +116,8 @@ _NAMES = {
     "spec.manifest": "Config Descriptor HistoryEntry Index Manifest Platform",
     "progress": "Notice Progress",
     "transports.engine": "EngineOptions",
+    "transports.engine.containers": "ContainerSummary",
+    "trees.copied_files": "CopiedFile CopiedFiles CopyCost",
     "transports.sink": "OutputImage OutputLayer",
 }
 """The public names by the module that defines them. `A=B`: the class `A` has the public name `B`."""

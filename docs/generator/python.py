@@ -20,7 +20,7 @@ import ocitool
 
 FUNCTIONS = (
     "open", "inspect", "diff", "validate", "dedupe", "tags", "copy", "append", "edit", "squash", "rebase", "rebuild", "repack",
-    "unpack", "render",
+    "unpack", "engine_containers", "engine_diff", "engine_commit", "engine_df", "render",
 )  # fmt: skip
 TO_CALL_WITH = ("RegistryOptions", "Progress", "Cancellation")
 AN_IMAGE = ("Image", "MergedTree", "File", "Entry", "Kind", "Layer")
@@ -70,7 +70,11 @@ def _function(name: str) -> str:
 def _keywords(name: str) -> str:
     from ocitool.cli import COMMANDS
 
-    return f"\n\nThe keywords are the options of [`ocitool {name}`]({name}.md)." if name in COMMANDS else ""
+    words = name.split("_")  # of a command of `engine`, its own after that
+    if words[0] not in COMMANDS:
+        return ""
+    page = f"{words[0]}.md" + (f"#ocitool-{'-'.join(words)}" if len(words) > 1 else "")
+    return f"\n\nThe keywords are the options of [`ocitool {' '.join(words)}`]({page})."
 
 
 def _signature(function: Any, name: str | None = None) -> str:

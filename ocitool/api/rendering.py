@@ -10,6 +10,8 @@ from ocitool.errors import UsageError
 
 if TYPE_CHECKING:
     from ocitool.comparison import Diff, IndexDiff
+    from ocitool.containers.disk_usage import EngineUsage
+    from ocitool.containers.listing import ContainerList
     from ocitool.dedupe import Deduped
     from ocitool.operations.inspect import Inspection
     from ocitool.operations.tags import Tags
@@ -23,7 +25,8 @@ Format = Literal["text", "json", "markdown"]
 
 
 def render(
-    result: Inspection | Diff | IndexDiff | Validation | Deduped | Tags | WriteResult | UnpackResult | StoreResult | FlatResult,
+    result: Inspection | Diff | IndexDiff | Validation | Deduped | Tags | WriteResult | UnpackResult | StoreResult | FlatResult
+    | ContainerList | EngineUsage,
     format: Format = "text", *, show_secrets: bool = False, stat: bool = False,
 ) -> str:  # fmt: skip
     """Returns the report of a result as its command prints it: text, JSON that is valid by the schema of the report, or
@@ -54,6 +57,8 @@ _REPORTS = {
     "UnpackResult": "unpack",
     "FlatResult": "flat",
     "StoreResult": "store",
+    "ContainerList": "containers",
+    "EngineUsage": "df",
 }
 """Reports by class name of the result. Class names occur once in ocitool; names, unlike classes, need no import of all
 results."""

@@ -126,6 +126,7 @@ OF_THE_ENGINE = {"host", "context"}
 NOT_HERE = {
     "inspect": {"raw", "digest", "force", "show_secrets"},  # `open` has documents and digest; `render` shows secrets
     "diff": {"stat"},  # of `render`
+    "engine_diff": {"stat"},
     "copy": {"from_file"},  # sources are a list
 }
 ELSEWHERE = {"with_": "supply", "from_": "first", "as_": "form"}
@@ -134,7 +135,9 @@ ELSEWHERE = {"with_": "supply", "from_": "first", "as_": "form"}
 
 def options(name: str) -> dict[str, Any]:
     """The options of a command as Python names them, with their defaults."""
-    command = typer.main.get_command(import_module(f"ocitool.cli.{name}").app)
+    first, _, second = name.partition("_")  # `engine_diff` is `ocitool engine diff`
+    command: Any = typer.main.get_command(import_module(f"ocitool.cli.{first}").app)
+    command = command.commands[second] if second else command
     found = {}
     for one in command.params:
         long = next((word for word in one.opts if word.startswith("--")), None)
@@ -145,6 +148,7 @@ def options(name: str) -> dict[str, Any]:
     return {word: default for word, default in found.items() if word not in ours}
 
 
+OF_ENGINES = tuple(name for name in ocitool.__all__ if name.startswith("engine_"))
 COMMANDS = tuple(name for name in cli.COMMANDS if name in ocitool.__all__)
 
 
@@ -153,13 +157,18 @@ def keywords(name: str) -> dict[str, Any]:
     return {one.name: one.default for one in found if one.kind is one.KEYWORD_ONLY}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *OF_ENGINES])
 def test_keywords_are_the_options_of_the_command(name: str) -> None:
-    engine = {"engine"} if name == "tags" else set()  # of a registry
-    assert {*options(name), *RUNNING} - engine == set(keywords(name))
+    apart = {"tags": {"engine"}, "engine_containers": {"registry"}, "engine_df": {"registry"}}.get(name, set())
+    assert {*options(name), *RUNNING} - apart == set(keywords(name))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_engines_has_its_function() -> None:
+    group: Any = typer.main.get_command(import_module("ocitool.cli.engine").app)
+    assert {f"engine_{name}" for name in group.commands} == set(OF_ENGINES)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *OF_ENGINES])
 def test_defaults_are_those_of_the_command(name: str) -> None:
     """An option that may be repeated has no values then."""
     for word, default in options(name).items():
