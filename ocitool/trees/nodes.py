@@ -113,18 +113,17 @@ class PathLookup:
 
     def resolve(self, path: bytes, follow: bool) -> tuple[Node | None, bytes]:
         """Returns the node at a normalised path, and its real path. A link at the end is followed only with `follow`."""
-        current = self.root
-        names = path.split(b"/")
-        for depth, name in enumerate(names, 1):
-            child = current.children.get(name)
-            if isinstance(child, Directory):
-                current = child
-            elif child is None or depth < len(names) or (follow and self.is_symlink(child)):
+        directory = self.root
+        *above, last = path.split(b"/")
+        for name in above:
+            child = directory.children.get(name)
+            if not isinstance(child, Directory):
                 break
-            else:
+            directory = child
+        else:  # no link in its directories
+            child = directory.children.get(last)
+            if isinstance(child, Directory) or (child is not None and not (follow and self.is_symlink(child))):
                 return child, path
-        else:
-            return current, path
         stack = PathStack(self.root)
         node = self.walk(stack, path, follow, path)
         return node, stack.path if node is not None else b""

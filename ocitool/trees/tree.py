@@ -38,7 +38,6 @@ class Tree:
         self.broken = self._merge.broken
         """Hard links whose target does not exist: path and ref."""
         self._inodes = self._lookup.inodes
-        self._resolve = self._lookup.resolve
         self._links: dict[int, list[bytes]] | None = None
         self._removers: dict[bytes, int | None] = {}
         self._tops: dict[int, dict[bytes, bytes | None]] = {}
@@ -85,13 +84,13 @@ class Tree:
     def find(self, path: bytes, *, follow: bool = False) -> Node | None:
         """Returns the node at a normalised path, or None. Symbolic links in its directories are followed inside the
         root; one at the end only with `follow`."""
-        return self._resolve(path, follow)[0]
+        return self._lookup.resolve(path, follow)[0]
 
     def real_path(self, path: bytes) -> bytes | None:
         """Returns a path with the links in its directories followed, but not its last name; None if its directory does
         not exist."""
         parent, _, name = path.rpartition(b"/")
-        node, place = self._resolve(parent, True)
+        node, place = self._lookup.resolve(parent, True)
         if not isinstance(node, Directory):
             return None
         return place + b"/" + name if place else name
