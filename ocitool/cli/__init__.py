@@ -24,7 +24,7 @@ from ocitool.signals import Terminated
 
 COMMANDS = (
     "inspect", "ls", "cat", "diff", "validate", "copy", "pull", "push", "tags", "catalog", "login", "logout", "append",
-    "unpack", "repack", "edit", "squash", "rebuild", "rebase", "dedupe", "layout", "engine",
+    "unpack", "repack", "edit", "squash", "rebuild", "rebase", "dedupe", "layout", "engine", "volume",
 )  # fmt: skip
 
 

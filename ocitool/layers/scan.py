@@ -34,9 +34,11 @@ OnFile = Callable[[int, Entry, TarInput], None]
 """A function called for each regular file (row, entry, tar) when its data is next in the tar; it may read all, some or none."""
 
 
-def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFile | None = None) -> LayerIndex:
+def index_layer(
+    blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFile | None = None, whiteouts: bool = True
+) -> LayerIndex:
     """Returns the whole index, every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` gets
-    the contents instead: then none is hashed.
+    the contents instead: then none is hashed. Without `whiteouts` it is an archive of files: see `tar.entries`.
 
     Raises `IntegrityError` if the blob does not match its digest, and what decoder and tar reader raise. A damaged blob
     with a stated digest is an integrity error, whichever part notices first: see `_explain`.
@@ -63,7 +65,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFi
         tar = ChunkInput(unpacked(decoded))
         add = index.add
         holes = _Holes(blob, task)
-        for entry in entries(tar, notes, source=blob.size):
+        for entry in entries(tar, notes, source=blob.size, whiteouts=whiteouts):
             if keep is not None:
                 if entry.kind == Kind.FILE:
                     keep(len(index.paths), entry, tar)

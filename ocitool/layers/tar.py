@@ -37,13 +37,16 @@ _HELD = 128
 """Bytes of memory that an xattr or a segment of a sparse file takes beside its own bytes."""
 
 
-def entries(tar: TarInput, notes: TarNotes, *, incremental: bool = False, source: int | None = None) -> Iterator[Entry]:
+def entries(
+    tar: TarInput, notes: TarNotes, *, incremental: bool = False, source: int | None = None, whiteouts: bool = True
+) -> Iterator[Entry]:
     """Yields the entries of an archive, in order.
 
     Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it
     leaves is skipped. When the iterator ends, everything to the last byte has been read: bytes after the end-of-archive
     blocks count in a layer's digest. `incremental`: the directories of `tar -g`, which have their names as data, are
-    read too; engines refuse layers of them. `source`: bytes that the archive is unpacked from, if it is.
+    read too; engines refuse layers of them. `source`: bytes that the archive is unpacked from, if it is. Without
+    `whiteouts` it is an archive of files, as of a volume, in which `.wh.` at the beginning of a name has no meaning.
 
     Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root."""
     more = Extensions(tar, notes)
@@ -90,7 +93,7 @@ def entries(tar: TarInput, notes: TarNotes, *, incremental: bool = False, source
             raise LimitError(f"a path of {max(len(name), len(link))} bytes at offset {start}")
         path = _path(name, start, notes)
         slash = path.rfind(b"/") + 1
-        if path.startswith(WHITEOUT_PREFIX, slash):
+        if path.startswith(WHITEOUT_PREFIX, slash) and whiteouts:
             kind, path = _whiteout(path, slash)
         elif not path and kind is not _DIRECTORY:
             raise _nameless(kind, start)

@@ -149,7 +149,7 @@ class _Delivery:
             for image in output.images:
                 if len(image.layers) > limits.MAX_LAYERS:
                     task.notice("layers", f"{len(image.layers)} layers: Docker takes no more than {limits.MAX_LAYERS}")
-            if not self._archived:
+            if not self._archived or output.kind is not None:  # no engine loads an artifact
                 continue
             if not output.names:
                 task.notice("untagged", "the archive holds an image without a name; --tag NAME:TAG gives one")

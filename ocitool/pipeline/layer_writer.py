@@ -105,6 +105,14 @@ class LayerWriter:
             compression = asked
         elif level is not None:
             compression = compression._replace(level=level)
+        diff_id, blob = self.compressed(tar, compression)
+        assert blob.digest is not None
+        return OutputLayer(blob.digest, blob.size, diff_id, drafts.layer_type(image, codec), origin, blob)
+
+    def compressed(self, tar: Iterable[bytes | memoryview], compression: Compression) -> tuple[Digest, SpooledBlob]:
+        """Returns the digest of these bytes, and what they are compressed to, in a temporary file of the destination's."""
+        from ocitool.layers import compress
+
         temporary = self.spool()
         try:
             plain, stored = hashlib.sha256(), hashlib.sha256()
@@ -112,16 +120,14 @@ class LayerWriter:
             for chunk in hashed(compress.compress(hashed(tar, plain), compression, self._task), stored):
                 self._task.check()
                 temporary.write(chunk)
-            digest = Digest("sha256", stored.hexdigest())
-            blob = SpooledBlob(temporary, digest)
+            blob = SpooledBlob(temporary, Digest("sha256", stored.hexdigest()))
         except BaseException:
             temporary.discard()
             raise
         engine = compress.engine(compression)
         if compression.codec != "none" and engine not in self.engines:
             self.engines.append(engine)
-        diff_id = Digest("sha256", plain.hexdigest())
-        return OutputLayer(digest, blob.size, diff_id, drafts.layer_type(image, codec), origin, blob)
+        return Digest("sha256", plain.hexdigest()), blob
 
     def codec(self, layer: Layer) -> str:
         """Returns the codec of a layer that is made again: the one asked for, else the one it had."""

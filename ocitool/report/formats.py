@@ -69,6 +69,8 @@ REPORTS = {
     "normalize": Report("layout"),
     "containers": Report("engine"),
     "df": Report("engine"),
+    "volumes": Report("volume"),
+    "restored": Report("volume"),
 }
 
 

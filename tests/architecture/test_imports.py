@@ -50,7 +50,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"disk", "pipeline"}),
     frozenset({"comparison", "validation"}),
     frozenset({"operations"}),
-    frozenset({"dedupe", "containers"}),
+    frozenset({"dedupe", "containers", "volumes"}),
     frozenset({"report"}),  # draws what operations return, so it may import their types; never the other way
     frozenset({"api"}),
     frozenset({"cli"}),

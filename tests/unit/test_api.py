@@ -179,7 +179,7 @@ def test_defaults_are_those_of_the_command(name: str) -> None:
 
 def test_every_writing_and_reading_command_has_its_function() -> None:
     in_others = {"ls", "cat", "pull", "push"}  # an image walks and reads, and copy goes to registries and from them
-    assert set(cli.COMMANDS) - in_others - {"catalog", "login", "logout", "layout", "engine"} == set(COMMANDS)
+    assert set(cli.COMMANDS) - in_others - {"catalog", "login", "logout", "layout", "engine", "volume"} == set(COMMANDS)
 
 
 def test_registry_options_are_those_of_the_command() -> None:

@@ -16,7 +16,8 @@ from ocitool.spec.schema import KINDS, URN, SchemaViolation, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout",
-           "report-tags", "report-catalog", "report-dedupe", "report-engine-containers", "report-engine-df")  # fmt: skip
+           "report-tags", "report-catalog", "report-dedupe", "report-engine-containers", "report-engine-df",
+           "report-volume")  # fmt: skip
 OWN_FILES = ("snapshot",)  # described for people and tests; the program never runs these on a document
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
@@ -700,6 +701,19 @@ LAYOUTS = {
         "findings": [{"rule": "size", "severity": "error", "subject": "blob x", "message": "y"}],
     },
 }  # fmt: skip
+VOLUME = {"report": "volume", "version": 1, "engine": "unix:///var/run/docker.sock", "notices": NOTICES}
+VOLUMES = {
+    "ls": {
+        **VOLUME, "action": "ls", "volumes": [
+            {"name": "data", "driver": "local", "labels": {"a": "b"}, "created": None, "size": 3, "usedBy": ["web"]},
+            {"name": "other", "driver": "local", "labels": {}, "created": "2026-01-01T00:00:00Z", "size": None, "usedBy": []},
+        ],
+    },
+    "restore": {
+        **VOLUME, "action": "restore", "reference": "data.tar", "digest": A, "entries": 2, "files": 1, "size": 3,
+        "volume": {"name": "data", "driver": "local", "created": True}, "helper": None,
+    },
+}  # fmt: skip
 DEDUPE = {
     "report": "dedupe", "version": 1, "references": ["store/"],
     "images": [{
@@ -732,6 +746,7 @@ SAMPLES = [
         {"report": "engine-containers", "version": 1, "engine": ENGINE, "containers": [CONTAINER], "notices": NOTICES},
     ),
     pytest.param("report-engine-df", ENGINE_DF),
+    *(pytest.param("report-volume", sample, id=f"volume-{action}") for action, sample in VOLUMES.items()),
     pytest.param("report-tags", {"report": "tags", "version": 1, "repository": "h/app", "tags": ["1"], "notices": NOTICES}),
     pytest.param("report-catalog", {"report": "catalog", "version": 1, "host": "h", "repositories": ["a"], "notices": NOTICES}),
     pytest.param("report-unpack", UNPACK_LAYERS, id="unpack-layers"),
@@ -928,6 +943,9 @@ def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: An
         ("report-layout", changed(LAYOUTS["gc"], bytes__freed=-1), "/bytes/freed"),
         ("report-layout", changed(LAYOUTS["rm"], removed__0__digest="x"), "/removed/0/digest"),
         ("report-layout", changed(LAYOUTS["link"], action="purge"), "/action"),
+        ("report-volume", changed(VOLUMES["ls"], volumes__0__size=-1), "/volumes/0/size"),
+        ("report-volume", changed(VOLUMES["restore"], digest="x"), "/digest"),
+        ("report-volume", changed(VOLUMES["ls"], action="rm"), "/action"),
         ("report-unpack", changed(UNPACK, imageId="sha256:abc"), "/imageId"),
         ("report-unpack", changed(UNPACK, bytes__written=-1), "/bytes/written"),
         ("report-unpack", changed(UNPACK_LAYERS, images__0__layers__0__origin="new?"), "/images/0/layers/0/origin"),

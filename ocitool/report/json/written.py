@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ocitool.operations.rebuild import DeltaReport, RebuildReport
     from ocitool.operations.repack import RepackReport
     from ocitool.operations.squash import SquashReport
+    from ocitool.volumes.save import VolumeSaved
 
 
 def written_json(result: WriteResult) -> Iterator[str]:
@@ -135,8 +136,18 @@ def _edited(report: EditReport) -> dict[str, Any]:
     return found
 
 
+def _volume_saved(report: VolumeSaved) -> dict[str, Any]:
+    return {
+        "volume": {
+            "name": report.name, "driver": report.driver, "entries": report.entries, "files": report.files,
+            "size": report.size, "helper": report.helper, "dropped": list(report.dropped),
+        }
+    }  # fmt: skip
+
+
 _DETAILS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "edit": _edited, "repack": _repacked, "squash": _squashed, "rebuild": _rebuilt, "rebase": _rebased,
+    "volume-save": _volume_saved,
 }  # fmt: skip
 """What a command adds to the report, by the name of the command."""
 

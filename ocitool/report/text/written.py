@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ocitool.operations.rebuild import RebuildReport
     from ocitool.operations.repack import RepackReport
     from ocitool.operations.squash import SquashReport
+    from ocitool.volumes.save import VolumeSaved
 
 _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
@@ -187,10 +188,17 @@ def _edited(report: EditReport) -> Iterator[str]:
         yield f"redacted {count_of(len(places), 'place')}{of}{named}"
 
 
+def _volume_saved(report: VolumeSaved) -> Iterator[str]:
+    """What of the volume was saved."""
+    entries = "1 entry" if report.entries == 1 else f"{report.entries:,} entries"
+    yield f"volume {shown(report.name)}: {entries}, {human(report.size)} in {count_of(report.files, 'file')}"
+
+
 _DETAILS: dict[str, Callable[[Any], Iterator[str]]] = {
     "edit": _edited,
     "repack": _repacked,
     "squash": _squashed,
     "rebuild": _rebuilt,
     "rebase": _rebased,
+    "volume-save": _volume_saved,
 }
