@@ -37,8 +37,8 @@ R = TypeVar("R")
 
 def copy(
     references: Sequence[str],
-    reading: Session,
-    writing: WriteOptions,
+    session: Session,
+    write_options: WriteOptions,
     *,
     command: str = "copy",
     platform: str | None = None,
@@ -57,45 +57,48 @@ def copy(
       that cannot be copied is one of the `problems`, and the others are copied; with `strict`, or if none can be copied, the
       first problem is raised.
     - referrers: also copies signatures, bills of materials and other referrers of the images.
-    - omit: the digests of `writing.omit`, by the argument that named them.
+    - omit: the digests of `write_options.omit`, by the argument that named them.
     - allow_no_match: globs and arguments of `omit` may match nothing.
 
     Between registries a tag of `tags` that leads to the same digest at the destination is skipped without reading what it
-    leads to, unless everything is to be verified, or written again (`writing.force`). Nothing is made anew but the manifest
-    of an image that has none, and what `writing.compression` asks for.
+    leads to, unless everything is to be verified, or written again (`write_options.force`). Only the manifest of an image
+    that has none is generated, and the layers that `write_options.compression` applies to.
     """
     if tags and all(_repository(word) is None for word in references):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
     if exclude and not tags:
         raise UsageError("--exclude leaves out tags of those that --tags names", hint="--tags '*' names all")
-    asked = _expanded(references, tags, exclude, reading, allow_no_match, tell_beside=not referrers)
+    requests = _expanded(references, tags, exclude, session, allow_no_match, notice_digest_tags=not referrers)
     if strict:
-        asked = [one._replace(optional=False) for one in asked]
+        requests = [one._replace(optional=False) for one in requests]
     problems: list[Problem] = []
-    skip = platform is None and not (referrers or omit or writing.compression or writing.fallback or writing.force)
-    skip = skip and writing.target.remote and not reading.verify
+    skip = platform is None and not (
+        referrers or omit or write_options.compression or write_options.fallback or write_options.force
+    )
+    skip = skip and write_options.target.remote and not session.verify
     with ExitStack() as stack:
-        # An engine's layers are received into files of the destination, so that is opened first.
-        early = stack.enter_context(ImageWriter(writing, reading, platform=platform)) if _from_engine(references) else None
-        opened = _had(_opened(asked, reading), problems)
-        refuse_nothing(opened, problems, reading.task)
-        writer = early or stack.enter_context(ImageWriter(writing, reading, platform=platform))
+        early: ImageWriter | None = None
+        if _from_engine(references):  # layers of an engine are received into files of the destination: it is opened first
+            early = stack.enter_context(ImageWriter(write_options, session, platform=platform))
+        opened = _without_problems(_opened(requests, session), problems)
+        refuse_nothing(opened, problems, session.task)
+        writer = early or stack.enter_context(ImageWriter(write_options, session, platform=platform))
         copying = _Copying(writer, platform, all_platforms, referrers, skip)
         # Of what is made again each layer is made once, so one image follows the other.
-        many = writing.compression is None and all(optional for _, optional in opened)
-        mapped = reading.task.map if many else _one_by_one
+        many = write_options.compression is None and all(optional for _, optional in opened)
+        mapped = session.task.map if many else _one_by_one
         each = mapped(lambda row: _tried(row[0].source.where, row[1], lambda: copying.outputs(*row)), opened)
-        outputs = [output for found in _had(each, problems) for output in found]
-        refuse_nothing(outputs, problems, reading.task)
-        _tell_left_out([one for one, _ in opened], outputs, reading)
+        outputs = [output for found in _without_problems(each, problems) for output in found]
+        refuse_nothing(outputs, problems, session.task)
+        _tell_left_out([one for one, _ in opened], outputs, session)
         if omit is not None:
-            _refuse_needless(omit, outputs, reading, allow_no_match)
+            _refuse_needless(omit, outputs, session, allow_no_match)
         writer.problems += problems
         written = deliver(writer, command, outputs)
         for one, optional in opened:
             if not optional:  # what a glob picks is copied as it was when it was read
-                _tell_moved(one.source, reading)
-    return written._replace(notices=tuple(reading.task.notices))
+                _tell_moved(one.source, session)
+    return written._replace(notices=tuple(session.task.notices))
 
 
 def _from_engine(references: Sequence[str]) -> bool:
@@ -150,7 +153,7 @@ def _tried(where: str, optional: bool, what: Callable[[], T]) -> T | Problem:
         return problem_at(where, error)
 
 
-def _had(found: Iterable[T | Problem], problems: list[Problem]) -> list[T]:
+def _without_problems(found: Iterable[T | Problem], problems: list[Problem]) -> list[T]:
     """Returns what was made, in its order, and appends the problems among it to `problems`."""
     rows = list(found)
     problems += [one for one in rows if isinstance(one, Problem)]
@@ -171,44 +174,45 @@ def _existing(source: Source, writer: ImageWriter) -> OutputImage | None:
 
 
 def _expanded(
-    words: Sequence[str], globs: Sequence[str], exclude: Sequence[str], reading: Session, allowed: bool, *, tell_beside: bool
-) -> list[_Request]:
-    """Returns the references, with each repository without a tag replaced by its tags that match. `tell_beside`: a notice
-    tells that tags of the form of a digest (`sha256-...`) are left out."""
+    references: Sequence[str], globs: Sequence[str], exclude: Sequence[str], session: Session, allowed: bool, *,
+    notice_digest_tags: bool,
+) -> list[_Request]:  # fmt: skip
+    """Returns the references, with each repository without a tag replaced by its tags that match. `notice_digest_tags`: add
+    a notice that tags of the form of a digest (`sha256-...`) are left out."""
     found: list[_Request] = []
     picked: list[str] = []
     others: list[str] = []
-    for word in words:
-        where = _repository(word)
+    for text in references:
+        where = _repository(text)
         if not globs or where is None:
-            found.append(_Request(word, False))
+            found.append(_Request(text, False))
             continue
-        chosen, beside = matching_tags(where, globs, reading)
-        unsaid = [tag for tag in beside if not matches_any(tag, exclude)] if tell_beside else []
-        if unsaid:
-            text = f"{where}: tags that name a digest are not copied ({len(unsaid)}, the first: {unsaid[0]})"
-            reading.task.notice("referrer", f"{text}; --referrers takes those of the images")
+        chosen, digest_tags = matching_tags(where, globs, session)
+        left_out = [tag for tag in digest_tags if not matches_any(tag, exclude)] if notice_digest_tags else []
+        if left_out:
+            skipped = f"{where}: tags that name a digest are not copied ({len(left_out)}, the first: {left_out[0]})"
+            session.task.notice("referrer", f"{skipped}; --referrers takes those of the images")
         if not chosen and not allowed:
             raise nothing_matches("tag", globs, str(where))
         picked += chosen
-        others += beside
+        others += digest_tags
         kept = [tag for tag in chosen if not matches_any(tag, exclude)]
         found += [_Request(str(where._replace(tag=tag)), True) for tag in kept]
-    refuse_unmatched(unmatched_globs(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
-    refuse_unmatched(unmatched_globs(exclude, [*picked, *others]), "--exclude", "tag", reading.task, allowed=True)
+    refuse_unmatched(unmatched_globs(globs, picked), "--tags", "tag", session.task, allowed=allowed)
+    refuse_unmatched(unmatched_globs(exclude, [*picked, *others]), "--exclude", "tag", session.task, allowed=True)
     if not found:
-        raise NotFoundError("no image is left to copy", ", ".join(words))
+        raise NotFoundError("no image is left to copy", ", ".join(references))
     return found
 
 
 def _refuse_needless(
-    omit: Mapping[str, frozenset[Digest]], outputs: Sequence[OutputImage], reading: Session, allowed: bool
+    omit: Mapping[str, frozenset[Digest]], outputs: Sequence[OutputImage], session: Session, allowed: bool
 ) -> None:
     """Raises if digests to omit are of no layer that is copied. An argument without digests is right for a side that has
     nothing yet."""
     layers = {layer.digest for output in outputs for image in output.images for layer in image.layers}
     needless = [word for word, digests in omit.items() if digests and layers.isdisjoint(digests)]
-    refuse_unmatched(needless, "--omit", "layer of what is copied", reading.task, allowed=allowed)
+    refuse_unmatched(needless, "--omit", "layer of what is copied", session.task, allowed=allowed)
 
 
 def _repository(word: str) -> Repository | None:
@@ -217,15 +221,15 @@ def _repository(word: str) -> Repository | None:
     return where if where is not None and where.tag is None and where.digest is None else None
 
 
-def _opened(asked: Sequence[_Request], reading: Session) -> list[tuple[Opened, bool] | Problem]:
+def _opened(requests: Sequence[_Request], session: Session) -> list[tuple[Opened, bool] | Problem]:
     """Opens the sources, and returns each with whether it is optional. Those at registries are opened several at a time."""
 
     def opened(one: _Request) -> tuple[Opened, bool] | Problem:
-        return _tried(one.word, one.optional, lambda: (reading.open(one.word, "layers"), one.optional))
+        return _tried(one.word, one.optional, lambda: (session.open(one.word, "layers"), one.optional))
 
-    if all(reference.host_of(one.word) is not None for one in asked):
-        return reading.task.map(opened, asked)
-    return [opened(one) for one in asked]
+    if all(reference.host_of(one.word) is not None for one in requests):
+        return session.task.map(opened, requests)
+    return [opened(one) for one in requests]
 
 
 def _with_referrers(
@@ -271,11 +275,11 @@ def _tell_unread(source: Source, known: Collection[Digest], writer: ImageWriter)
         one = entry.descriptor
         if entry.document is None and not entry.opaque and one.platform is None and one.digest not in known:
             why = "cannot be read" if entry.present else "is not here"
-            text = f"{source.where}: {one.digest} {why}: whether it speaks of an image is not known"
+            text = f"{source.where}: {one.digest} {why}: whether it refers to an image is not known"
             writer.task.notice("missing", text)
 
 
-def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[OutputImage], reading: Session) -> None:
+def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[OutputImage], session: Session) -> None:
     """Adds notices about attestations that are listed next to the images of a source, not in an image's index: they are not
     copied."""
     held = {digest for output in outputs for digest, _, _ in output.blobs}
@@ -283,14 +287,14 @@ def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[OutputImage], rea
         for entry in source.index.manifests if source.index is not None else ():
             if entry.is_attestation and entry.digest not in held:
                 text = f"{source.where}: the attestation {entry.digest} is not copied; --referrers takes those of the images"
-                reading.task.notice("attestation", text)
+                session.task.notice("attestation", text)
 
 
-def _tell_moved(source: Source, reading: Session) -> None:
+def _tell_moved(source: Source, session: Session) -> None:
     """Adds a notice if a tag names another digest now than when it was read."""
     if isinstance(source, RemoteSource) and (now := source.resolve()) is not None:
         text = f"{source.where}: the tag was moved meanwhile and names {now} now; what was read is what it named before"
-        reading.task.notice("moved", text)
+        session.task.notice("moved", text)
 
 
 def _targets(opened: Opened) -> tuple[Target, ...]:
@@ -378,22 +382,25 @@ def _converted(image: Image, writer: ImageWriter) -> OutputImage:
     return output
 
 
-def omitted(words: Sequence[str], reading: Session) -> dict[str, frozenset[Digest]]:
+def omitted(arguments: Sequence[str], session: Session) -> dict[str, frozenset[Digest]]:
     """Returns the digests that the other side has, by argument: those of the blobs of a reference, or those in `@FILE`, which
     has a digest a line or is a JSON report of ocitool."""
-    return {word: frozenset(_listed(word[1:]) if word.startswith("@") else _of_reference(word, reading)) for word in words}
+    return {
+        argument: frozenset(_listed(argument[1:]) if argument.startswith("@") else _of_reference(argument, session))
+        for argument in arguments
+    }
 
 
-def _of_reference(word: str, reading: Session) -> Iterator[Digest]:
+def _of_reference(argument: str, session: Session) -> Iterator[Digest]:
     """Yields the digests of all blobs of what a reference names."""
-    opened = reading.open(word, "layers")
+    opened = session.open(argument, "layers")
     for target in _targets(opened):
         if target.image is not None and target.image.manifest is None:
             for layer in target.image.layers:
                 if layer.digest is not None:
                     yield layer.digest
                 elif layer.blob is not None:
-                    yield (unhashed_layer(target.image, layer) or kept(target.image, layer, reading.task)).digest
+                    yield (unhashed_layer(target.image, layer) or kept(target.image, layer, session.task)).digest
         for entry in target.entries:
             if entry.document is not None:
                 yield from (descriptor.digest for descriptor, _ in closure(opened.source, entry.descriptor).blobs)

@@ -277,7 +277,7 @@ def test_what_cannot_be_read_and_may_speak_of_an_image_is_told(run: Run, tmp_pat
     one.extra[rotten.digest] = b"x" * len(rotten.raw)
     path = write_layout(tmp_path / "in", [one], index=index_of([one.descriptor, rotten.descriptor]))
     result = run("copy", "--referrers", f"{path}:1", f"{tmp_path}/out/")
-    assert 0 == result.code and f"{rotten.digest} cannot be read: whether it speaks" in result.err, str(result)
+    assert 0 == result.code and f"{rotten.digest} cannot be read: whether it refers to an image" in result.err, str(result)
 
 
 # Artifacts with a tag of their own, as `oras attach` and `oras push` leave them
