@@ -168,9 +168,12 @@ def need() -> Callable[..., str]:
 class Engine:
     """A Docker engine of the tests' own. Calling it runs the docker client: `engine("load", "-i", path)`."""
 
-    def __init__(self, host: str, command: Sequence[str] = (), log: Path | None = None) -> None:
+    def __init__(
+        self, host: str, command: Sequence[str] = (), log: Path | None = None, programs: Path | None = None
+    ) -> None:  # fmt: skip
         self.host = host
         self._command, self._log = command, log
+        self._path = os.pathsep.join([*([str(programs)] if programs else []), os.environ["PATH"]])
         self._daemon: subprocess.Popen[bytes] | None = None
         self.env = {**os.environ, "DOCKER_API_VERSION": "1.41", "DOCKER_HOST": host}
         self.env.pop("DOCKER_CONTEXT", None)
@@ -191,7 +194,8 @@ class Engine:
         assert self._log is not None
         with open(self._log, "ab") as log:
             daemon = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, "PATH": self._path},
             )  # fmt: skip
         self._daemon = daemon
         deadline = time.monotonic() + 60
@@ -222,21 +226,26 @@ class Engine:
 
 
 @contextmanager
-def private_engine(driver: str, parent: str, *options: str, data: Path | None = None) -> Iterator[Engine]:
-    """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the context. `data`: where it
-    keeps images, if not in its temporary directory."""
+def private_engine(
+    driver: str | None, parent: str, *options: str, data: Path | None = None, programs: Path | None = None
+) -> Iterator[Engine]:
+    """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the context. `driver`: None
+    for its own choice. `data`: where it keeps images, if not in its temporary directory. `programs`: the directory of another
+    dockerd and what it starts than those on PATH."""
     # A socket's path has at most 107 bytes, so not under pytest's own temporary directory.
     base = Path(tempfile.mkdtemp(prefix="oci-", dir=parent))
     host = f"unix://{base}/d.sock"
-    command = [
-        "dockerd",
-        "--iptables=false",
-        "--bridge=none",
-        f"--storage-driver={driver}",
+    command = [str(programs / "dockerd") if programs else "dockerd", "--iptables=false", "--bridge=none"]
+    command += [f"--storage-driver={driver}"] if driver else []
+    command += [
         f"--data-root={data or base / 'data'}",
+        f"--exec-root={base}/exec",
+        f"--pidfile={base}/pid",
+        "-H",
+        host,
+        *options,
     ]
-    command += [f"--exec-root={base}/exec", f"--pidfile={base}/pid", "-H", host, *options]
-    engine = Engine(host, command, base / "log")
+    engine = Engine(host, command, base / "log", programs)
     try:
         engine.start()
         yield engine

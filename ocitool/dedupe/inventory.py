@@ -382,8 +382,9 @@ class _Inventory:
         """Records the location of a layer, and the error if it cannot be unpacked."""
         stored.problem = None
         try:
-            refuse_other_than_tar(layer, stated=image.manifest is not None)
-            readable_blob(layer)
+            if image.manifest is not None or not blob.remote:  # else an engine describes it, and there are no bytes to look at
+                refuse_other_than_tar(layer, stated=image.manifest is not None)
+                readable_blob(layer)
         except OcitoolError as error:
             stored.problem = error
         place = location_of(blob)

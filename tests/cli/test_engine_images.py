@@ -221,6 +221,15 @@ def test_digest_and_manifest_of_containerd(run: Run) -> None:
         assert [None, None] == [one["compression"] for one in shown["layers"]]
 
 
+def test_dedupe_counts_layers_that_containerd_describes(run: Run) -> None:
+    """Nothing says what is in them, and they are not fetched to see it."""
+    with ScriptedEngine(api="1.44", containerd=True) as engine:
+        engine.add(GZIP, sizes=[6000, 2000])
+        found = report(run(engine, "dedupe", "docker-daemon:app:1", "--format", "json"))
+        assert 8000 <= found["bytes"]["referenced"] < 9000
+        assert not any(asked.path == "/images/get" for asked in engine.asked)
+
+
 # Destinations
 
 

@@ -4,16 +4,13 @@ stays the same."""
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.podman_service import NoService, podman_service
 
 IMAGES = ("app-v1.tar", "app-v2.tar", "empty-layers.tar", "hardlinks.tar", "whiteouts.tar", "xattrs.tar")
 
@@ -27,40 +24,19 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def podman_service(need: Callable[..., str]) -> Iterator[str]:
-    """The address of a Podman service of the tests' own; it ends, by its own process id, with the tests."""
+def podman(need: Callable[..., str]) -> Iterator[str]:
+    """The address of a Podman service."""
     need("podman", "root")
-    place = Path(tempfile.mkdtemp(prefix="oci-", dir="/tmp"))  # podman takes no run root of more than 50 characters
-    command = ["podman", "--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver", "vfs", "system", "service"]
-    with open(place / "log", "wb") as log:
-        service = subprocess.Popen(
-            [*command, "--time=0", f"unix://{place}/p.sock"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
-        while not (place / "p.sock").exists():
-            if service.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"podman did not start:\n{(place / 'log').read_text(errors='replace')}", pytrace=False)
-            time.sleep(0.1)
-        yield f"unix://{place}/p.sock"
-    finally:
-        service.terminate()
-        try:
-            service.wait(30)
-        except subprocess.TimeoutExpired:
-            service.kill()
-            service.wait()
-        shutil.rmtree(place, ignore_errors=True)
+        with podman_service() as host:
+            yield host
+    except NoService as error:
+        pytest.fail(f"podman did not start:\n{error}", pytrace=False)
 
 
 @pytest.fixture(params=["docker", "podman"])
 def place(request: pytest.FixtureRequest, ocitool: Callable[..., Any], tmp_path: Path) -> Place:
-    host = (
-        request.getfixturevalue("docker_engine").host
-        if request.param == "docker"
-        else request.getfixturevalue("podman_service")
-    )
+    host = request.getfixturevalue("docker_engine").host if request.param == "docker" else request.getfixturevalue("podman")
 
     def run(*words: Any, code: int = 0) -> Any:
         result = ocitool(*words, "--host", host, cwd=tmp_path)
