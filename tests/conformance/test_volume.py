@@ -155,6 +155,23 @@ def ocitool_raw(run: Run, path: Path) -> bytes:
     return done.stdout
 
 
+def test_many_files_take_little_memory(engine: Any, run: Run, tmp_path: Path) -> None:
+    """The job `volume` of the benchmarks has 20,000 files and 500 MB."""
+    place = volume(engine, "t-data")
+    chance = random.Random(3)
+    for number in range(3_000):
+        (place / f"d{number // 50}").mkdir(exist_ok=True)
+        (place / f"d{number // 50}" / f"file-{number}").write_bytes(chance.randbytes(20_000))
+    program = "import resource, sys; from ocitool.cli import run; code = run();"
+    program += " print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    for words in (["save", "t-data", f"oci:{tmp_path}/data"], ["restore", f"{tmp_path}/data", "t-new"]):
+        command = [sys.executable, "-c", program, "volume", words[0], "-q", "-H", engine.host, *words[1:]]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout.split()[-1]) < 150_000, words
+    assert run("diff", f"{tmp_path}/data", "docker-volume:t-new").code == 0
+
+
 def test_a_helper_keeps_holes(engine: Any, run: Run, tmp_path: Path) -> None:
     source = volume(engine, "t-data")
     grow(source)
