@@ -24,7 +24,7 @@ MOUNT = "ocitool-volume"
 """The directory, below the root of a container, in which the volume is mounted: no image has it."""
 DROPPED = ("fractions of seconds", "extended attributes but security.capability", "sockets")
 """What the archive API of Docker leaves out of the content of a volume."""
-PODMAN_DROPPED = ("owners", "devices and pipes", "fractions of seconds", "sockets")
+PODMAN_DROPPED = ("owners", "fractions of seconds", "an entry called dev at the root", "sockets")
 """What Podman's leaves out."""
 _COMPLAINTS = 1 << 16
 """Bytes of what a helper says that are kept."""
