@@ -16,6 +16,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
 from ocitool.pipeline.blob_lookup import BlobLookup
 from ocitool.pipeline.output_layers import Claim, from_fallback, is_hashed, kept, unhashed_layer, unpacked
+from ocitool.reference import ENGINE
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.sink import Origin, OutputLayer, Sink
@@ -175,7 +176,9 @@ class LayerWriter:
 
     def _with_fallback(self, image: Image, layers: Sequence[OutputLayer], to: _Conversion | None) -> tuple[OutputLayer, ...]:
         """Returns the layers of an image without a manifest, replaced by those of `--with` that have the compression
-        asked for, so that they need not be compressed."""
+        asked for, so that they need not be compressed; for an engine's image any compression does that stays as it is, because
+        these are the blobs that the engine once unpacked."""
+        from_engine = image.transport == ENGINE.name
         self._task.expect(expected_sizes(one.blob for one in layers if one.stated))
 
         def replaced(layer: OutputLayer) -> OutputLayer:
@@ -186,11 +189,10 @@ class LayerWriter:
             if found is None:
                 return layer
             other, digest, blob = found
-            if to is not None and not to.keeps(codecs.detected(blob)):
+            codec = codecs.detected(blob)
+            if to is not None and codec != to.codec and not (from_engine and to.keeps(codec)):
                 return layer
-            return OutputLayer(
-                digest, other.size, layer.diff_id, drafts.layer_type(image, codecs.detected(blob)), "reused", blob
-            )
+            return OutputLayer(digest, other.size, layer.diff_id, drafts.layer_type(image, codec), "reused", blob)
 
         return tuple(self._task.map(replaced, layers))
 
