@@ -22,7 +22,7 @@ FUNCTIONS = (
     "open", "inspect", "diff", "validate", "dedupe", "tags", "copy", "append", "edit", "squash", "rebase", "rebuild", "repack",
     "unpack", "engine_containers", "engine_diff", "engine_commit", "engine_df", "render",
 )  # fmt: skip
-TO_CALL_WITH = ("RegistryOptions", "Progress", "Cancellation")
+TO_CALL_WITH = ("RegistryOptions", "EngineOptions", "Progress", "Cancellation")
 AN_IMAGE = ("Image", "MergedTree", "File", "Entry", "Kind", "Layer")
 ALIASES = ("Reference", "References", "Words", "ImagePath")
 """Types of arguments that the page explains."""

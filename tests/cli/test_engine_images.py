@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import socket
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -561,3 +564,31 @@ def test_a_broken_answer_leaves_nothing(run: Run, engine: ScriptedEngine, tmp_pa
     engine.save_ends = b'{"errorDetail":{"message":"no space left"},"error":"no space left"}'
     assert 8 == run(engine, "copy", "docker-daemon:app:1", "out/").code
     assert [] == left(tmp_path)
+
+
+def test_an_answer_that_stalls_can_be_interrupted(run: Run, engine: ScriptedEngine, tmp_path: Path) -> None:
+    """The thread that waits for more of it is woken up."""
+    stalled, over = threading.Event(), threading.Event()
+
+    def stall(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"4000\r\n" + engine.save(engine.images[0], "app:1")[:1000])
+        handler.wfile.flush()
+        stalled.set()
+        over.wait(60)
+
+    engine.add(APP)
+    engine.faults["GET", "/images/get"] = stall
+    words = [sys.executable, "-m", "ocitool", "copy", "docker-daemon:app:1", "out/", "--host", engine.host]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert stalled.wait(30)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        finally:
+            over.set()
+            process.kill()
+    assert (130, []) == (process.returncode, left(tmp_path)), said
