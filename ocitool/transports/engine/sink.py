@@ -102,7 +102,10 @@ class EngineSink(StatelessSink):
 
     def _load(self, request: WriteRequest, task: Task) -> None:
         size = sum(blob.size for blob in request.blobs)
-        with self._engine.upload("/images/load", "image to load", archive_stream(request, task), quiet="1") as answer:
+        with (  # another thread reads and hashes what this one sends
+            task.ahead(archive_stream(request, task)) as chunks,
+            self._engine.upload("/images/load", "image to load", chunks, quiet="1") as answer,
+        ):
             for value in json_values(answer.pieces, f"{self._engine.where}: load"):
                 if (error := error_text(value)) is not None:
                     raise EngineError(f"the engine failed to load the image: {error}", self._engine.where, 200)
