@@ -360,8 +360,8 @@ class _Reader:
         name = self._container.name
         if any_changed:
             self._task.remark(
-                "engine", f"container {name}: the engine gives times in whole seconds, and of the extended attributes of what "
-                "changed security.capability alone",
+                "engine", f"container {name}: changed paths have times in whole seconds, and no extended attributes but "
+                "security.capability: the engine's archives hold no others",
             )  # fmt: skip
         for paths, what in ((self._dropped, "sockets, which no archive has"), (self._vanished, "gone while it was read")):
             if paths:
