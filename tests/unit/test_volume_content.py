@@ -215,3 +215,17 @@ def test_more_than_the_limits_allow(ocitool: Run, tmp_path: Path) -> None:
     words = ["volume", "restore", "-H", f"unix://{tmp_path}/no-engine", reference, "v"]
     done = ocitool(*words, env={"OCITOOL_MAX_UNPACKED_SIZE": "1000000"})
     assert done.code == 7, str(done)
+
+
+def test_a_saved_volume_is_copied_and_valid(ocitool: Run, tmp_path: Path) -> None:
+    reference = artifact(tmp_path, layer_tar([TOP, entry("x", b"1")]))
+    done = ocitool("copy", reference, tmp_path / "copied.tar")
+    assert done.code == 0 and "docker load" not in done.err, str(done)
+    assert ocitool("validate", tmp_path / "copied.tar").code == 0
+    assert ocitool("volume", "diff", reference, tmp_path / "copied.tar").code == 0
+    other = artifact(tmp_path / "other", layer_tar([TOP, entry("x", b"2"), entry(".wh.y", b"")]))
+    done = ocitool("volume", "diff", reference, other, "--format", "json")
+    assert done.code == 1 and [(one["path"], one["kind"]) for one in done.json()["files"]] == [
+        ("/.wh.y", "added"),
+        ("/x", "modified"),
+    ]
