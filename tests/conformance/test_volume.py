@@ -367,6 +367,20 @@ def started(engine: Any, host: str, *words: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+def test_an_interrupted_helper_leaves_nothing(engine: Any, tmp_path: Path) -> None:
+    large(engine)
+    before = held(engine)
+    with EngineProxy(engine.host, r"POST \S*/attach", after=1 << 20) as proxy:
+        process = started(engine, proxy.host, "save", "--helper", TAR, "t-data", tmp_path / "data.tar")
+        assert proxy.stalled.wait(60)
+        assert engine("ps", "-q").stdout, "the helper runs"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert held(engine) == before, err
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("what", ["save", "restore"])
 def test_an_interrupted_command_leaves_nothing(
