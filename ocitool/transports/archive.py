@@ -12,10 +12,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ocitool import limits
-from ocitool.atomic import THREAD_SIZE, ReceivedBlob, Temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
@@ -30,6 +29,9 @@ from ocitool.spec.manifest import Descriptor, Index
 from ocitool.task import Task
 from ocitool.transports.archive_members import Members, image_directories, is_docker, is_oci, largest_document
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
+
+if TYPE_CHECKING:
+    from ocitool.atomic import Temporary
 
 Want = Literal["summary", "documents", "layers"]
 """What the caller will read: documents and the first bytes of layers, or layers too. `summary`: what describes an image; an
@@ -168,6 +170,11 @@ class _Spool:
         self._where = where
         self._want = want
         self._large = large
+        self._least = 0
+        if large is not None:
+            from ocitool.atomic import THREAD_SIZE
+
+            self._least = THREAD_SIZE
         self._file: OpenFile | None = None
         self._written = 0
 
@@ -179,7 +186,7 @@ class _Spool:
             _refuse_bomb(entry)
         if self._want != "layers" and entry.size > largest_document(os.fsdecode(entry.path).rpartition("/")[2]):
             return _Head(_first_bytes(tar, segments), entry.size)
-        if self._large is not None and entry.segments is None and entry.size >= THREAD_SIZE:
+        if self._large is not None and entry.segments is None and entry.size >= self._least:
             return _received(tar, entry.size, self._large())
         file = self._file = self._file or _nameless(self._where)
         start = self._written
@@ -197,6 +204,8 @@ class _Spool:
 
 def _received(tar: TarInput, size: int, temporary: Temporary) -> Blob:
     from hashlib import sha256
+
+    from ocitool.atomic import ReceivedBlob
 
     digest = sha256()
     for piece in tar.pieces(size):
