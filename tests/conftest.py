@@ -213,6 +213,8 @@ class Engine:
         with suppress(OSError, ValueError):
             os.kill(int((state / "containerd/containerd.pid").read_text()), signal.SIGKILL)
         shutil.rmtree(state, ignore_errors=True)  # as after a start of the machine: else it waits for the process id to vanish
+        # It has mounted the directory of its images on itself, which only itself would undo.
+        subprocess.run(["umount", self._log.parent / "data"], capture_output=True)
 
     def stop(self) -> None:
         """Ends its daemon, if there is one."""

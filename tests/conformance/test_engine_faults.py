@@ -206,5 +206,5 @@ def test_a_full_disk_of_temporary_files(need: Any, mortal: Any, ocitool: Callabl
         words = ("copy", "docker-daemon:large:1", "out.tar", "--host", mortal.host)
         result = ocitool(*words, cwd=tmp_path, env={"TMPDIR": str(disk)})
         assert 9 == result.code, result
-        assert f"the temporary directory {disk} cannot be written" in result.err and "hint: TMPDIR" in result.err, result
+        assert "cannot be written: No space left on device" in result.err and str(disk) in result.err, result
         assert [] == os.listdir(disk) and ["disk"] == os.listdir(tmp_path)
