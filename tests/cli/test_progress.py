@@ -54,6 +54,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedProgress]:
         anew = expect(self, blobs, times, anew)
         if anew:
             recorded.stages.append([])
+        elif times < 0:  # what the registry has may be known after all else was sent
+            recorded.stages[-1].append(Numbers(*self.numbers))
         return anew
 
     monkeypatch.setattr(progress.TransferProgress, "add", added)
