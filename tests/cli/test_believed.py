@@ -319,7 +319,8 @@ def test_what_was_written_and_is_changed_before_or_after_it_is_on_record_is_read
     close = LayoutSink.close
 
     def changed_and_closed(sink: LayoutSink) -> None:
-        rewritten(blob(store))
+        if Path(sink.where) == store:  # not one of an earlier test, which the garbage collector closes by now
+            rewritten(blob(store))
         close(sink)
 
     with monkeypatch.context() as patch:
