@@ -6,7 +6,7 @@ lines; `...` within a line, for any text in it. A line `# exit 1` behind the out
 exit code; without it that is 0. Commands of ocitool, `sed` and `mkdir` are run, others are not. All blocks of a page run one
 after the other in one directory, as a reader would do it. A plain `ocitool` command runs in this process, which is four times
 as fast; one with pipes, quotes in quotes or redirections is bash's. `localhost:5000` is a registry of the test's own, one for
-each page. `docker-daemon:` is an engine of the test's own.
+each page. `docker-daemon:` is an engine of the test's own. A test with real engines runs the commands of other programs too.
 
 A ```pycon block is a session of Python, run by doctest in the same directory; names stay from one block of a page to the
 next, and `...` in a line stands for any text. It has the same registry.
@@ -32,6 +32,7 @@ from unittest import mock
 from support.inside import run_together
 
 HOST = "localhost:5000"
+REMOTE = "localhost:2376"
 
 OURS = re.compile(r"(?:[A-Z_]+=\S* )*ocitool ")
 EXIT = re.compile(r"(?:^|\s)#\s*exit (\d+)\s*$")
@@ -146,11 +147,15 @@ def _line(line: str) -> str:
 
 class Runner:
     """Runs the commands of blocks in a directory of its own, in which `testdata` is. `there`: what `localhost:5000` means;
-    `engine`: the address of what `docker-daemon:` means."""
+    `remote`: what `localhost:2376` means; `engine`: the address of what `docker-daemon:` means. With `every`, commands of any
+    program are run."""
 
-    def __init__(self, parent: Path, testdata: Path, there: str = HOST, engine: str | None = None) -> None:
+    def __init__(
+        self, parent: Path, testdata: Path, there: str = HOST, engine: str | None = None, *, remote: str = REMOTE,
+        every: bool = False,
+    ) -> None:  # fmt: skip
         self.cwd, self.programs, self.cache, self.there = parent / "work", parent / "bin", parent / "cache", there
-        self._engine = engine
+        self._engine, self._remote, self._every = engine, remote, every
         self._names: dict[str, Any] = {}
         for directory in (self.cwd, self.programs):
             directory.mkdir()
@@ -164,8 +169,8 @@ class Runner:
         if block.python:
             self._python(block, page)
         for command in block.commands:
-            if command.runs:
-                self._check(command, page)
+            if command.runs or self._every:
+                self.check(command, page)
 
     def execute(self, text: str, *, plain: bool = False, cwd: Path | None = None) -> tuple[int, list[str]]:
         """Exit code and lines printed."""
@@ -186,10 +191,11 @@ class Runner:
         own |= {"DOCKER_HOST": self._engine, "DOCKER_CONTEXT": None, "DOCKER_CONFIG": str(self.programs)}
         return own | {"TERM": "dumb", "LC_ALL": "C.UTF-8", "REGISTRY_AUTH_FILE": str(self.programs / "none.json")}
 
-    def _check(self, command: Command, page: str) -> None:
-        there = replace(command, text=command.text.replace(HOST, self.there))
+    def check(self, command: Command, page: str) -> None:
+        """Runs one command. Raises `AssertionError` if it does not print what the page shows."""
+        there = replace(command, text=command.text.replace(HOST, self.there).replace(REMOTE, self._remote))
         code, printed = self.execute(there.text, plain=there.plain)
-        printed = [line.replace(self.there, HOST) for line in printed]
+        printed = [line.replace(self.there, HOST).replace(self._remote, REMOTE) for line in printed]
         whole = "\n".join(printed)
         assert code == command.code, f"{page}:{command.line}: {command.text}\nexit {code}\n{whole}"
         if command.shown and not matches(command.shown, printed):

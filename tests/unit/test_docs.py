@@ -17,9 +17,11 @@ from support.registry import ScriptedRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
+RUN_WITH_REAL_ENGINES = "docs/container-life.md"
+"""It is run by tests/conformance/test_container_life.py."""
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != RUN_WITH_REAL_ENGINES])
 def test_a_page_prints_what_it_shows_from_its_top_to_its_end(page: str, tmp_path: Path, testdata: Path) -> None:
     found = [block for block in blocks(PAGES[page].read_text("utf-8")) if block.runs]
     with (
@@ -227,6 +229,15 @@ def test_output_is_compared_line_by_line(shown: str, printed: str, same: bool) -
 def test_an_example_that_does_otherwise_is_found(example: str, tmp_path: Path, testdata: Path) -> None:
     with pytest.raises(AssertionError, match=r"PAGE\.md"):
         Runner(tmp_path, testdata).run(blocks(example)[0], "PAGE.md")
+
+
+def test_commands_of_other_programs_run_if_a_test_wants_it(tmp_path: Path, testdata: Path) -> None:
+    (block,) = blocks("```console\n$ echo localhost:2376\nlocalhost:2377\n```\n")
+    for name in ("few", "every"):
+        (tmp_path / name).mkdir()
+    Runner(tmp_path / "few", testdata).run(block, "PAGE.md")
+    with pytest.raises(AssertionError, match=r"PAGE\.md"):
+        Runner(tmp_path / "every", testdata, remote="127.0.0.1:1", every=True).run(block, "PAGE.md")
 
 
 def test_a_session_of_python_that_prints_what_it_shows_is_right(tmp_path: Path, testdata: Path) -> None:
