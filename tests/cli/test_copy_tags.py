@@ -345,7 +345,8 @@ def test_a_tag_for_which_the_destination_fails_is_named_and_a_destination_that_f
     registry.forget()
     registry.faults[:] = [Fault("PUT", "/m/app/manifests/t", status=500, headers=at_once)]
     assert 8 == run(*words).code
-    assert 4 * 5 == len(registry.sent("PUT", "/m/app/manifests/t"))
+    tried = {request.path for request in registry.sent("PUT", "/m/app/manifests/t")}
+    assert 4 <= len(tried) <= 4 + 2  # the fourth failure ends it; the two threads may have begun one more each
 
 
 def test_one_tag_that_leads_to_the_image_already_is_put_again_by_force_alone(
