@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ocitool import comparison
-from ocitool.cli import options, review
+from ocitool.cli import review
 from ocitool.cli.shared import PLATFORMS, READ, REVIEW, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -25,30 +25,20 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="What changed between two images.")
-@with_shared(*PLATFORMS, *REVIEW, *READ, "quiet", "no_color", "debug")
+@with_shared(*PLATFORMS, *REVIEW, *READ, "quiet", "no_color", "debug", more=review.OPTIONS)
 def command(
     a: Annotated[str, typer.Argument(metavar="A", help="The image before.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The image after.")],
-    path: review.Paths = None,
-    ignore_path: review.IgnoredPaths = None,
-    allow_no_match: options.AllowNoMatch = False,
-    stat: review.Stat = False,
-    patch: review.Patch = False,
-    semantic: review.Semantic = False,
-    ignore: review.Ignore = None,
-    fail_on: review.FailOn = None,
-    show_secrets: options.ShowSecrets = False,
     *,
+    more: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
-    diff_options = review.diff_options(
-        path, ignore_path, patch, semantic, ignore, fail_on, secrets=show_secrets, allow_no_match=allow_no_match
-    )
+    diff_options = review.diff_options(more)
     with shared.running() as session:
         result: comparison.Diff | comparison.IndexDiff
         if shared.all_platforms:
             result = comparison.diff_platforms(a, b, diff_options, session)
         else:
             result = comparison.diff(a, b, diff_options, session, platform=shared.platform)
-    review.finish(result, diff_options, shared, stat=stat)
+    review.finish(result, diff_options, shared, stat=more["stat"])

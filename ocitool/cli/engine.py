@@ -94,33 +94,23 @@ What is mounted (volumes, bind mounts, tmpfs) does not belong to the writable la
 
 
 @app.command("diff", epilog=_DIFF, short_help="What a container changed of its image.")
-@with_shared("platform", *REVIEW, *READ, "quiet", "no_color", "debug")
+@with_shared("platform", *REVIEW, *READ, "quiet", "no_color", "debug", more=review.OPTIONS)
 def diff(
     container: _Container,
     image: _Image = None,
     pause: _Pause = False,
-    path: review.Paths = None,
-    ignore_path: review.IgnoredPaths = None,
-    allow_no_match: options.AllowNoMatch = False,
-    stat: review.Stat = False,
-    patch: review.Patch = False,
-    semantic: review.Semantic = False,
-    ignore: review.Ignore = None,
-    fail_on: review.FailOn = None,
-    show_secrets: options.ShowSecrets = False,
     *,
+    more: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Show what a container holds beyond its image, as `ocitool diff` shows two images: files with sizes, modes, owners and
     content. Also which files it copied up, and what that costs."""
-    diff_options = review.diff_options(
-        path, ignore_path, patch, semantic, ignore, fail_on, secrets=show_secrets, allow_no_match=allow_no_match
-    )
+    diff_options = review.diff_options(more)
     with shared.running() as session:
         from ocitool.containers.difference import engine_diff
 
         result = engine_diff(container, diff_options, session, image=image, pause=pause, platform=shared.platform)
-    review.finish(result, diff_options, shared, stat=stat)
+    review.finish(result, diff_options, shared, stat=more["stat"])
 
 
 _COMMIT = """\b

@@ -1,27 +1,43 @@
-"""What `diff` and `engine diff` have in common: the options of a comparison, its report and its exit code."""
+"""What `diff`, `engine diff` and `volume diff` have in common: the options of a comparison, its report and its exit code."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ocitool.cli import options
 from ocitool.cli.shared import Shared
 
 if TYPE_CHECKING:
     from ocitool.comparison import Diff, DiffOptions, IndexDiff
 
-Texts = list[str] | None
-
-Paths = Annotated[Texts, typer.Option("--path", metavar="GLOB", help="Compare only files that match: a directory, or a glob.")]
-IgnoredPaths = Annotated[Texts, typer.Option("--ignore-path", metavar="GLOB", help="Compare all files but those that match.")]
-Stat = Annotated[bool, typer.Option("--stat", help="Show totals and layers, no lists.")]
-Patch = Annotated[bool, typer.Option("--patch", "-p", help="Show unified diffs of changed text files.")]
-Semantic = Annotated[bool, typer.Option("--semantic", help="Ignore times, layer boundaries, the history and compression.")]
-Ignore = Annotated[
-    Texts, typer.Option("--ignore", metavar="FIELD", help="type content mode uid gid mtime linkTarget links xattrs device")
+_Texts = list[str] | None
+_Paths = Annotated[
+    _Texts, typer.Option("--path", metavar="GLOB", help="Compare only files that match: a directory, or a glob.")
 ]
-FailOn = Annotated[Texts, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")]
+_IgnoredPaths = Annotated[_Texts, typer.Option("--ignore-path", metavar="GLOB", help="Compare all files but those that match.")]
+_Stat = Annotated[bool, typer.Option("--stat", help="Show totals and layers, no lists.")]
+_Patch = Annotated[bool, typer.Option("--patch", "-p", help="Show unified diffs of changed text files.")]
+_Semantic = Annotated[bool, typer.Option("--semantic", help="Ignore times, layer boundaries, the history and compression.")]
+_Ignore = Annotated[
+    _Texts, typer.Option("--ignore", metavar="FIELD", help="type content mode uid gid mtime linkTarget links xattrs device")
+]
+_FailOn = Annotated[_Texts, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")]
+
+OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "path": (_Paths, None),
+    "ignore_path": (_IgnoredPaths, None),
+    "allow_no_match": (options.AllowNoMatch, False),
+    "stat": (_Stat, False),
+    "patch": (_Patch, False),
+    "semantic": (_Semantic, False),
+    "ignore": (_Ignore, None),
+    "fail_on": (_FailOn, None),
+    "show_secrets": (options.ShowSecrets, False),
+}
+"""The options of a comparison, for `with_shared(more=...)`: annotation and default by name."""
 
 RULES = """\b
 Exit: 0 no difference, 1 differences. With --fail-on: 1 only when a rule is met.
@@ -31,26 +47,24 @@ updates, are shown, and meet notable:RULE alone.
 """
 
 
-def diff_options(
-    path: Texts, ignore_path: Texts, patch: bool, semantic: bool, ignore: Texts, fail_on: Texts, *, secrets: bool,
-    allow_no_match: bool,
-) -> DiffOptions:  # fmt: skip
-    """Returns these options as `DiffOptions`. Raises `UsageError` for an invalid rule."""
+def diff_options(given: Mapping[str, Any]) -> DiffOptions:
+    """Returns the values of `OPTIONS` as `DiffOptions`; a command may leave `semantic` out. Raises `UsageError` for an invalid
+    rule."""
     from ocitool.comparison import DiffOptions
     from ocitool.comparison.rules import rule
 
     return DiffOptions(
-        ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch, secrets=secrets,
-        ignored_paths=tuple(ignore_path or ()), allow_no_match=allow_no_match,
-        rules=tuple(rule(text) for text in fail_on or ()),
+        ignore=tuple(given["ignore"] or ()), semantic=given.get("semantic", False), paths=tuple(given["path"] or ()),
+        patch=given["patch"], secrets=given["show_secrets"], ignored_paths=tuple(given["ignore_path"] or ()),
+        allow_no_match=given["allow_no_match"], rules=tuple(rule(text) for text in given["fail_on"] or ()),
     )  # fmt: skip
 
 
-def finish(result: Diff | IndexDiff, options: DiffOptions, shared: Shared, *, stat: bool) -> None:
+def finish(result: Diff | IndexDiff, asked: DiffOptions, shared: Shared, *, stat: bool) -> None:
     """Shows the report, and ends the command with its exit code."""
     from ocitool import masking
 
-    with masking.revealed(options.secrets):
+    with masking.revealed(asked.secrets):
         shared.show("diff", result, stat=stat)
-    failed = bool(result.failures) if options.rules else not result.identical
+    failed = bool(result.failures) if asked.rules else not result.identical
     raise typer.Exit(1 if failed else 0)

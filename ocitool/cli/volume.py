@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -124,30 +124,25 @@ Examples:
 {review.RULES}"""
 
 
+# An artifact has no layer boundaries and no history.
+_COMPARISON = {name: option for name, option in review.OPTIONS.items() if name != "semantic"}
+
+
 @app.command("diff", epilog=_DIFF, short_help="What changed between two volumes.")
-@with_shared(*REVIEW, "no_notes", "quiet", "no_color", "debug", engine=True)
+@with_shared(*REVIEW, "no_notes", "quiet", "no_color", "debug", engine=True, more=_COMPARISON)
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="The volume before: a saved one, or docker-volume:NAME of the engine.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The volume after.")],
-    path: review.Paths = None,
-    ignore_path: review.IgnoredPaths = None,
-    allow_no_match: options.AllowNoMatch = False,
-    stat: review.Stat = False,
-    patch: review.Patch = False,
-    ignore: review.Ignore = None,
-    fail_on: review.FailOn = None,
-    show_secrets: options.ShowSecrets = False,
     helper: Helper = None,
     *,
+    more: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Show what changed between two volumes, saved ones or those of the engine, as diff shows it of images. If one of them was
     read without --helper, times are compared in whole seconds."""
-    diff_options = review.diff_options(
-        path, ignore_path, patch, False, ignore, fail_on, secrets=show_secrets, allow_no_match=allow_no_match
-    )
+    diff_options = review.diff_options(more)
     with shared.running() as session:
         from ocitool.volumes.comparing import compare
 
         result = compare(a, b, diff_options, session, helper=helper)
-    review.finish(result, diff_options, shared, stat=stat)
+    review.finish(result, diff_options, shared, stat=more["stat"])
