@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 
 from measure import Program, Samples, beyond, in_turn, table
@@ -296,40 +297,31 @@ def edit(s: Setting) -> Plan:
     return plan
 
 
+def _held_by(module: str, s: Setting) -> Plan:
+    """The plan of a module that starts servers: they run as long as the plan is held."""
+    plan = Plan()
+    plan.held = import_module(module).add(plan, s)
+    return plan
+
+
 def squash(s: Setting) -> Plan:
     """squash of the 171 MB gzip layout to one layer, beside the floor, buildah and crane flatten."""
-    import squash as job
-
-    plan = Plan()
-    plan.held = job.add(plan, s)
-    return plan
+    return _held_by("squash", s)
 
 
 def registry(s: Setting) -> Plan:
     """pull and push of the 171 MB image against a local docker-registry, and of 100 small blobs 20 ms away."""
-    import registry as job
-
-    plan = Plan()
-    plan.held = job.add(plan, s)
-    return plan
+    return _held_by("registry", s)
 
 
 def engine(s: Setting) -> Plan:
     """the 456 MB image out of a Docker engine of its own and into it, beside docker save and docker load; inspect of it."""
-    import engine as job
-
-    plan = Plan()
-    plan.held = job.add(plan, s)
-    return plan
+    return _held_by("engine", s)
 
 
 def volume(s: Setting) -> Plan:
     """a volume of 20,000 files and 500 MB of a Docker engine, saved and restored, beside tar and gzip in a container."""
-    import volume as job
-
-    plan = Plan()
-    plan.held = job.add(plan, s)
-    return plan
+    return _held_by("volume", s)
 
 
 def tags(s: Setting) -> Plan:
@@ -357,20 +349,12 @@ def _tags(s: Setting, *counts: int, big: bool = False) -> Plan:
 
 def rebuild(s: Setting) -> Plan:
     """the second build of the 172 MB image to a local docker-registry that has the first: what reaches it, in bytes."""
-    import rebuild as job
-
-    plan = Plan()
-    plan.held = job.add(plan, s)
-    return plan
+    return _held_by("rebuild", s)
 
 
 def dedupe(s: Setting) -> Plan:
     """what many images share: 1,000 archives, layouts of up to 10,000 images, 500 tags, --files of three builds."""
-    import dedupe as job
-
-    plan = Plan()
-    plan.held = job.add(plan, s)
-    return plan
+    return _held_by("dedupe", s)
 
 
 def layers(layout: Path) -> list[Path]:

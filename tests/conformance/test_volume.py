@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -382,11 +383,9 @@ def test_an_interrupted_helper_leaves_nothing(engine: Any, tmp_path: Path) -> No
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("what", ["save", "restore"])
-def test_an_interrupted_command_leaves_nothing(
-    engine: Any, run: Run, tmp_path: Path, what: str, number: int, code: int
-) -> None:
+@contextmanager
+def stalled(engine: Any, run: Run, tmp_path: Path, what: str) -> Iterator[tuple[Any, subprocess.Popen[bytes]]]:
+    """What the engine held before, and a `save` or `restore` that waits for it in the middle of the volume."""
     large(engine)
     assert run("save", "t-data", f"oci:{tmp_path}/saved").code == 0
     before = held(engine)
@@ -395,6 +394,15 @@ def test_an_interrupted_command_leaves_nothing(
     with EngineProxy(engine.host, pattern, after=(1 << 20) if what == "save" else 0) as proxy:
         process = started(engine, proxy.host, what, *words)
         assert proxy.stalled.wait(60)
+        yield before, process
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("what", ["save", "restore"])
+def test_an_interrupted_command_leaves_nothing(
+    engine: Any, run: Run, tmp_path: Path, what: str, number: int, code: int
+) -> None:
+    with stalled(engine, run, tmp_path, what) as (before, process):
         time.sleep(0.2)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
@@ -405,14 +413,7 @@ def test_an_interrupted_command_leaves_nothing(
 
 @pytest.mark.parametrize("what", ["save", "restore"])
 def test_what_a_killed_command_left_is_removed_by_the_next(engine: Any, run: Run, tmp_path: Path, what: str) -> None:
-    large(engine)
-    assert run("save", "t-data", f"oci:{tmp_path}/saved").code == 0
-    before = held(engine)
-    pattern = r"GET \S*/archive" if what == "save" else r"PUT \S*/archive"
-    words = ["t-data", tmp_path / "data.tar"] if what == "save" else [tmp_path / "saved", "t-new"]
-    with EngineProxy(engine.host, pattern, after=(1 << 20) if what == "save" else 0) as proxy:
-        process = started(engine, proxy.host, what, *words)
-        assert proxy.stalled.wait(60)
+    with stalled(engine, run, tmp_path, what) as (before, process):
         process.kill()
         process.communicate(timeout=60)
     left = held(engine)
