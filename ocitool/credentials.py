@@ -287,7 +287,7 @@ def _undone(text: str, before: list[int] | None) -> tuple[str, list[int]]:
 
 
 def _spelt(match: re.Match[str]) -> list[tuple[str, int]]:
-    """Returns the characters that an encoded sequence stands for, with their places in it."""
+    """Returns the characters that an encoded sequence means, with their places in it."""
     kind = match.lastgroup
     if kind is None:
         return []  # a break, or what has no width

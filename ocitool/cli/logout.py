@@ -27,7 +27,7 @@ def command(
     *,
     shared: Shared,
 ) -> None:
-    """Remove the user name and password that are kept for a registry. Exit code 3: there are none."""
+    """Remove the user name and password that are kept for a registry. Exit code 3: none are kept."""
     with shared.running() as session:
         from ocitool.operations import login
 

@@ -58,7 +58,7 @@ def counterparts(
     before: Sequence[PlatformEntry], after: Sequence[PlatformEntry]
 ) -> list[tuple[PlatformEntry | None, PlatformEntry | None]]:
     """Returns pairs of counterparts in which each image of either side occurs once: those of the before side in order, then
-    the added ones. The other half of a pair is None if there is no counterpart."""
+    the added ones. The other half of a pair is None if it has none."""
     partner: dict[int, int] = {}
     free = dict(enumerate(after))
     for key in _KEYS:

@@ -23,7 +23,7 @@ _FEW = 4
 
 
 class ArchiveRequest(NamedTuple):
-    """A request for the archive of a path; an empty path stands for the whole file system. `whole`: all that is below a
+    """A request for the archive of a path; an empty path means the whole file system. `whole`: all that is below a
     directory is taken too, else its own entry alone."""
 
     path: bytes

@@ -57,7 +57,7 @@ class FetchedFiles:
         self._written = 0
 
     def fetch(self, request: ArchiveRequest) -> None:
-        """Takes what a request gives; nothing if nothing stands there any more. Raises what `Engine.stream` and the tar reader
+        """Takes what a request gives; nothing if nothing is there any more. Raises what `Engine.stream` and the tar reader
         raise, `UnsafeError` for an entry that is not below the path asked for."""
         try:
             with self._archive(request) as answer:

@@ -1,6 +1,6 @@
 """The writable layer of a container, as a changeset on its image.
 
-The engine's list of changes says which paths; what stands there comes from its archives. A directory that was deleted and made
+The engine's list of changes says which paths; the content comes from its archives. A directory that was deleted and made
 again is listed as deleted by an engine on overlayfs, though it is there: then nothing of the image's directory shows through.
 
 What the archives drop is completed from the image if nothing says that it changed: the fraction of a second of a time, and
@@ -183,7 +183,7 @@ class _Reader:
         """Whether a path that is listed as deleted may be there nevertheless: only a directory is listed so."""
         return isinstance(node_at(self._lower, path), Directory) and not is_below(parent_of(path), self._deleted)
 
-    # What stands there
+    # What is there
 
     def _fetch(self, fetched: FetchedFiles) -> None:
         whole = self._recreated | set(self._lossy.values()) | set(self._lossy_deleted.values())

@@ -40,7 +40,7 @@ class SharedBase:
 
     @property
     def short(self) -> str:
-        """The short digest of the top layer, which stands for a base without a name."""
+        """The short digest of the top layer, by which a base without a name is called."""
         return self.layers[-1].key.partition(":")[2][:12]
 
 

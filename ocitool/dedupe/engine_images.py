@@ -36,10 +36,10 @@ def opened_images(name: str, session: Session, want: Want, tolerant: Tolerant) -
 
 def references(engine: Engine) -> list[str]:
     """Returns a reference to each image of an engine, by its first name; by its id if it has none. Raises what `Engine.get`
-    raises, and `FormatError` for an answer that is no list of images."""
+    raises, and `FormatError` for an answer that is not a list of images."""
     found = engine.get("/images/json", "list of images")
     if not isinstance(found, list) or not all(isinstance(one, dict) and isinstance(one.get("Id"), str) for one in found):
-        raise FormatError("the answer is no list of images", engine.where)
+        raise FormatError("the answer is not a list of images", engine.where)
     named = []
     for one in found:
         tags = one.get("RepoTags")

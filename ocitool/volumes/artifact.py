@@ -74,7 +74,7 @@ def output(info: VolumeInfo, layer: Blob, *, whole: bool, where: str) -> OutputI
 
 
 def _moment(text: str | None) -> str | None:
-    """Returns the time that an engine states, in whole seconds of UTC; None for what is no time."""
+    """Returns the time that an engine states, in whole seconds of UTC; None for what is not a time."""
     if text is None or len(text) > 64:
         return None
     try:
@@ -91,7 +91,7 @@ def read(reference: str, session: Session) -> SavedVolume:
     target = select.sole_target(opened)
     image = target.image
     if image is None or image.manifest is None or image.manifest.artifact_type != ARTIFACT_TYPE:
-        raise UsageError("it is no saved volume", opened.source.where, hint="ocitool volume save makes one")
+        raise UsageError("not a saved volume", opened.source.where, hint="ocitool volume save makes one")
     if len(image.layers) != 1 or image.layers[0].media_type != LAYER_TYPE:
         raise FormatError("a saved volume has one layer, which is a tar in zstd", opened.source.where)
     (layer,) = image.layers

@@ -37,7 +37,7 @@ class TlsFiles(NamedTuple):
 
 
 class EngineAddress(NamedTuple):
-    """The address of an engine. `scheme`: `unix`, `tcp` or `ssh`. `path`: of the socket, or below which the API stands. `user`,
+    """The address of an engine. `scheme`: `unix`, `tcp` or `ssh`. `path`: of the socket, or below which the API is. `user`,
     `host`, `port`: of the others. `tls` is None for a connection without TLS. `chosen_by`: what named it, for messages."""
 
     scheme: str
@@ -108,7 +108,7 @@ def parse_address(text: str, chosen_by: str, tls: TlsFiles | None = None) -> Eng
     return EngineAddress("tcp", path.rstrip("/"), None, host, number or (TLS_PORT if tls else PLAIN_PORT), tls, chosen_by)
 
 
-# The first character is no hyphen: ssh would take the name for an option.
+# The first character is not a hyphen: ssh would take the name for an option.
 _AUTHORITY = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_.+][A-Za-z0-9_.+-]*)@)?(?:\[(?P<six>[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?)\]|(?P<host>[A-Za-z0-9_.][A-Za-z0-9_.-]*))?"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[A-Za-z0-9_.~-]*)*)"

@@ -315,7 +315,7 @@ def _is_success(answer: requests.Response) -> bool:
 
 
 def quoted(name: str) -> str:
-    """Returns a name as one part of a path: slashes of image names stand as they are."""
+    """Returns a name as one part of a path: slashes of image names are kept."""
     return quote(name, safe="/:@")
 
 

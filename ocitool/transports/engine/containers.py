@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ChangedKind = Literal["modified", "added", "deleted"]
 _KINDS: tuple[ChangedKind, ...] = ("modified", "added", "deleted")
-"""By the number that stands for each in the engine's answer."""
+"""By the number of each in the engine's answer."""
 
 NETWORK_FILES = (b"etc/hosts", b"etc/hostname", b"etc/resolv.conf")
 """Files that every engine mounts over those of the image."""
@@ -82,7 +82,7 @@ class PathChange(NamedTuple):
 
 
 class PathStat(NamedTuple):
-    """What stands at a path of a container. `kind`: the bits of a mode that say the type, as in `stat`."""
+    """What is at a path of a container. `kind`: the bits of a mode that say the type, as in `stat`."""
 
     kind: int
     size: int
@@ -90,7 +90,7 @@ class PathStat(NamedTuple):
 
 def list_containers(engine: Engine, *, stopped: bool = True) -> tuple[ContainerSummary, ...]:
     """Returns the containers, by name. `stopped`: also those that do not run. Raises what `Engine.get` raises, `FormatError`
-    for an answer that is no list of containers."""
+    for an answer that is not a list of containers."""
     found = engine.get("/containers/json", "list of containers", all="1" if stopped else None, size="1")
     summaries = [_summary(one, engine.where) for one in _objects(found, "containers", engine.where)]
     return tuple(sorted(summaries, key=lambda one: (one.names, one.id)))
@@ -101,7 +101,7 @@ def inspect_container(engine: Engine, name: str) -> InspectedContainer:
     found = engine.get(f"/containers/{quote(name, safe='')}/json", f"container {name}")
     where = f"{engine.where}: container {name}"
     if not isinstance(found, dict):
-        raise FormatError("the answer is no container", where)
+        raise FormatError("the answer is not a container", where)
     state, config = _object(found, "State"), _object(found, "Config")
     return InspectedContainer(
         _text(found, "Id", where), _text(found, "Name", where).lstrip("/"), _said(config, "Image"),
@@ -124,7 +124,7 @@ def _mounts(found: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[byt
 
 def changed_paths(engine: Engine, container: InspectedContainer) -> tuple[PathChange, ...]:
     """Returns what a container changed against its image, in the engine's order. Raises what `Engine.get` raises,
-    `FormatError` for an answer that is no list of changes."""
+    `FormatError` for an answer that is not a list of changes."""
     where = f"{engine.where}: changes of {container.name}"
     found = engine.get(f"/containers/{quote(container.id, safe='')}/changes", f"container {container.name}")
     changes = []
@@ -141,7 +141,7 @@ def changed_paths(engine: Engine, container: InspectedContainer) -> tuple[PathCh
 
 
 def path_stat(engine: Engine, container: InspectedContainer, path: bytes) -> PathStat | None:
-    """Returns what stands at a path, a symbolic link itself; None if nothing does."""
+    """Returns what is at a path, a symbolic link itself; None if nothing does."""
     try:
         with engine.stream(_archive(container, path), _named(container, path), method="HEAD") as answer:
             return _stat_of(answer, f"{engine.where}: {_named(container, path)}")
@@ -152,7 +152,7 @@ def path_stat(engine: Engine, container: InspectedContainer, path: bytes) -> Pat
 @contextmanager
 def path_archive(engine: Engine, container: InspectedContainer, path: bytes) -> Iterator[Stream]:
     """Gives the tar of a path and of all below it, volumes in it too. Its members begin with the last name of the path. Raises
-    `NotFoundError` if nothing stands there."""
+    `NotFoundError` if nothing is there."""
     with engine.stream(_archive(container, path), _named(container, path)) as answer:
         yield answer
 
@@ -219,7 +219,7 @@ def _stat_of(answer: Stream, where: str) -> PathStat:
         if not isinstance(mode, int) or not isinstance(size, int):
             raise TypeError
     except (ValueError, TypeError, KeyError, binascii.Error, RecursionError):
-        raise FormatError("the engine does not say what stands there", where) from None
+        raise FormatError("the engine does not say what is there", where) from None
     kinds = (
         (_DIRECTORY, stat.S_IFDIR), (_SYMLINK, stat.S_IFLNK), (_FIFO, stat.S_IFIFO), (_SOCKET, stat.S_IFSOCK),
         (_CHARACTER, stat.S_IFCHR), (_DEVICE, stat.S_IFBLK),
@@ -240,7 +240,7 @@ def _summary(found: Mapping[str, Any], where: str) -> ContainerSummary:
 
 def _objects(found: Any, what: str, where: str) -> Sequence[Mapping[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise FormatError(f"the answer is no list of {what}", where)
+        raise FormatError(f"the answer is not a list of {what}", where)
     return found
 
 

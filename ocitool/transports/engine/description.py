@@ -72,7 +72,7 @@ class _Step(NamedTuple):
 
 def described(image: EngineImage) -> DescribedImage | None:
     """Returns what the engine says of an image; None if the answers are not about one image, or name no layers. Raises what
-    `Engine.get` raises, and `FormatError` for an answer that is no history."""
+    `Engine.get` raises, and `FormatError` for an answer that is not a history."""
     fields = image.fields
     descriptor = fields.get("Descriptor")
     is_index = isinstance(descriptor, dict) and descriptor.get("mediaType") in INDEXES
@@ -88,7 +88,7 @@ def described(image: EngineImage) -> DescribedImage | None:
     query = image.platform_query(PLATFORM_SAVED)
     told = image.engine.get(f"/images/{quoted(image.name)}/history", what, platform=query)
     if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
-        raise FormatError("the engine's answer is no history", f"{image.engine.where}: {what}")
+        raise FormatError("the engine's answer is not a history", f"{image.engine.where}: {what}")
     steps = [_step(one) for one in reversed(told)]
     made = _made_layers(steps, len(diff_ids))
     history = [_history(step, None if made is None else made[n]) for n, step in enumerate(steps)]

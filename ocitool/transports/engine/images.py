@@ -183,7 +183,7 @@ def written_error(data: bytes) -> str | None:
 
 
 def error_text(value: Any) -> str | None:
-    """Returns the error in one JSON value of an engine's stream, None if it is no error."""
+    """Returns the error in one JSON value of an engine's stream, None if it is not an error."""
     if not isinstance(value, dict) or not ("errorDetail" in value or "error" in value):
         return None
     detail = value.get("errorDetail")

@@ -140,7 +140,7 @@ def _images(engine: Engine) -> Iterator[_Leftover]:
         labels, tags = one.get("Labels"), one.get("RepoTags")
         if isinstance(labels, dict) and OWNER in labels and isinstance(tags, list):
             for name in tags:
-                if isinstance(name, str) and _NAME.fullmatch(name):  # any image can have a label, by whoever made it
+                if isinstance(name, str) and _NAME.fullmatch(name):  # any image can have a label, from any tool
                     creates = labels.get(CREATES)
                     volume = creates if isinstance(creates, str) and creates else None
                     yield _Leftover("image", name, _image_path(name), parse_owner(labels[OWNER]), volume)

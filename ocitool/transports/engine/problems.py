@@ -28,7 +28,7 @@ class EngineError(TransportError):
 
 
 def refused(status: int, body: bytes, what: str, address: EngineAddress) -> OcitoolError:
-    """Returns the error of an answer that is no success. `what`: the object that was asked for, as in `image app:1`."""
+    """Returns the error of an answer that is not a success. `what`: the object that was asked for, as in `image app:1`."""
     said = words(body)
     where = str(address)
     if status == 404:

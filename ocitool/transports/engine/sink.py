@@ -130,7 +130,7 @@ class EngineSink(StatelessSink):
 
 def json_values(pieces: Iterable[bytes], where: str) -> Iterator[Any]:
     """Yields the JSON values of an answer that comes line by line. Raises `LimitError` beyond the size of an answer,
-    `FormatError` for what is no JSON."""
+    `FormatError` for what is not JSON."""
     line = bytearray()
     size = 0
     for piece in pieces:

@@ -47,9 +47,9 @@ class VolumeInfo(NamedTuple):
 
 
 def check_name(name: str) -> str:
-    """Returns the name of a volume. Raises `UsageError` for what is no name."""
+    """Returns the name of a volume. Raises `UsageError` for an invalid name."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name} is no name of a volume", hint="letters, digits and _ . - only")
+        raise UsageError(f"invalid name of a volume: {name}", hint="letters, digits and _ . - only")
     return name
 
 
@@ -139,7 +139,7 @@ class MountedVolume:
 
     @contextmanager
     def content(self) -> Iterator[Iterator[bytes]]:
-        """Gives a tar of the content, as the engine or the helper writes it: names begin with `MOUNT`, or stand below the root.
+        """Gives a tar of the content, as the engine or the helper writes it: names begin with `MOUNT`, or are below the root.
 
         Raises what `Engine.stream` raises; when the block ends, or raises `FormatError`, `TransportError` if the helper failed,
         which explains a tar that cannot be read."""
