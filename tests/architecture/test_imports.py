@@ -47,6 +47,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"transports"}),
     frozenset({"images"}),
     frozenset({"trees"}),
+    frozenset({"packages"}),
     frozenset({"disk", "pipeline"}),
     frozenset({"comparison", "validation"}),
     frozenset({"operations"}),
