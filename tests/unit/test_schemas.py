@@ -560,9 +560,23 @@ DIFF_BODY = {
             "after": FILE_SIDE,
             "layer": LAYER_OF,
             "renamedFrom": None,
+            "package": 0,
         }
     ],
-    "packages": None,
+    "packages": [
+        {
+            "type": "deb",
+            "name": "openssl",
+            "purl": "pkg:deb/debian/openssl@3.0.13-1?arch=amd64",
+            "kind": "upgraded",
+            "before": "3.0.11-1",
+            "after": "3.0.13-1",
+            "source": None,
+            "files": 1,
+            "sizeDelta": 12,
+            "layer": LAYER_OF,
+        }
+    ],
     "notable": [{"rule": "setuid", "path": "/a", "pointer": None, "layer": LAYER_OF}],
     "failures": [{"rule": "size:+5%", "limit": 5, "actual": "7"}],
     "summary": {
@@ -579,10 +593,10 @@ DIFF_BODY = {
     "patch": [{"path": "/a", "text": "+x"}],
     "notices": NOTICES,
 }
-DIFF = {"report": "diff", "version": 1, **DIFF_BODY}
+DIFF = {"report": "diff", "version": 2, **DIFF_BODY}
 DIFF_ALL = {
     "report": "diff",
-    "version": 1,
+    "version": 2,
     "identical": False,
     "verified": True,
     "platforms": [
@@ -761,7 +775,7 @@ SAMPLES = [
     pytest.param("report-inspect", INSPECT, id="inspect"),
     pytest.param("report-inspect", {**INSPECT, "index": None, "images": [], "notices": NOTICES}, id="inspect-bare"),
     pytest.param("report-diff", DIFF, id="diff"),
-    pytest.param("report-diff", {**DIFF, "patch": None, "files": [], "layers": []}, id="diff-bare"),
+    pytest.param("report-diff", {**DIFF, "patch": None, "files": [], "packages": None, "layers": []}, id="diff-bare"),
     pytest.param("report-diff", DIFF_ALL, id="diff-all-platforms"),
     pytest.param("report-validate", VALIDATE, id="validate"),
     pytest.param("report-validate", {**VALIDATE, "reference": None}, id="validate-bare-document"),
@@ -934,6 +948,8 @@ def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: An
         ("report-diff", changed(DIFF, files__0__after__type="hardlink"), "/files/0/after/type"),
         ("report-diff", changed(DIFF, files__0__after__mode="0o755"), "/files/0/after/mode"),
         ("report-diff", changed(DIFF, files__0__after__mtime="yesterday"), "/files/0/after/mtime"),
+        ("report-diff", changed(DIFF, files__0__package=-1), "/files/0/package"),
+        ("report-diff", changed(DIFF, packages__0__kind="newer"), "/packages/0/kind"),
         ("report-diff", changed(DIFF, config__0__pointer="a/b"), "/config/0/pointer"),
         ("report-diff", changed(DIFF, config__0__pointer="/a~2"), "/config/0/pointer"),
         ("report-diff", changed(DIFF_ALL, platforms__0__diff__report="diff"), "/platforms/0/diff/report"),

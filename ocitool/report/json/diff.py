@@ -23,13 +23,16 @@ from ocitool.report.json.fields import (
 )
 from ocitool.report.sides import pointer_text, sides
 
+_VERSION = 2
+"""Since 2, `packages` may be a list, and every file has `package`."""
+
 
 def diff_json(result: Diff | IndexDiff) -> dict[str, Any]:
     if isinstance(result, Diff):
-        return {"report": "diff", "version": 1, **_diff(result)}
+        return {"report": "diff", "version": _VERSION, **_diff(result)}
     return {
         "report": "diff",
-        "version": 1,
+        "version": _VERSION,
         "identical": result.identical,
         "verified": result.verified,
         "before": {"reference": clean(result.before_reference), "digest": _digest(result.before_digest)},
@@ -188,6 +191,7 @@ def _change(change: FileChange) -> dict[str, Any]:
         "after": _side(change.after),
         "layer": layer_fields(change.layer),
         "renamedFrom": None,
+        "package": None,
     }
 
 
