@@ -202,6 +202,17 @@ EXPANSION = 8 * GiB
 each layer has `RATIO_FREE`, and a manifest can name thousands."""
 
 
+DATABASE_FILE = 512 * MiB
+"""The content of a file in which installed packages are looked for, which is in memory as a whole; also the holes of all such
+files of one image, if they are sparse."""
+
+PACKAGES = 1_000_000
+"""Installed packages of one image."""
+
+PACKAGE_FILES = 5_000_000
+"""Paths that the databases of one kind list as files of packages."""
+
+
 def cache_size() -> int:
     """Returns the limit of all files of the index cache together (`OCITOOL_CACHE_SIZE`)."""
     return _from_environment("OCITOOL_CACHE_SIZE", 1 * GiB)

@@ -105,6 +105,11 @@ LIMITS = (
         "{IMPLIED_FREE:n} and {ENTRY_IMPLIED:n} for each entry, never more than {IMPLIED_DIRECTORIES:n}, with paths of "
         "{IMPLIED_PATHS}",
     ),
+    Limit(
+        "databases of installed packages: a file (and all holes of sparse ones), the packages of an image, the files that a "
+        "kind of packages lists (a notice)",
+        "{DATABASE_FILE}, {PACKAGES:n}, {PACKAGE_FILES:n}",
+    ),
     Limit("layers of an image for Docker: more give a notice, and no delta is made", "{MAX_LAYERS:n}"),
     Limit("data segments of a sparse file", "{SPARSE_SEGMENTS:n}"),
     Limit("the window of a zstd frame", "{ZSTD_WINDOW}"),

@@ -39,11 +39,21 @@ class DatabaseProblem(NamedTuple):
     reason: str
 
 
+class Distribution(NamedTuple):
+    """The distribution of a tree, by its `os-release`. `id`: such as `debian`; `version`: `VERSION_ID`, empty if it states
+    none, as rolling distributions do."""
+
+    id: str
+    version: str
+
+
 class PackageList(NamedTuple):
-    """The packages of a tree, in the order of kind, name and database."""
+    """The packages of a tree, in the order of kind, namespace, name and database. `distribution`: that of the tree, which
+    package URLs of deb, apk and rpm name; None if it states none, or there is no package of these kinds."""
 
     packages: tuple[Package, ...]
     problems: tuple[DatabaseProblem, ...]
+    distribution: Distribution | None = None
 
 
 class DatabaseError(ValueError):
@@ -51,7 +61,7 @@ class DatabaseError(ValueError):
 
 
 class PackageReader(Protocol):
-    """Reads the databases of one kind in one merged tree. A reader is made for one tree and used once.
+    """Reads the databases of one kind in one merged tree. A reader is made for one tree, without arguments, and used once.
 
     The caller asks `database_of` for each regular file of the tree, gives the whole contents of all files of the databases
     that it needs to `add`, one at a time and in any order, and then takes `packages`.
@@ -59,6 +69,7 @@ class PackageReader(Protocol):
 
     def database_of(self, path: bytes, entry: Entry) -> bytes | None:
         """Returns the directory or file that names the database this file belongs to, None if its content is not needed.
+        All files of a database are at that path or below it.
 
         If one file of a database differs between two trees, all files of that database are read, on both sides."""
 
@@ -66,4 +77,4 @@ class PackageReader(Protocol):
         """Takes the content of a file. Raises `DatabaseError`."""
 
     def packages(self) -> Iterator[Package]:
-        """Yields the packages of all files that were added. Raises `DatabaseError`."""
+        """Yields the packages of all files that were added. Raises `DatabaseError`; packages before it still count."""

@@ -72,6 +72,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "rich": ("ocitool.report", "ocitool.cli"),
     "distributed": ("ocitool.dedupe",),
     "pyarrow": ("ocitool.dedupe",),
+    "packageurl": ("ocitool.packages",),
 }
 """Library -> the only modules or packages that may import it."""
 
@@ -88,6 +89,7 @@ HEAVY = frozenset(
         "isal",
         "distributed",
         "pyarrow",
+        "packageurl",
     }
 )
 """Libraries that are imported in the function that uses them, so that quick commands start quickly."""

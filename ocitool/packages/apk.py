@@ -1,0 +1,68 @@
+"""Packages of Alpine and its kin: the database of apk-tools.
+
+`installed` has a line for each field, a letter, a colon and a value, and an empty line after each package: `P` name, `V`
+version, `A` architecture, `L` license, `o` origin (the source package); then `F` for each directory, and after it `R`
+for each file in it. apk-tools 3 writes the same, in `usr/lib/apk/db` if `/lib` is a link to `/usr/lib`.
+
+Source: apk-tools, `src/database.c` (apk_db_fdb_read) and `src/package.c`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ocitool import limits
+from ocitool.layers.entry import Entry
+from ocitool.packages.package import DatabaseError, Package
+from ocitool.packages.paragraphs import paragraphs
+
+_INSTALLED = re.compile(rb"(?:usr/)?lib/apk/db(?:-uvol)?/installed")
+
+
+class ApkReader:
+    """Reads the databases of apk in one tree. Bounds: `limits.PACKAGE_FILES` listed paths."""
+
+    def __init__(self) -> None:
+        self._contents: list[tuple[bytes, bytes]] = []
+        self._listed = 0
+
+    def database_of(self, path: bytes, entry: Entry) -> bytes | None:
+        return path if path.endswith(b"/installed") and _INSTALLED.fullmatch(path) else None
+
+    def add(self, path: bytes, content: bytes) -> None:
+        self._listed += content.count(b"\nR:") + content.count(b"\nF:")
+        if self._listed > limits.PACKAGE_FILES:
+            raise DatabaseError(f"packages list more than {limits.PACKAGE_FILES} files")
+        self._contents.append((path, content))
+
+    def packages(self) -> Iterator[Package]:
+        for path, content in self._contents:
+            for paragraph in paragraphs(content):
+                package = _package(path, paragraph)
+                if package is not None:
+                    yield package
+
+
+def _package(path: bytes, paragraph: bytes) -> Package | None:
+    fields: dict[bytes, str] = {}
+    files: list[bytes] = []
+    directory = b""
+    for line in paragraph.split(b"\n"):
+        letter, value = line[:2], line[2:]
+        if letter == b"F:":
+            directory = value
+            if directory:
+                files.append(directory)
+        elif letter == b"R:":
+            files.append(directory + b"/" + value if directory else value)
+        elif letter in (b"P:", b"V:", b"A:", b"L:", b"o:"):
+            fields[letter] = value.decode("utf-8", "replace")
+    name = fields.get(b"P:", "")
+    if not name:
+        return None
+    origin = fields.get(b"o:", "")
+    return Package(
+        "apk", name, fields.get(b"V:", ""), path, architecture=fields.get(b"A:", ""), license=fields.get(b"L:", ""),
+        source="" if origin == name else origin, files=tuple(files),
+    )  # fmt: skip

@@ -1,0 +1,169 @@
+"""The packages of a merged tree. Each layer is read once, for all databases of all kinds together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from ocitool import limits
+from ocitool.images.image import Layer
+from ocitool.layers.entry import Entry, Kind
+from ocitool.packages import os_release
+from ocitool.packages.package import DatabaseError, DatabaseProblem, Package, PackageKind, PackageList, PackageReader
+from ocitool.packages.readers import SYSTEM_KINDS, readers
+from ocitool.task import Task
+from ocitool.trees.file_contents import contents
+from ocitool.trees.nodes import Directory
+from ocitool.trees.tree import Tree, node_at
+
+Databases = Mapping[PackageKind, Collection[bytes]]
+"""Databases by kind, each by the path that names it (see `PackageReader.database_of`)."""
+
+
+class _File(NamedTuple):
+    """A file to be read: its path, its layer and entry, the readers that want it, and the database by which problems name
+    it."""
+
+    path: bytes
+    layer: Layer
+    entry: Entry
+    kinds: tuple[PackageKind, ...]
+
+
+def installed(
+    tree: Tree,
+    layers: Sequence[Layer],
+    task: Task,
+    *,
+    kinds: Collection[PackageKind] | None = None,
+    only: Databases | None = None,
+) -> PackageList:
+    """Returns the packages that the databases of a tree record.
+
+    `layers`: those of the tree's indexes. `kinds`: kinds of packages, all by default. `only`: read no other databases than
+    these (see `databases_of`), and look for files of databases only where these are. A database that cannot be read is
+    one of the `problems`. Memory: one file, and what the readers keep of it; files are read up to `limits.DATABASE_FILE`,
+    packages up to `limits.PACKAGES`. Raises what reading a layer raises.
+    """
+    wanted = readers(kinds if only is None else only.keys() if kinds is None else only.keys() & set(kinds))
+    problems: list[DatabaseProblem] = []
+    files: list[_File] = []
+    named: dict[PackageKind, bytes] = {}
+    holes = 0
+    for path, layer, entry, asking in _candidates(tree, layers, wanted, only):
+        for kind, database in asking.items():
+            named.setdefault(kind, database)
+        holes += entry.size - entry.stored
+        if entry.size > limits.DATABASE_FILE:
+            problems.append(DatabaseProblem(path, f"it is larger than {limits.DATABASE_FILE} bytes"))
+        elif holes > limits.DATABASE_FILE:
+            problems.append(DatabaseProblem(path, f"sparse files with more than {limits.DATABASE_FILE} bytes of holes"))
+        else:
+            files.append(_File(path, layer, entry, tuple(asking)))
+    release = _release_file(tree, layers) if SYSTEM_KINDS & named.keys() else None
+    if release is not None:
+        files.append(release)
+    distribution = None
+    for position, content in contents([(file.layer, file.entry) for file in files], task):
+        file = files[position]
+        if not file.kinds:
+            distribution = os_release.distribution(content)
+        for kind in file.kinds:
+            try:
+                wanted[kind].add(file.path, content)
+            except DatabaseError as error:
+                problems.append(DatabaseProblem(file.path, str(error)))
+    packages: list[Package] = []
+    for kind, database in named.items():
+        packages += _read(wanted[kind], database, problems, limits.PACKAGES - len(packages))
+    packages.sort(key=_order)
+    return PackageList(tuple(packages), tuple(sorted(problems)), distribution)
+
+
+def databases_of(files: Iterable[tuple[bytes, Entry]], kinds: Collection[PackageKind] | None = None) -> Databases:
+    """Returns the databases to which files belong, given by path and entry; entries that are no regular files are passed
+    over."""
+    wanted = readers(kinds)
+    found: dict[PackageKind, set[bytes]] = {}
+    for path, entry in files:
+        if entry.kind == Kind.FILE:
+            for kind, reader in wanted.items():
+                database = reader.database_of(path, entry)
+                if database is not None:
+                    found.setdefault(kind, set()).add(database)
+    return found
+
+
+def _candidates(
+    tree: Tree, layers: Sequence[Layer], wanted: Mapping[PackageKind, PackageReader], only: Databases | None
+) -> Iterator[tuple[bytes, Layer, Entry, dict[PackageKind, bytes]]]:
+    """Yields the files of databases, each once, with its database by kind."""
+    if only is None:
+        places = [(b"", tuple(wanted))]
+    else:
+        kinds_at: dict[bytes, tuple[PackageKind, ...]] = {}
+        for kind in wanted:
+            for place in _topmost(only[kind]):
+                kinds_at[place] = (*kinds_at.get(place, ()), kind)
+        places = sorted(kinds_at.items())
+    for place, kinds in places:
+        for path, ref in _regular_files(tree, place):
+            entry = tree.entry(ref)
+            asking = {}
+            for kind in kinds:
+                database = wanted[kind].database_of(path, entry)
+                if database is not None and (only is None or database in only[kind]):
+                    asking[kind] = database
+            if asking:
+                yield path, layers[Tree.layer(tree.inode(ref))], entry, asking
+
+
+def _topmost(paths: Collection[bytes]) -> Iterator[bytes]:
+    """Yields the paths that are not below another of them."""
+    last = None
+    for path in sorted(paths, key=lambda path: path.split(b"/")):
+        if last is None or not (path == last or path.startswith(last + b"/")):
+            yield path
+            last = path
+
+
+def _regular_files(tree: Tree, place: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yields the regular files at a path and below it: path and ref."""
+    node = node_at(tree, place)
+    found = tree.walk(node, place) if isinstance(node, Directory) else () if node is None else ((place, node),)
+    for path, one in found:
+        if not isinstance(one, Directory):
+            inode = tree.inode(one)
+            if tree.indexes[Tree.layer(inode)].kinds[Tree.row(inode)] == Kind.FILE:
+                yield path, one
+
+
+def _release_file(tree: Tree, layers: Sequence[Layer]) -> _File | None:
+    """Returns the file that states the distribution, None if there is none of a sensible size."""
+    for path in os_release.PATHS:
+        node = tree.find(path, follow=True)
+        if node is not None and not isinstance(node, Directory):
+            entry = tree.entry(node)
+            if entry.kind == Kind.FILE and entry.size <= limits.DOCUMENT_SIZE:
+                return _File(path, layers[Tree.layer(tree.inode(node))], entry, ())
+    return None
+
+
+def _read(reader: PackageReader, database: bytes, problems: list[DatabaseProblem], most: int) -> list[Package]:
+    """Returns the packages of a reader, at most so many. `database`: what problems name, for they are not of a single
+    file."""
+    found: list[Package] = []
+    packages = reader.packages()
+    try:
+        for package in islice(packages, most):
+            found.append(package)
+        if next(packages, None) is not None:
+            problems.append(DatabaseProblem(database, f"more than {limits.PACKAGES} packages"))
+    except DatabaseError as error:
+        problems.append(DatabaseProblem(database, str(error)))
+    return found
+
+
+def _order(package: Package) -> tuple[str | bytes, ...]:
+    return (package.kind, package.namespace, package.name, package.database, package.version, package.architecture)
