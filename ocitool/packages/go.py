@@ -16,8 +16,8 @@ from ocitool.packages.package import DatabaseError, Package
 from ocitool.patterns import pattern
 
 SMALLEST, LARGEST = 256 << 10, 256 << 20
-"""Bytes of a program that is read. The smallest that Go links has a megabyte; the largest known are of 200 MB. Reading one
-takes at most its size of memory twice."""
+"""Bytes of a program that is read: the smallest that Go links has a megabyte, the largest known are of 200 MB. What is larger
+is most likely no program of Go. While one is read, it may be in memory twice: its pieces, and the whole."""
 
 _MAGIC = b"\xff Go buildinf:"
 _ALIGNMENT = 16
@@ -206,7 +206,8 @@ def _packages(path: bytes, build: GoBuild) -> Iterator[Package]:
     yield Package("golang", "stdlib", number.removeprefix("go"), path)
     for module in (*([build.main] if build.main else ()), *build.dependencies):
         if module.replaced is not None and module.path.startswith(("./", "../", "/")):  # a directory has no name elsewhere
-            name, version = module.replaced
+            full, version = module.replaced
         else:
-            name, version = module.path, module.version
-        yield Package("golang", name, version, path)
+            full, version = module.path, module.version
+        namespace, _, name = full.rpartition("/")
+        yield Package("golang", name, version, path, namespace)

@@ -15,9 +15,6 @@ from ocitool.patterns import pattern
 
 ENDINGS = (b".jar", b".war", b".ear", b".jpi", b".hpi")
 
-LARGEST = 256 << 20
-"""Bytes of an archive that is read."""
-
 _TEXT = 256 << 10
 """Most bytes of a manifest and of a `pom.properties`."""
 
@@ -48,7 +45,7 @@ class JavaReader:
         self._found: list[Package] = []
 
     def database_of(self, path: bytes, entry: Entry) -> bytes | None:
-        return path if path.lower().endswith(ENDINGS) and 0 < entry.size <= LARGEST else None
+        return path if path.lower().endswith(ENDINGS) else None
 
     def add(self, path: bytes, content: bytes) -> None:
         """Takes an archive. Raises `DatabaseError` if it is damaged or passes a limit; what was read until then is kept."""

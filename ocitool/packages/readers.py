@@ -10,6 +10,8 @@ from ocitool.packages.package import PackageKind, PackageReader
 READERS: dict[PackageKind, tuple[str, str]] = {
     "deb": ("dpkg", "DpkgReader"),
     "apk": ("apk", "ApkReader"),
+    "golang": ("go", "GoReader"),
+    "maven": ("java", "JavaReader"),
 }
 """Kind of packages -> the module of this package and its class that reads their databases."""
 

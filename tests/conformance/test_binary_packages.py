@@ -108,8 +108,8 @@ def test_a_go_program_says_what_go_version_says(sources: Path, flags: tuple[str,
     assert (judged[0].rpartition(" ")[2], [line.strip() for line in judged[1:] if line.strip()]) == (build.version, told(build))
     reader = GoReader()
     reader.add(b"app", content)
-    names = [one.name for one in reader.packages()]
-    assert ["stdlib", "example.com/app", "example.com/lib", "example.com/used"] == names
+    names = [(one.namespace, one.name) for one in reader.packages()]
+    assert [("", "stdlib"), *(("example.com", name) for name in ("app", "lib", "used"))] == names
     assert ("-buildvcs=false" in flags) == ("vcs.revision" not in dict(build.settings))
 
 

@@ -27,7 +27,7 @@ def packages(content: bytes) -> list[tuple[str, str]]:
     reader.add(PATH, content)
     found = list(reader.packages())
     assert {("golang", PATH)} >= {(one.kind, one.database) for one in found}
-    return [(one.name, one.version) for one in found]
+    return [("/".join(filter(None, (one.namespace, one.name))), one.version) for one in found]
 
 
 def program(version: bytes = b"go1.22.1", lines: tuple[str, ...] = LINES) -> bytes:
