@@ -102,3 +102,16 @@ def test_the_report_goes_where_it_is_told(place: Path, ocitool: Run) -> None:
     (place / ".ocitool.toml").write_text(BUDGET)
     ocitool("budget", "--format", "json", "--report", "out.json", "new.tar")
     assert "budget" == json.loads((place / "out.json").read_text())["report"]
+
+
+@pytest.mark.parametrize(
+    ("name", "efficiency", "wasted", "share"),
+    [("app-v1", 1.0, 0, 0.0), ("app-v2", 0.973, 71, 0.0393), ("hardlinks", 0.8493, 52, 1.1556), ("whiteouts", 0.75, 82, 2.9286)],
+)
+def test_the_numbers_are_those_of_dive_0_13(
+    name: str, efficiency: float, wasted: int, share: float, place: Path, testdata: Path, ocitool: Run
+) -> None:
+    (place / ".dive-ci").write_text("rules: {lowestEfficiency: 0, highestWastedBytes: 1TB, highestUserWastedPercent: 1}\n")
+    report = ocitool("budget", "--format", "json", str(testdata / f"{name}.tar")).json()
+    wanted = [pytest.approx(efficiency, abs=1e-4), wasted, pytest.approx(share, abs=1e-4)]
+    assert wanted == [one["actual"] for one in report["limits"]]
