@@ -40,12 +40,15 @@ class ShippedFile(NamedTuple):
 
 class ComparedFiles(NamedTuple):
     """The differences. `shipped`: files that the after image deletes, or overwrites to remove their content, and the before
-    image did not. `before_size`: bytes of all visible files of the before image, None unless requested."""
+    image did not. `before_size`: bytes of all visible files of the before image, None unless requested. `trees`: the merged
+    trees of both sides, of all layers if `whole`, else of those above the common base."""
 
     pairs: tuple[LayerPair, ...]
     files: tuple[FileChange, ...]
     shipped: tuple[ShippedFile, ...]
     before_size: int | None
+    trees: tuple[Tree, Tree]
+    whole: bool
 
 
 def compare_images(
@@ -81,7 +84,8 @@ def compare_images(
     sides.complete(keep)
     heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
     files = tuple(sides.changes(known, heirs, ignore, keep))
-    return ComparedFiles(pairs, files, tuple(sides.shipped()), sides.size(sides.before) if whole else None)
+    size = sides.size(sides.before) if whole else None
+    return ComparedFiles(pairs, files, tuple(sides.shipped()), size, (sides.before, sides.after), not sides.base)
 
 
 def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, LayerIndex]) -> None:

@@ -36,6 +36,8 @@ RULES = {
     "volume": "a volume is new",
     "deleted-still-ships": "a path is deleted, or overwritten (a secret by anything, any file by an empty one), but a lower "
     "layer still has the content: `shippedBy` names it",
+    "package-file-changed": "a file changed though the package that installed it did not; a setting, a document or a mode is a "
+    "`change`. Looked for if a database of packages differs",
     "unshared-layer": "a layer cannot be shared any more; always a `cost`",
 }
 """What each rule finds, the most severe first."""

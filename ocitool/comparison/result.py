@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
@@ -11,6 +12,10 @@ from ocitool.progress import Notice
 from ocitool.spec.manifest import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ocitool.packages.changes import PackageChange
+    from ocitool.packages.package import Distribution, PackageKind
     from ocitool.trees.copied_files import CopiedFiles
 
 Status = Literal["shared", "equivalent", "changed", "added", "removed"]
@@ -128,6 +133,32 @@ class Notable(NamedTuple):
         return None if self.path is None else path_text(self.path)
 
 
+class ChangedPackage(NamedTuple):
+    """A package that was added, removed, or has another version. `files`: how many changed files it explains; `grown`: bytes
+    by which these grew; `layer`: the layer of the after image that changed most of them."""
+
+    change: PackageChange
+    files: int
+    grown: int
+    layer: Layer | None
+
+
+class PackageDiff(NamedTuple):
+    """The packages that changed, and what follows from that. `owners`: by the path of a changed file, the position in
+    `changed` of the package that explains it; `followers`: changed databases, logs and caches, each with the kind of packages
+    that it follows. `before`, `after`: the distributions of the packages, None if they were not needed."""
+
+    changed: tuple[ChangedPackage, ...] = ()
+    owners: Mapping[bytes, int] = MappingProxyType({})
+    followers: Mapping[bytes, PackageKind] = MappingProxyType({})
+    before: Distribution | None = None
+    after: Distribution | None = None
+
+    def explains(self, path: bytes) -> bool:
+        """Returns whether the change of a path follows from those of packages."""
+        return path in self.owners or path in self.followers
+
+
 class Failure(NamedTuple):
     """A `--fail-on` rule that is met. `platform`: that of the image of an index; `actual`: None if that image was not
     compared."""
@@ -204,6 +235,8 @@ class Diff(NamedTuple):
     """The images of two indexes for other platforms, if they differ by digest."""
     images_identical: bool | None = None
     """Whether the two images themselves are identical; None if that is what `identical` says."""
+    packages: PackageDiff | None = None
+    """None if only some files were compared and no database of packages is one of them."""
     copied: CopiedFiles | None = None
     """For a container: the files of its image that it copied up."""
 

@@ -29,7 +29,7 @@ class NotableRow(NamedTuple):
     more: bool = False
 
 
-_NO_QUOTES = frozenset(RULES) - {"user-root", "port", "volume", "unshared-layer", "interpreter"}
+_NO_QUOTES = frozenset(RULES) - {"user-root", "port", "volume", "unshared-layer", "interpreter", "package-file-changed"}
 """Rules whose sentences contain no text of an image."""
 
 

@@ -31,7 +31,6 @@ LEVELS: tuple[frozenset[str], ...] = (
             "signals",
             "atomic",
             "blob",
-            "byte_sizes",
             "digest",
             "directories",
             "reference",
@@ -48,7 +47,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"transports"}),
     frozenset({"images"}),
     frozenset({"trees"}),
-    frozenset({"packages", "policy"}),
+    frozenset({"packages"}),
     frozenset({"disk", "pipeline"}),
     frozenset({"comparison", "validation"}),
     frozenset({"operations"}),
@@ -74,8 +73,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "distributed": ("ocitool.dedupe",),
     "pyarrow": ("ocitool.dedupe",),
     "packageurl": ("ocitool.packages",),
-    "yaml": ("ocitool.policy",),
-    "tomlkit": ("ocitool.policy",),
 }
 """Library -> the only modules or packages that may import it."""
 
@@ -93,8 +90,6 @@ HEAVY = frozenset(
         "distributed",
         "pyarrow",
         "packageurl",
-        "yaml",
-        "tomlkit",
     }
 )
 """Libraries that are imported in the function that uses them, so that quick commands start quickly."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocitool import masking
-from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, IndexDiff, LayerPair, Notable, Side
+from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, IndexDiff, LayerPair, Notable, PackageDiff, Side
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
@@ -21,6 +21,7 @@ from ocitool.report.json.fields import (
     platform_fields,
     stated,
 )
+from ocitool.report.packages_view import full_name
 from ocitool.report.sides import pointer_text, sides
 
 _VERSION = 2
@@ -70,8 +71,8 @@ def _diff(result: Diff) -> dict[str, Any]:
             "ignoredPaths": [clean(glob) for glob in result.ignored_paths],
             "config": result.settings,
         },
-        "files": [_change(change) for change in result.files],
-        "packages": None,
+        "files": [_change(change, result.packages) for change in result.files],
+        "packages": _packages(result.packages),
         "notable": [_notable(item) for item in result.notable],
         "failures": [_failure(item) for item in result.failures],
         "summary": {
@@ -182,7 +183,31 @@ def _config(change: ConfigChange) -> dict[str, Any]:
     }
 
 
-def _change(change: FileChange) -> dict[str, Any]:
+def _packages(found: PackageDiff | None) -> list[dict[str, Any]] | None:
+    if found is None or not found.changed:
+        return None if found is None else []
+    from ocitool.packages.purl import package_url  # its library is not needed otherwise
+
+    made = []
+    for change, files, grown, layer in found.changed:
+        old, new, package = change.before, change.after, change.package
+        made.append({
+            "type": package.kind,
+            "name": clean(full_name(package)),
+            "purl": package_url(package, found.before if new is None else found.after),
+            "kind": change.kind,
+            "before": clean(old.version) if old is not None else None,
+            "after": clean(new.version) if new is not None else None,
+            "source": clean(package.source) if package.source else None,
+            "files": files,
+            "sizeDelta": grown,
+            "layer": layer_fields(layer),
+        })  # fmt: skip
+    return made
+
+
+def _change(change: FileChange, packages: PackageDiff | None) -> dict[str, Any]:
+    follows = packages.followers.get(change.path) if packages is not None else None
     return {
         **path_fields(change.path),
         "kind": change.kind,
@@ -191,7 +216,8 @@ def _change(change: FileChange) -> dict[str, Any]:
         "after": _side(change.after),
         "layer": layer_fields(change.layer),
         "renamedFrom": None,
-        "package": None,
+        "package": packages.owners.get(change.path) if packages is not None else None,
+        **({"followsPackages": follows} if follows is not None else {}),
     }
 
 

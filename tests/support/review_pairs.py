@@ -1,0 +1,184 @@
+"""Pairs of images as pull requests bring them, built with the real tools where a database of packages is concerned: what the
+report of `diff` must name is beside each.
+
+    pair = PAIRS["debian-update"](directory)
+
+The tools are `dpkg`, `pip`, `npm`, `go` and `jar`; a pair whose tool is missing raises `FileNotFoundError`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from support.images import AnyEntry, Image, config_of, entry, image, layer_tar, write_layout
+
+
+class Pair(NamedTuple):
+    """Two images, and words that the report on them must have: what was changed."""
+
+    before: str
+    after: str
+    words: tuple[str, ...]
+
+
+class Step(NamedTuple):
+    """An instruction and the layer it made, as an uncompressed tar."""
+
+    instruction: str
+    tar: bytes
+
+
+def noise(seed: str, size: int) -> bytes:
+    """Bytes that do not compress, the same for a seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def built(steps: Sequence[Step], tag: str, *, created: str = "2024-02-10T00:00:00Z", **settings: Any) -> Image:
+    """The image of these steps. `settings`: of its configuration, such as `Labels`."""
+    history = [{"created": created, "created_by": step.instruction} for step in steps]
+    tars = [step.tar for step in steps]
+    config = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "Cmd": ["/bin/bash"], **settings}
+    return image(tars, tag=tag, config=config_of(tars, created=created, config=config, history=history))
+
+
+def pair_of(place: Path, before: Image, after: Image, *words: str) -> Pair:
+    write_layout(place / "image", [before, after])
+    return Pair(f"oci:{place}/image:{before.tag}", f"oci:{place}/image:{after.tag}", words)
+
+
+def directory_tar(root: Path, only: Callable[[str], bool] = lambda path: True) -> bytes:
+    """A layer of what is below a directory, all of it root's."""
+    found: list[AnyEntry] = []
+    for directory, names, files in os.walk(root):
+        names.sort()
+        for name in sorted((*names, *files)):
+            path = Path(directory, name)
+            status, inside = path.lstat(), str(path.relative_to(root))
+            if not only(inside):
+                continue
+            what: bytes | str | None = None
+            if stat.S_ISLNK(status.st_mode):
+                what = "link:" + os.readlink(path)
+            elif stat.S_ISREG(status.st_mode):
+                what = path.read_bytes()
+            found.append(entry(inside, what, mode=stat.S_IMODE(status.st_mode), mtime=status.st_mtime_ns // 10**9 * 10**9))
+    return layer_tar(found)
+
+
+def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> None:
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True)
+    assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+
+
+# Debian
+
+
+class Deb(NamedTuple):
+    """A Debian package. `version`: before and after; `files`: how many it has in /usr/share, beside its own few."""
+
+    name: str
+    source: str
+    version: tuple[str, str]
+    files: int
+    own: tuple[str, ...] = ()
+
+
+_GLIBC, _OPENSSL = ("2.36-9+deb12u3", "2.36-9+deb12u4"), ("3.0.11-1~deb12u2", "3.0.13-1~deb12u1")
+_SYSTEMD, _SHADOW = ("252.19-1~deb12u1", "252.22-1~deb12u1"), ("1:4.13+dfsg1-1", "1:4.13+dfsg1-1+b1")
+DEBS = (
+    Deb("base-files", "base-files", ("12.4+deb12u4", "12.4+deb12u5"), 12, ("etc/debian_version",)),
+    Deb("libc6", "glibc", _GLIBC, 40, ("usr/lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/libm.so.6")),
+    Deb("libc-bin", "glibc", _GLIBC, 24, ("usr/bin/getent", "usr/sbin/ldconfig")),
+    Deb("libssl3", "openssl", _OPENSSL, 4, ("usr/lib/x86_64-linux-gnu/libssl.so.3", "usr/lib/x86_64-linux-gnu/libcrypto.so.3")),
+    Deb("openssl", "openssl", _OPENSSL, 110, ("usr/bin/openssl",)),
+    Deb("libsystemd0", "systemd", _SYSTEMD, 3, ("usr/lib/x86_64-linux-gnu/libsystemd.so.0.35.0",)),
+    Deb("libudev1", "systemd", _SYSTEMD, 3, ("usr/lib/x86_64-linux-gnu/libudev.so.1.7.5",)),
+    Deb("libgnutls30", "gnutls28", ("3.7.9-2+deb12u1", "3.7.9-2+deb12u2"), 18, ("usr/lib/x86_64-linux-gnu/libgnutls.so.30",)),
+    Deb("perl-base", "perl", ("5.36.0-7+deb12u1", "5.36.0-7+deb12u2"), 120, ("usr/bin/perl",)),
+    Deb("tzdata", "tzdata", ("2023c-5+deb12u1", "2024a-0+deb12u1"), 240, ()),
+    Deb("login", "shadow", _SHADOW, 20, ("usr/bin/faillog", "usr/sbin/nologin")),
+    Deb("passwd", "shadow", _SHADOW, 60, ("usr/bin/passwd", "usr/sbin/useradd")),
+    Deb("gpgv", "gnupg2", ("2.2.40-1.1", "2.2.40-1.1+b1"), 4, ("usr/bin/gpgv",)),
+    *(
+        Deb(name, name, (version, version), 12, (f"usr/bin/{name}",))
+        for name, version in {
+            "adduser": "3.134", "apt": "2.6.1", "bash": "5.2.15-2+b2", "coreutils": "9.1-1", "dash": "0.5.12-2",
+            "dpkg": "1.21.22", "findutils": "4.9.0-4", "grep": "3.8-5", "gzip": "1.12-1", "hostname": "3.23+nmu1",
+            "mawk": "1.3.4.20200120-3.1", "sed": "4.9-1", "tar": "1.34+dfsg-1.2", "util-linux": "2.38.1-5+b1",
+        }.items()
+    ),
+)  # fmt: skip
+"""13 packages of 9 sources with a new version, and others."""
+
+
+def debian_roots(place: Path) -> tuple[Path, Path]:
+    """Two root file systems that dpkg made: one installed, the other a copy of it with 13 packages updated."""
+    before, after = place / "before", place / "after"
+    for number, root in enumerate((before, after)):
+        if number:
+            shutil.copytree(before, root, symlinks=True)
+        else:
+            _empty_root(root)
+        _installed(
+            place / f"debs-{number}", root, [deb for deb in DEBS if not number or deb.version[0] != deb.version[1]], number
+        )
+    return before, after
+
+
+def _empty_root(root: Path) -> None:
+    for name in ("etc", "var/lib/dpkg/info", "var/lib/dpkg/updates", "var/log/apt", "var/cache/ldconfig", "usr/bin", "usr/lib"):
+        (root / name).mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
+    (root / "lib").symlink_to("usr/lib")
+    (root / "var/lib/dpkg/status").touch()
+    (root / "etc/os-release").write_text('ID=debian\nVERSION_ID="12"\n')
+
+
+def _installed(place: Path, root: Path, debs: Sequence[Deb], number: int) -> None:
+    files = []
+    for deb in debs:
+        tree, version = place / deb.name, deb.version[number]
+        (tree / "DEBIAN").mkdir(parents=True)
+        source = "" if deb.source == deb.name else f"Source: {deb.source}\n"
+        (tree / "DEBIAN/control").write_text(
+            f"Package: {deb.name}\nVersion: {version}\n{source}Architecture: amd64\nMaintainer: Nobody <nobody@example.org>\n"
+            f"Description: {deb.name}\n"
+        )
+        shared = [f"usr/share/{deb.name}/part-{part:03}.dat" for part in range(deb.files)]
+        for name in (*deb.own, *shared, f"usr/share/doc/{deb.name}/changelog.Debian.gz", f"usr/share/doc/{deb.name}/copyright"):
+            path = tree / ("bin/bash" if name == "usr/bin/bash" else name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fixed = name.endswith("copyright")
+            size = 40_000 if name in deb.own else 300
+            path.write_bytes(noise(f"{name} {'' if fixed else version}", size + 16 * number * (not fixed)))
+            path.chmod(0o4755 if name == "usr/bin/passwd" else 0o755 if "bin/" in name else 0o644)
+            os.utime(path, (1_700_000_000 + number * 10**6 * (not fixed),) * 2)
+        files.append(place / f"{deb.name}.deb")
+        run("dpkg-deb", "-Znone", "--root-owner-group", "--build", tree, files[-1])
+    run(
+        "dpkg", f"--root={root}", f"--log={root}/var/log/dpkg.log", "--force-not-root", "--force-bad-path", "--force-unsafe-io",
+        "--install", *files,
+    )  # fmt: skip
+    for name in ("etc/ld.so.cache", "var/cache/ldconfig/aux-cache", "var/log/apt/history.log"):
+        (root / name).write_bytes(noise(f"{name} {number}", 9_000))
+
+
+def debian_update(place: Path) -> Pair:
+    """A base image with 13 updated packages, and the application's layer on both."""
+    roots = debian_roots(place)
+    app = Step("COPY app /srv/app # buildkit", layer_tar([("srv/", None), ("srv/app", noise("app", 9_000))]))
+    before, after = (
+        built([Step("/bin/sh -c #(nop) ADD file:4b03 in / ", directory_tar(root)), app], tag)
+        for root, tag in zip(roots, ("12.4", "12.5"), strict=True)
+    )
+    return pair_of(place, before, after, "13 packages upgraded", "openssl", "3.0.11-1~deb12u2 -> 3.0.13-1~deb12u1", "glibc")
+
+
+PAIRS: dict[str, Callable[[Path], Pair]] = {"debian-update": debian_update}
