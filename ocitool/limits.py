@@ -212,6 +212,9 @@ PACKAGES = 1_000_000
 PACKAGE_FILES = 5_000_000
 """Paths that the databases of one kind list as files of packages."""
 
+PACKAGE_RECORD = JsonLimits(64 * MiB, 4_000_000)
+"""The record of one package in JSON that lists its files, as conda writes it. A `package.json` is bounded by `DOCUMENT`."""
+
 
 def cache_size() -> int:
     """Returns the limit of all files of the index cache together (`OCITOOL_CACHE_SIZE`)."""

@@ -107,8 +107,8 @@ LIMITS = (
     ),
     Limit(
         "databases of installed packages: a file (and all holes of sparse ones), the packages of an image, the files that a "
-        "kind of packages lists (a notice)",
-        "{DATABASE_FILE}, {PACKAGES:n}, {PACKAGE_FILES:n}",
+        "kind of packages lists, a record of conda (a notice)",
+        "{DATABASE_FILE}, {PACKAGES:n}, {PACKAGE_FILES:n}, {PACKAGE_RECORD.size} with {PACKAGE_RECORD.values:n} values",
     ),
     Limit("layers of an image for Docker: more give a notice, and no delta is made", "{MAX_LAYERS:n}"),
     Limit("data segments of a sparse file", "{SPARSE_SEGMENTS:n}"),

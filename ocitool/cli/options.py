@@ -139,6 +139,10 @@ AllowNoMatch = Annotated[
     bool, typer.Option("--allow-no-match", help="Print a note, not an error, for a glob or list that matches nothing.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists, and an index under a tag by one image.")]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="FILE", help="What is accepted and allowed. Default: the repository's .ocitool.toml."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; report what would be written.")]
 
 

@@ -1,9 +1,9 @@
 """`diff`: what changed between two images: layers, files, configuration, and what a reviewer should see first.
 
 In the direction of the data: `options` has the options, `scope` decides which paths are compared; `layers` pairs layers,
-`files` compares file systems, `config_changes` documents, `indexes` multi-platform indexes; `alignment` aligns lists for
-`patches` and histories; `notable` and `path_roles` find what a reviewer should see; `rules` checks `--fail-on`; `result`
-has the types of the result.
+`files` compares file systems, `config_changes` documents, `indexes` multi-platform indexes; `transfer` counts bytes to
+fetch; `alignment` aligns lists for `patches` and histories; `notable` and `path_roles` find what a reviewer should see;
+`rules` checks `--fail-on`; `result` has the types of the result.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ocitool.comparison.result import (
     file_size,
 )
 from ocitool.comparison.scope import PathFilter
+from ocitool.comparison.transfer import transfer_bytes
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images import platform_choice, select
@@ -37,7 +38,7 @@ from ocitool.images.image import Image
 from ocitool.images.index_children import image_of_child
 from ocitool.images.platforms import normalized, parse_platform, rank
 from ocitool.images.select import Target
-from ocitool.pipeline.layer_identity import layer_identity, with_diff_ids
+from ocitool.pipeline.layer_identity import with_diff_ids
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
@@ -261,38 +262,11 @@ def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:
                     continue
                 counted.add((sign, side.links[0]))
             delta += sign * file_size(side)
-    transfer, estimated = _transfer(old, new)
+    transfer, estimated = transfer_bytes(old, new)
     return Summary(
         counts["added"], counts["removed"], counts["modified"], counts["type"], counts["metadata"], only_mtime, delta,
         transfer, estimated,
     )  # fmt: skip
-
-
-def _transfer(old: Image, new: Image) -> tuple[int, bool]:
-    """Returns the stored bytes of what the old image does not have (layers, configuration, manifest), and whether they
-    are estimated, because the new image does not state how its layers would be stored in a registry."""
-    digests = {layer.digest for layer in old.layers if layer.digest is not None}
-    diff_ids = {layer.diff_id for layer in old.layers if layer.diff_id is not None}
-    total = 0
-    estimated = new.manifest is None
-    seen: set[str | None] = set()
-    for layer in new.layers:
-        if layer.digest is not None and layer.digest in digests:
-            continue
-        one_sided = layer.digest is None or not digests
-        if one_sided and layer.diff_id is not None and layer.diff_id in diff_ids:
-            continue
-        known = str(layer.digest) if layer.digest else layer_identity(layer)
-        if known is not None and known in seen:
-            continue
-        seen.add(known)
-        total += layer.size
-        estimated = estimated or layer.compression == "none"
-    if new.image_id != old.image_id:
-        total += len(new.config.raw)
-    if new.manifest is not None and new.digest != old.digest:
-        total += len(new.manifest.raw)
-    return total, estimated and total > 0
 
 
 def _warn_of_claims(old: Image, new: Image, indexer: Indexer) -> None:

@@ -55,6 +55,7 @@ REPORTS = {
     "inspect": Report("inspect", ("paint",), review=True),
     "diff": Report("diff", ("paint", "stat"), review=True),
     "dedupe": Report("dedupe", ("paint",), review=True),
+    "budget": Report("budget", ("paint",), review=True),
     "validate": Report("validate", ("paint",)),
     "ls": Report("ls", ("long",)),
     "tags": Report("tags"),

@@ -80,12 +80,7 @@ def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
     """
     events: list[HiddenFile] = []
     tree = Tree(indexes, hidden=events.append)
-    alive = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
-    last: dict[int, HiddenFile] = {}
-    for event in events:
-        inode = tree.inode(event.ref)
-        if inode not in alive and indexes[tree.layer(inode)].kinds[tree.row(inode)] == Kind.FILE:
-            last[inode] = event
+    last = _last_hidden(tree, events)
     copied = copies(tree, events)
     asked = rows_of_equal_size(tree, copied)
     for inode, event in last.items():
@@ -112,6 +107,23 @@ def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
     ranked = sorted(paths.values(), key=lambda path: (-path.bytes, path.path))[:top]
     shipped = compared(tree, copied, indexes)
     return Waste(tuple(hidden), tuple(_largest(tree, top)), tuple(ranked), top, _sums(hidden), shipped)
+
+
+def hidden_bytes(tree: Tree, events: Iterable[HiddenFile]) -> int:
+    """Returns the bytes of all files of a tree that are shipped but not visible, as `waste` counts them. `events`: the files
+    that were hidden while the tree was built, in order."""
+    return sum(tree.indexes[tree.layer(inode)].stored(tree.row(inode)) for inode in _last_hidden(tree, events))
+
+
+def _last_hidden(tree: Tree, events: Iterable[HiddenFile]) -> dict[int, HiddenFile]:
+    """Returns the files that no name is left of, each with the event that hid the last one."""
+    alive = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
+    last: dict[int, HiddenFile] = {}
+    for event in events:
+        inode = tree.inode(event.ref)
+        if inode not in alive and tree.indexes[tree.layer(inode)].kinds[tree.row(inode)] == Kind.FILE:
+            last[inode] = event
+    return last
 
 
 def _sizes(tree: Tree, ref: int) -> int | None:

@@ -31,6 +31,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "signals",
             "atomic",
             "blob",
+            "byte_sizes",
             "digest",
             "directories",
             "reference",
@@ -47,7 +48,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"transports"}),
     frozenset({"images"}),
     frozenset({"trees"}),
-    frozenset({"packages"}),
+    frozenset({"packages", "policy"}),
     frozenset({"disk", "pipeline"}),
     frozenset({"comparison", "validation"}),
     frozenset({"operations"}),
@@ -73,6 +74,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "distributed": ("ocitool.dedupe",),
     "pyarrow": ("ocitool.dedupe",),
     "packageurl": ("ocitool.packages",),
+    "yaml": ("ocitool.policy",),
+    "tomlkit": ("ocitool.policy",),
 }
 """Library -> the only modules or packages that may import it."""
 
@@ -90,6 +93,8 @@ HEAVY = frozenset(
         "distributed",
         "pyarrow",
         "packageurl",
+        "yaml",
+        "tomlkit",
     }
 )
 """Libraries that are imported in the function that uses them, so that quick commands start quickly."""

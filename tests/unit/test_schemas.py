@@ -17,7 +17,7 @@ from ocitool.spec.schema import KINDS, URN, SchemaViolation, load, problems
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout",
            "report-tags", "report-catalog", "report-dedupe", "report-engine-containers", "report-engine-df",
-           "report-volume")  # fmt: skip
+           "report-volume", "report-budget")  # fmt: skip
 OWN_FILES = ("snapshot",)  # described for people and tests; the program never runs these on a document
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
@@ -613,6 +613,21 @@ FINDINGS = {
     "checked": {"documents": 1, "blobs": 1, "layers": 1, "entries": 1, "bytes": 1},
     "truncated": False,
 }
+BUDGET = {
+    "report": "budget",
+    "version": 1,
+    "reference": "x.tar",
+    "against": None,
+    "policy": ".ocitool.toml",
+    "kept": True,
+    "digest": A,
+    "imageId": B,
+    "limits": [
+        {"key": "growth", "path": None, "unit": "bytes", "limit": 5, "limitIs": "most", "percent": 2.5, "actual": None,
+         "status": "not-checked"}
+    ],
+    "updated": [{"name": "size", "before": None, "after": "1MB"}],
+}  # fmt: skip
 VALIDATE = {"report": "validate", "version": 1, **FINDINGS}
 VALIDATE_ALL = {"report": "validate", "version": 1, "valid": True, "results": [FINDINGS]}
 LS = {
@@ -777,6 +792,7 @@ SAMPLES = [
     pytest.param("report-diff", DIFF, id="diff"),
     pytest.param("report-diff", {**DIFF, "patch": None, "files": [], "packages": None, "layers": []}, id="diff-bare"),
     pytest.param("report-diff", DIFF_ALL, id="diff-all-platforms"),
+    pytest.param("report-budget", BUDGET, id="budget"),
     pytest.param("report-validate", VALIDATE, id="validate"),
     pytest.param("report-validate", {**VALIDATE, "reference": None}, id="validate-bare-document"),
     pytest.param("report-validate", VALIDATE_ALL, id="validate-several"),
@@ -953,6 +969,7 @@ def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: An
         ("report-diff", changed(DIFF, config__0__pointer="a/b"), "/config/0/pointer"),
         ("report-diff", changed(DIFF, config__0__pointer="/a~2"), "/config/0/pointer"),
         ("report-diff", changed(DIFF_ALL, platforms__0__diff__report="diff"), "/platforms/0/diff/report"),
+        ("report-budget", changed(BUDGET, limits__0__status="ok"), "/limits/0/status"),
         ("report-validate", changed(VALIDATE, findings__0__severity="fatal"), "/findings/0/severity"),
         ("report-validate", changed(VALIDATE_ALL, results__0__x=1), "/results/0/x"),
         ("report-ls", changed(LS, entries__0__xattrs={"user.a": "?"}), "/entries/0/xattrs/user.a"),
