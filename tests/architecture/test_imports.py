@@ -74,6 +74,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "distributed": ("ocitool.dedupe",),
     "pyarrow": ("ocitool.dedupe",),
     "packageurl": ("ocitool.packages",),
+    "packaging": ("ocitool.packages",),
     "yaml": ("ocitool.policy",),
     "tomlkit": ("ocitool.policy",),
 }
@@ -93,6 +94,7 @@ HEAVY = frozenset(
         "distributed",
         "pyarrow",
         "packageurl",
+        "packaging",
         "yaml",
         "tomlkit",
     }
