@@ -143,6 +143,13 @@ ENTRY_LINKED = 256
 ENTRY_LINK_STEPS = 64
 """Path components in targets of symbolic links for each entry."""
 
+PACKAGE_TEXT = 64 * KiB
+"""One text about an installed package of rpm, such as its license."""
+
+PACKAGE_PATH_MEMORY = 512 * MiB
+"""Memory for the paths of files that the packages in one database of rpm installed: a header can name one long directory
+for each of a million files."""
+
 MAX_LAYERS = 125
 """Layers of an image that Docker accepts (its `maxLayerDepth`). Images with more are read; writing one gives a notice."""
 

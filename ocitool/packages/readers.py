@@ -10,6 +10,7 @@ from ocitool.packages.package import PackageKind, PackageReader
 READERS: dict[PackageKind, tuple[str, str]] = {
     "deb": ("dpkg", "DpkgReader"),
     "apk": ("apk", "ApkReader"),
+    "rpm": ("rpm.reader", "RpmReader"),
     "conda": ("conda", "CondaReader"),
     "pypi": ("python", "PythonReader"),
     "npm": ("npm", "NpmReader"),
