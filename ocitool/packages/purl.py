@@ -11,11 +11,13 @@ def package_url(package: Package, distribution: Distribution | None = None) -> s
     distribution and their qualifier `distro`."""
     from packageurl import PackageURL
 
-    namespace = package.namespace
+    namespace, version = package.namespace, package.version
     qualifiers = {}
+    if package.kind == "rpm" and ":" in version:
+        qualifiers["epoch"], _, version = version.partition(":")
     if package.architecture:
         qualifiers["arch"] = package.architecture
     if package.kind in SYSTEM_KINDS and distribution is not None:
         namespace = namespace or distribution.id
         qualifiers["distro"] = "-".join(filter(None, distribution))
-    return PackageURL(package.kind, namespace or None, package.name, package.version or None, qualifiers).to_string()
+    return PackageURL(package.kind, namespace or None, package.name, version or None, qualifiers).to_string()

@@ -96,6 +96,12 @@ def test_distribution_is_in_the_package_url() -> None:
     assert expected == package_url(found.packages[0], found.distribution)
 
 
+def test_epoch_of_rpm_is_a_qualifier_of_the_package_url() -> None:
+    package = Package("rpm", "shelf", "2:1.10-1", b"var/lib/rpm/rpmdb.sqlite", architecture="noarch")
+    expected = "pkg:rpm/fedora/shelf@1.10-1?arch=noarch&distro=fedora-40&epoch=2"
+    assert expected == package_url(package, Distribution("fedora", "40"))
+
+
 def test_only_the_databases_are_read_that_are_asked_for() -> None:
     files: Files = [(STATUS, stanza("a")), ("lib/apk/db/installed", ALPINE)]
     with Task() as task:
