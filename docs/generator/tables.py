@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ocitool import errors, limits
-from ocitool.comparison.notable import RULES as NOTABLE
+from ocitool.comparison.notable_rules import RULES as NOTABLE
 from ocitool.validation import RULES as VALIDATE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +154,8 @@ def validate_rules() -> str:
 
 
 def notable_rules() -> str:
-    return table(("Rule", "Finds"), *((f"`{rule}`", text) for rule, text in NOTABLE.items()))
+    rows = ((f"`{name}`", f"`{rule.severity}`", "yes" if rule.alone else "", rule.finds) for name, rule in NOTABLE.items())
+    return table(("Rule", "Class", "One image", "Finds"), *rows)
 
 
 # Variables of the environment

@@ -20,6 +20,7 @@ Examples:
   ocitool diff --format markdown --report comment.md old.tar new.tar
   ocitool diff -p --show-secrets old.tar new.tar               passwords, tokens and key files in clear
   ocitool diff --fail-on notable --fail-on size:+5% old.tar new.tar
+  ocitool diff --fail-on setuid,secret-env old.tar new.tar
 
 {review.RULES}"""
 

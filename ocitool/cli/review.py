@@ -41,9 +41,9 @@ OPTIONS: Mapping[str, tuple[Any, Any]] = {
 
 RULES = """\b
 Exit: 0 no difference, 1 differences. With --fail-on: 1 only when a rule is met.
-Rules: files, config, notable, notable:RULE,RULE, none, size:+10MB, size:+5%, transfer:+20MiB.
-notable is met by dangers only. Changes that only cost bytes (unshared-layer), and those of ordinary
-updates, are shown, and meet notable:RULE alone.
+Rules: files, config, notable, security, cost, RULE,RULE, none, size:+10MB, size:+5%, transfer:+20MiB.
+notable is met by what is of the class security or cost. RULE names a rule of notable (setuid,secret-env):
+it is met whatever the class. What is of the class info, as ordinary updates bring it, is only shown.
 """
 
 

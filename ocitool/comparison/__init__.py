@@ -177,7 +177,7 @@ def _notable_of_added(image: Image, options: DiffOptions, scope: PathFilter, ses
     compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
     scope.record_matches(nothing, image, compared.files, indexer)
     settings = config_changes.changes(nothing, image, session.task, semantic=False)
-    found = notable(nothing, image, compared.files, compared.shipped, compared.pairs, settings)
+    found = notable(nothing, image, compared, settings, session.task)
     return tuple(one for one in found if _in_scope(one, options, scope))
 
 
@@ -198,7 +198,7 @@ def _images(
     if options.settings:
         changes = (*index, *config_changes.changes(old, new, session.task, semantic=True)) if options.semantic else settings
     packages, altered = _packages(old, new, compared, options, indexer)
-    found = (*notable(old, new, compared.files, compared.shipped, compared.pairs, settings), *altered)
+    found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
     reported = tuple(one for one in found if _in_scope(one, options, scope))
     summary = _summary(old, new, compared.files)
     failures = tuple(rules.failures(options.rules, compared.files, changes, reported, summary, compared.before_size))

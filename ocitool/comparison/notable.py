@@ -1,243 +1,199 @@
-"""Finds what a reviewer should see first (`notable`), by rules about files, settings and layers."""
+"""Finds what a reviewer should see first (`notable`), by rules about files, settings, layers and contents.
+
+`notable_rules` has the table of rules, `notable_files`, `notable_settings` and `notable_contents` find what they say, and
+`path_roles` knows the paths.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ocitool import masking
-from ocitool.comparison import path_roles
-from ocitool.comparison.config_changes import BOOKKEEPING, escaped
-from ocitool.comparison.files import ShippedFile
-from ocitool.comparison.result import ConfigChange, FileChange, LayerPair, Notable, Side
-from ocitool.images.image import Image
-from ocitool.layers.entry import Entry, Kind
+from ocitool.comparison import notable_contents, notable_files, notable_settings
+from ocitool.comparison.files import ComparedFiles, ShippedFile
+from ocitool.comparison.notable_contents import Content, worth_reading
+from ocitool.comparison.notable_rules import RULES, SEVERITIES, Severity
+from ocitool.comparison.path_roles import PathRole
+from ocitool.comparison.result import ConfigChange, FileChange, LayerPair, Notable, NotableFact, PackageDiff, Quoted, file_size
+from ocitool.images.image import Image, Layer
+from ocitool.masking.files import secret_path
+from ocitool.task import Task
 
-RULES = {
-    "secret": "a file whose path looks secret (keys, `.env`, `.npmrc`, `.git/config`) is new or changed, or a value that looks "
-    "secret is new in settings, labels or the history",
-    "setuid": "a setuid file is new, has another owner or group, or more users may run it",
-    "setgid": "a setgid file is new, has another owner or group, or more users may run it; a setgid directory is new",
-    "setuid-content": "the content of a setuid or setgid file changed",
-    "capability": "file capabilities are new or changed; a file that has some has another content or owner, or more users may "
-    "run it",
-    "device": "a device is new, has another number or owner, or more permissions",
-    "user-root": "`USER` is root now",
-    "loader": "what decides which code programs load: `LD_PRELOAD`, `PYTHONPATH`, `NODE_OPTIONS` and the like, "
-    "`/etc/ld.so.preload`, `sitecustomize.py`; a changed `PATH` or `ld.so.conf` is a `change`",
-    "interpreter": "`/bin/sh`, `python3`, `/lib64` or the like links to another target; another version of it is a `change`",
-    "command": "`Entrypoint`, `Cmd`, `Shell`, `Healthcheck` or `OnBuild` changed",
-    "accounts": "`passwd`, `group`, `sudoers`, PAM or `authorized_keys` changed; `shadow` is a `change`",
-    "cron": "a scheduled command is new or changed",
-    "trust": "certificates or keys of signers were added or changed; the system's bundle of authorities is a `change`",
-    "acl": "an access control list is new or changed",
-    "world-writable": "every user may write a file, or a directory without sticky bit",
-    "port": "a port is new",
-    "volume": "a volume is new",
-    "deleted-still-ships": "a path is deleted, or overwritten (a secret by anything, any file by an empty one), but a lower "
-    "layer still has the content: `shippedBy` names it",
-    "package-file-changed": "a file changed though the package that installed it did not; a setting, a document or a mode is a "
-    "`change`. Looked for if a database of packages differs",
-    "unshared-layer": "a layer cannot be shared any more; always a `cost`",
-}
-"""What each rule finds, the most severe first."""
+SHIPPED_FLOOR = 1_000_000
+"""Bytes of deleted files that one layer hides, from which on they are a cost."""
 
-_COMMANDS = ("Entrypoint", "Cmd", "Shell", "Healthcheck", "OnBuild")
+UNSHARED_FLOOR = 50_000_000
+"""Bytes that a layer stores again, though its files did not change, from which on they are a cost."""
+
+LAYERS = 120
+"""Layers from which on an image is near the limit of engines: dockerd runs up to 125, overlayfs mounts up to 128."""
+
+Explained = Callable[[bytes], tuple[str, ...] | None]
+"""Returns which package explains a path, as the end of a sentence; None if there is none."""
 
 
 def notable(
-    before: Image, after: Image, files: Sequence[FileChange], shipped: Sequence[ShippedFile], pairs: Sequence[LayerPair],
-    settings: Sequence[ConfigChange],
+    before: Image, after: Image, compared: ComparedFiles, settings: Sequence[ConfigChange], task: Task, *,
+    packages: PackageDiff | None = None, altered: Iterable[Notable] = (),
+) -> tuple[Notable, ...]:  # fmt: skip
+    """Returns what a reviewer should see first, the gravest first.
+
+    `settings`: all changes of the documents, including those of the history. `packages`: the packages that changed; what comes
+    with them is `info`, and their files are not searched. `altered`: what is notable about files of the others. Adds a notice
+    if there are too many files to be searched."""
+    changed = packages or PackageDiff()
+    found = _found(before, after, compared, settings, task, _explainer(changed), alone=False)
+    return _sorted((*found, *altered, *_downgraded(changed)))
+
+
+def notable_alone(
+    image: Image, nothing: Image, compared: ComparedFiles, settings: Sequence[ConfigChange], task: Task, explained: Explained
+) -> tuple[Notable, ...]:
+    """Returns what is notable about one image without another: what `RULES` says of one alone. `compared`, `settings`: its
+    differences from `nothing`, an image without content. `explained`: the installed package that a path belongs to."""
+    found = _found(nothing, image, compared, settings, task, explained, alone=True)
+    return _sorted([item for item in found if RULES[item.rule].alone])
+
+
+def _explainer(packages: PackageDiff) -> Explained:
+    def explained(path: bytes) -> tuple[str, ...] | None:
+        position = packages.owners.get(path)
+        if position is None:
+            return (", as packages changed",) if path in packages.followers else None
+        change = packages.changed[position].change
+        if change.before is None or change.after is None:
+            return f", by the {change.kind} package ", Quoted(f"{change.package.name} {change.package.version}")
+        return ", by package ", Quoted(f"{change.package.name} {change.before.version} -> {change.after.version}")
+
+    return explained
+
+
+def _downgraded(packages: PackageDiff) -> Iterator[Notable]:
+    severity = RULES["package-downgraded"].severity
+    for change, _, _, layer in packages.changed:
+        if change.kind == "downgraded" and change.before is not None and change.after is not None:
+            name = change.package.name
+            said = (Quoted(f"{name} {change.after.version}"), " now, was ", Quoted(change.before.version))
+            yield Notable("package-downgraded", None, None, layer, said, severity, key=name)
+
+
+def _found(
+    before: Image, after: Image, compared: ComparedFiles, settings: Sequence[ConfigChange], task: Task, explained: Explained, *,
+    alone: bool,
 ) -> Iterator[Notable]:  # fmt: skip
-    """Yields what a reviewer should see first. `settings`: all changes of the documents, including those of the history."""
-    named: dict[int, path_roles.PathRole | None] = {}
-    for change in files:
-        if change.after is not None and not change.only_mtime:
-            yield from _of_file(change, change.after, named)
-    yield from _of_config(before, after)
-    for setting in settings:
-        yield from _of_setting(setting)
+    named: dict[int, PathRole | None] = {}
+    wanted: list[Content] = []
+    for change in compared.files:
+        side = change.after
+        if side is None or change.only_mtime:
+            continue
+        for finding in notable_files.of_attributes(change, side):
+            yield _of_path(change, finding, explained, alone)
+        role = notable_files.role_of(change, side, named)
+        if role is None and change.kind == "metadata":
+            continue
+        if worth_reading(change, role) and explained(change.path) is None:
+            wanted.append(Content(change, role))
+        elif role is not None:
+            yield _of_path(change, notable_files.of_role(change, role), explained, alone)
+    for item, findings in notable_contents.judged(wanted, task):
+        if findings is None and item.role is not None:
+            findings = (notable_files.of_role(item.change, item.role),)
+        elif not findings and item.role is not None and item.role.rule == "secret-file":
+            findings = (
+                NotableFact("secret-file", ("looks secret by its path, but holds neither key nor credentials",), "info"),
+            )
+        for finding in findings or ():
+            yield _of_path(item.change, finding, explained, alone)
+    for pointer, finding in notable_settings.of_config(before, after, alone=alone):
+        yield _of_pointer(pointer, finding)
+    for pointer, finding in notable_settings.of_settings(settings, alone=alone):
+        yield _of_pointer(pointer, finding)
+    yield from _shipped(compared.shipped)
+    yield from _unshared(compared.pairs, compared.files)
+    yield from _layer_count(before, after)
+
+
+def _of_path(change: FileChange, finding: NotableFact, explained: Explained, alone: bool) -> Notable:
+    severity = finding.severity or RULES[finding.rule].severity
+    said = finding.said
+    if severity == "security" and finding.rule in (_PACKAGED_ALONE if alone else _PACKAGED):
+        package = explained(change.path)
+        if package is not None:
+            severity, said = "info", (*said, *package)
+    return Notable(finding.rule, change.path, None, change.layer, said, severity, key=finding.key)
+
+
+_PACKAGED = frozenset({"setuid-content", "interpreter", "loader", "accounts", "cron", "trust", "package-source", "secret-file"})
+"""Rules whose findings an ordinary update of a package brings."""
+_PACKAGED_ALONE = _PACKAGED | {"setuid", "setgid", "capability"}
+
+
+def _of_pointer(pointer: str, finding: NotableFact) -> Notable:
+    severity = finding.severity or RULES[finding.rule].severity
+    return Notable(finding.rule, None, pointer, None, finding.said, severity, key=finding.key)
+
+
+# Layers
+
+_EMPTIED = (b"var/log/", b"var/cache/", b"var/lib/", b"var/tmp/", b"tmp/", b"run/", b"etc/machine-id")
+"""Paths that builds make empty for the sake of order, not to hide what was there."""
+
+
+def _shipped(shipped: Sequence[ShippedFile]) -> Iterator[Notable]:
+    """Yields the files that are hidden and still shipped: a secret, or a file that was emptied, is about security; others cost
+    bytes."""
+    hidden: Counter[int] = Counter()
+    for gone in shipped:
+        hidden[gone.layer.number] += gone.size
     for gone in shipped:
         verb = "overwritten" if gone.overwritten else "deleted"
-        text = f"{verb}, but its {gone.size} bytes still ship in layer {gone.holder.number}"
-        yield Notable("deleted-still-ships", gone.path, None, gone.layer, text, "danger", gone.holder, gone.size, gone.top)
+        severity: Severity = "cost" if hidden[gone.layer.number] >= SHIPPED_FLOOR else "info"
+        if secret_path(gone.path) or (gone.overwritten and not gone.path.startswith(_EMPTIED)):
+            severity = "security"
+        said = (f"{verb}, but its {gone.size} bytes still ship in layer {gone.holder.number}",)
+        yield Notable("deleted-still-ships", gone.path, None, gone.layer, said, severity, gone.holder, gone.size, gone.top)
+
+
+def _unshared(pairs: Sequence[LayerPair], files: Sequence[FileChange]) -> Iterator[Notable]:
+    """Yields the layers that cannot be shared any more. Stored bytes that the changed files of the layer do not explain are
+    the cost, if the lowest layer is not the cause: then every other one is built again."""
+    made: Counter[int] = Counter()
+    for change in files:
+        if change.layer is not None and not change.only_mtime:
+            made[change.layer.number] += file_size(change.after)
     for pair in pairs:
         if pair.after is None or pair.before is None:
             continue
         if pair.status == "equivalent" or (pair.status == "changed" and pair.cause is not None):
-            why = pair.reason or "its files changed"
-            yield Notable("unshared-layer", None, None, pair.after, f"cannot be shared any more: {why}", "cost")
+            again = max(0, pair.after.size - made[pair.after.number])
+            based = pair.cause is not None and pair.cause.number == 0
+            severity: Severity = "cost" if again >= UNSHARED_FLOOR and not based else "info"
+            said = ("cannot be shared any more: ", Quoted(pair.reason or "its files changed"))
+            yield Notable("unshared-layer", None, None, pair.after, said, severity, size=again)
 
 
-# Files
+def _layer_count(before: Image, after: Image) -> Iterator[Notable]:
+    count, was = len(after.layers), len(before.layers)
+    if count > LAYERS and count > was:
+        said = (f"{count} layers: dockerd runs images of at most 125, overlayfs mounts at most 128",)
+        yield Notable("layer-count", None, None, _top(after), said, RULES["layer-count"].severity)
 
 
-def _of_file(change: FileChange, after: Side, named: dict[int, path_roles.PathRole | None]) -> Iterator[Notable]:
-    """Yields what is notable about one file: a rule applies to a new file, and to an old one that changed in what the rule
-    is about.
-
-    `named`: a cache of the role of files with several names, which all have the same role.
-    """
-    entry = after.entry
-    before = change.before.entry if change.before is not None and change.before.entry.kind == entry.kind else None
-    path, layer = change.path, change.layer
-    for rule, text in _of_entry(before, entry, "content" in change.fields):
-        yield Notable(rule, path, None, layer, text)
-    if change.kind == "metadata" and {"mtime", "links"}.issuperset(change.fields):
-        return
-    place = path_roles.rule(path)
-    if place is None and after.links:
-        if id(after.links) not in named:
-            named[id(after.links)] = next(filter(None, map(path_roles.rule, after.links)), None)
-        place = named[id(after.links)]
-    if place is not None and entry.kind != Kind.DIRECTORY and (entry.kind != Kind.FILE or entry.size):
-        what = "new: " if change.before is None else "changed: "
-        yield Notable(place.rule, path, None, layer, what + place.text, place.severity)
-    if change.before is not None and Kind.SYMLINK in (entry.kind, change.before.entry.kind) and path_roles.interpreter(path):
-        old = change.before.entry
-        if (entry.kind, entry.link) != (old.kind, old.link):
-            another = path_roles.version(path, old.link) and path_roles.version(path, entry.link)
-            text = f"is {_described(entry)} now, was {_described(old)}"
-            yield Notable("interpreter", path, None, layer, text, "change" if another else "danger")
+def _top(image: Image) -> Layer | None:
+    return image.layers[-1] if image.layers else None
 
 
-def _described(entry: Entry) -> str:
-    if entry.kind != Kind.SYMLINK:
-        return f"a {entry.kind.name.lower()}"
-    return "a link to " + entry.link.decode("utf-8", "backslashreplace")
+# Order
 
 
-def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tuple[str, str]]:
-    """Yields rules and sentences for an entry. `before`: the entry that was at the path, if it was of the same kind."""
-    opened = 0 if before is None else entry.mode & ~before.mode & 0o777
-    if entry.kind == Kind.FILE:
-        if entry.mode & 0o6000:
-            yield from _of_bits(before, entry, content, opened)
-        if entry.mode & 0o002 and not (before and before.mode & 0o002):
-            yield "world-writable", "new file that everybody may write"
-    elif entry.kind == Kind.DIRECTORY:
-        yield from _of_directory(before, entry)
-    elif entry.kind in (Kind.CHAR, Kind.BLOCK):
-        yield from _of_device(before, entry, opened)
-    if entry.xattrs:
-        yield from _of_xattrs(before, entry, content, opened)
+def _sorted(found: Sequence[Notable]) -> tuple[Notable, ...]:
+    """Returns the items by class; in it costs by their bytes, others in the order of `RULES`."""
+    rank = {severity: position for position, severity in enumerate(SEVERITIES)}
+    order = {rule: position for position, rule in enumerate(RULES)}
 
+    def key(item: Notable) -> tuple[int, int, int]:
+        first = -item.size if item.severity == "cost" else 0
+        return rank[item.severity], first, order[item.rule]
 
-def _of_directory(before: Entry | None, entry: Entry) -> Iterator[tuple[str, str]]:
-    sticky, writable = 0o1000, 0o002
-    if entry.mode & (sticky | writable) == writable:
-        was = before.mode & (sticky | writable) if before is not None else 0
-        if was == sticky | writable:
-            yield "world-writable", "directory that everybody may write lost its sticky bit"
-        elif was != writable:
-            yield "world-writable", "new directory that everybody may write, without sticky bit"
-    if entry.mode & 0o2000 and not (before and before.mode & 0o2000 and before.gid == entry.gid):
-        yield "setgid", f"new setgid directory: what is made in it belongs to group {entry.gid}"
-
-
-def _of_device(before: Entry | None, entry: Entry, opened: int) -> Iterator[tuple[str, str]]:
-    major, minor = entry.device or (0, 0)
-    name = f"{'character' if entry.kind == Kind.CHAR else 'block'} device {major}:{minor}"
-    if before is None or before.device != entry.device:
-        yield "device", f"new {name}"
-    elif opened:
-        yield "device", f"{name} whose mode changed from {before.mode:04o} to {entry.mode:04o}"
-    elif owners := _owners(before, entry):
-        yield "device", f"{name} whose owner changed from {owners}"
-
-
-def _of_xattrs(before: Entry | None, entry: Entry, content: bool, opened: int) -> Iterator[tuple[str, str]]:
-    old, new = dict((before.xattrs if before is not None else None) or ()), dict(entry.xattrs or ())
-    for acl in (b"system.posix_acl_access", b"system.posix_acl_default"):
-        if acl in new and old.get(acl) != new[acl]:
-            yield "acl", "access control list changed" if acl in old else "new access control list"
-    capabilities = (old.get(b"security.capability"), new.get(b"security.capability"))
-    owners = _owners(before, entry) if before is not None else ""
-    yield from _of_capability(*capabilities, content, opened & 0o111, owners)
-
-
-def _of_bits(before: Entry | None, entry: Entry, content: bool, opened: int) -> Iterator[tuple[str, str]]:
-    """Yields what is notable about setuid and setgid bits. `content`: it changed. `opened`: mode bits for access that are
-    new."""
-    kept = 0 if before is None else before.mode & entry.mode & 0o6000
-    both = kept == 0o6000
-    for rule, bit, field in (("setuid", 0o4000, "uid"), ("setgid", 0o2000, "gid")):
-        if not entry.mode & bit:
-            continue
-        if before is None or not kept & bit:
-            yield rule, f"new {rule} file, owner {entry.uid}:{entry.gid}"
-        elif _owners(before, entry) and (not both or getattr(before, field) != getattr(entry, field)):
-            yield rule, f"{rule} file whose owner changed from {_owners(before, entry)}"
-        elif opened:
-            yield rule, f"{rule} file whose mode changed from {before.mode:04o} to {entry.mode:04o}"
-    if kept and content and kept == entry.mode & 0o6000:
-        yield "setuid-content", "the content of a setuid or setgid file changed"
-
-
-def _owners(before: Entry, entry: Entry) -> str:
-    """Returns user and group before and after if they differ, else an empty string."""
-    if (before.uid, before.gid) == (entry.uid, entry.gid):
-        return ""
-    return f"{before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
-
-
-def _of_capability(old: bytes | None, new: bytes | None, content: bool, opened: int, owners: str) -> Iterator[tuple[str, str]]:
-    if new is None:
-        return
-    if old is None:
-        yield "capability", "new file capability"
-    elif old != new:
-        yield "capability", "file capability changed"
-    elif content:
-        yield "capability", "the content of a file with capabilities changed"
-    elif opened:
-        yield "capability", "more may run a file with capabilities"
-    elif owners:
-        yield "capability", f"file with capabilities whose owner changed from {owners}"
-
-
-# Settings
-
-
-def _of_config(before: Image, after: Image) -> Iterator[Notable]:
-    old, new = (str(image.config.settings.get("User") or "") for image in (before, after))
-    if _is_root(new) and not _is_root(old):
-        yield Notable("user-root", None, "/config/User", None, f"USER was {old} and is root now")
-    for port in sorted(set(after.config.keys("ExposedPorts")) - set(before.config.keys("ExposedPorts"))):
-        yield Notable("port", None, f"/config/ExposedPorts/{escaped(port)}", None, f"new port {port}")
-    for volume in sorted(set(after.config.keys("Volumes")) - set(before.config.keys("Volumes"))):
-        yield Notable("volume", None, f"/config/Volumes/{escaped(volume)}", None, f"new volume {volume}")
-    if before.layers or before.config.fields:  # else all of it is new, and so are its commands
-        for name in _COMMANDS:
-            one, other = (_command(image.config.settings, name) for image in (before, after))
-            if one != other:
-                what = "changed" if one and other else "is new" if other else "is gone"
-                yield Notable("command", None, f"/config/{name}", None, f"{name} {what}")
-
-
-def _command(settings: Mapping[str, object], name: str) -> object:
-    found = settings.get(name) or None
-    return found.get("Test") or None if isinstance(found, dict) else found
-
-
-def _is_root(user: str) -> bool:
-    """Returns whether a `USER` is root, with any group: `0`, `root:app` and an empty string are."""
-    name = user.partition(":")[0]
-    return name == "root" or not name.strip("0")
-
-
-def _of_setting(change: ConfigChange) -> Iterator[Notable]:
-    if change.kind == "removed" or change.pointer.startswith(BOOKKEEPING):
-        return
-    new = _secrets(change.after, change.name) - _secrets(change.before, change.name)
-    if new:
-        what = "a value that looks secret" if new.total() == 1 else f"{new.total()} values that look secret"
-        verb = "is new" if new.total() == 1 else "are new"
-        yield Notable("secret", None, change.pointer, None, f"{what} {verb}")
-    severity = path_roles.LOADER_VARIABLES.get(change.key or "")
-    if severity is not None and change.document == "config" and (severity == "danger" or change.kind == "modified"):
-        yield Notable("loader", None, change.pointer, None, f"{change.key} decides which code programs load", severity)
-
-
-def _secrets(value: object, name: str) -> Counter[str]:
-    return Counter(masking.hidden(value, name))
+    return tuple(sorted(found, key=key))

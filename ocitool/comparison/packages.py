@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ocitool.comparison.files import ComparedFiles
 from ocitool.comparison.followers import is_follower
-from ocitool.comparison.result import ChangedPackage, FileChange, Notable, PackageDiff, file_size
+from ocitool.comparison.result import ChangedPackage, FileChange, Notable, PackageDiff, Quoted, file_size
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.packages.changes import PackageChange, package_changes
@@ -197,10 +197,10 @@ _TEXTS = byte_pattern(
 
 
 def altered_notables(altered: Iterable[AlteredFile]) -> Iterator[Notable]:
-    """Yields what is notable about files that changed though their package did not. Programs and libraries are a danger;
+    """Yields what is notable about files that changed though their package did not. Programs and libraries are `security`;
     settings, documents, and what only has another mode or owner are what an ordinary build changes."""
     for change, package in altered:
         grave = change.kind != "metadata" and _PROGRAMS.fullmatch(change.path) and not _TEXTS.fullmatch(change.path)
         what = {"added": "new", "removed": "removed", "metadata": "has other metadata"}.get(change.kind, "changed")
-        text = f"{what}, but its package {package.name} {package.version} is the same"
-        yield Notable("package-file-changed", change.path, None, change.layer, text, "danger" if grave else "change")
+        said = (f"{what}, but its package ", Quoted(f"{package.name} {package.version}"), " is the same")
+        yield Notable("package-file-changed", change.path, None, change.layer, said, "security" if grave else "info")

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from ocitool.comparison.result import Severity
+from ocitool.comparison.notable_rules import Severity
 from ocitool.masking.files import secret_path
-from ocitool.patterns import byte_pattern
+from ocitool.patterns import byte_pattern, pattern
 
 
 class PathRole(NamedTuple):
-    """The meaning of a file at a path: the rule it is reported under, the text and the severity."""
+    """The meaning of a file at a path: the rule it is reported under, the text and the severity. `content`: what its content
+    is compared as, if that says more than the path."""
 
     rule: str
     text: str
-    severity: Severity = "danger"
+    severity: Severity = "security"
+    content: Literal["passwd", "shadow", "group", "sources", "secret"] | None = None
 
 
 _PLACES: tuple[tuple[Any, PathRole], ...] = (
-    (byte_pattern(rb"etc/(?:g?shadow|sub[ug]id)-?"), PathRole("accounts", "who may log in", "change")),
-    (byte_pattern(rb"etc/(?:passwd|group|doas\.conf|sudoers|sudoers\.d/.+|polkit-1/.+|pam\.d/.+|pam\.conf|security/.+\.conf"
+    (byte_pattern(rb"etc/g?shadow-?"), PathRole("accounts", "who may log in", "info", "shadow")),
+    (byte_pattern(rb"etc/sub[ug]id-?"), PathRole("accounts", "who may log in", "info")),
+    (byte_pattern(rb"etc/passwd-?"), PathRole("accounts", "who may log in, or act as others", content="passwd")),
+    (byte_pattern(rb"etc/group-?"), PathRole("accounts", "who may log in, or act as others", content="group")),
+    (byte_pattern(rb"etc/(?:doas\.conf|sudoers|sudoers\.d/.+|polkit-1/.+|pam\.d/.+|pam\.conf|security/.+\.conf"
                 rb"|ssh/sshd_config(?:\.d/.+)?|login\.defs|nsswitch\.conf)"),
      PathRole("accounts", "who may log in, or act as others")),
     (byte_pattern(rb"(?:.*/)?\.ssh/(?:authorized_keys2?|rc|environment)|(?:.*/)?\.(?:rhosts|shosts)|etc/hosts\.equiv"),
      PathRole("accounts", "who may log in")),
     (byte_pattern(rb"etc/ld\.so\.preload|etc/ld-musl-[^/]*\.path|etc/environment|(?:.*/)?(?:site|user)customize\.py"),
      PathRole("loader", "decides which code programs load")),
-    (byte_pattern(rb"etc/ld\.so\.conf(?:\.d/.+)?"), PathRole("loader", "decides which code programs load", "change")),
+    (byte_pattern(rb"etc/ld\.so\.conf(?:\.d/.+)?"), PathRole("loader", "decides which code programs load", "info")),
     (byte_pattern(rb"etc/(?:crontab|anacrontab|cron\.(?:d|hourly|daily|weekly|monthly)/.+)|var/spool/(?:cron|at)/.+"
                 rb"|(?:etc|usr/lib)/systemd/(?:system|user)/.+\.timer"), PathRole("cron", "commands that are run by time")),
     (byte_pattern(rb"usr/local/share/ca-certificates/.+|etc/pki/ca-trust/source/.+|etc/ca-certificates/trust-source/.+"
@@ -35,17 +40,21 @@ _PLACES: tuple[tuple[Any, PathRole], ...] = (
     (byte_pattern(rb"etc/(?:ssl/(?:cert\.pem|certs/ca-(?:certificates|bundle)\.crt|ca-bundle\.pem)|pki/tls/(?:cert\.pem|certs/ca-bundle.*)"
                 rb"|pki/ca-trust/extracted/.+|ca-certificates\.conf)|(?:.*/)?(?:cacerts|certifi/cacert\.pem)"
                 rb"|(?:usr/)?lib/ssl/cert\.pem|usr/share/ca-certificates/.*/?ca-bundle.*"),
-     PathRole("trust", "which certificates count", "change")),
+     PathRole("trust", "which certificates count", "info")),
+    (byte_pattern(rb"etc/(?:apt/(?:sources\.list(?:\.d/.+)?|apt\.conf(?:\.d/.+)?|preferences(?:\.d/.+)?)|yum(?:/yum)?\.conf|dnf/dnf\.conf"
+                rb"|yum\.repos\.d/.+|zypp/(?:repos\.d/.+|zypp\.conf)|apk/repositories(?:\.d/.+)?|pacman\.(?:conf|d/.+)|pip\.conf|npmrc)"
+                rb"|(?:.*/)?\.?pip/pip\.conf|usr/local/etc/npmrc"),
+     PathRole("package-source", "where packages come from", content="sources")),
     (byte_pattern(rb"(?:.*/)?\.git/config|(?:.*/)?\.hg/hgrc|(?:.*/)?\.svn/wc\.db"),
-     PathRole("secret", "a repository's own files, with its addresses and maybe its credentials")),
+     PathRole("secret-file", "a repository's own files, with its addresses and maybe its credentials", content="secret")),
 )  # fmt: skip
-_SECRET = PathRole("secret", "a file whose path looks secret")
+_SECRET = PathRole("secret-file", "a file whose path looks secret", content="secret")
 
 
-_BELOW = (b"etc/", b"usr/local/share/ca-", b"usr/lib/s", b"usr/share/ca-", b"var/spool/", b"lib/ssl/")
+_BELOW = (b"etc/", b"usr/local/share/ca-", b"usr/local/etc/npmrc", b"usr/lib/s", b"usr/share/ca-", b"var/spool/", b"lib/ssl/")
 _CALLED = frozenset(
     b"authorized_keys authorized_keys2 rc environment .rhosts .shosts sitecustomize.py usercustomize.py cacerts cacert.pem "
-    b"config hgrc wc.db".split()
+    b"config hgrc wc.db pip.conf".split()
 )
 """Directories and file names of all paths that `_PLACES` can match: they rule out most paths without a regular
 expression."""
@@ -68,11 +77,13 @@ _VARIABLES = """
     GIT_SSH_COMMAND GIT_EXEC_PATH SSL_CERT_FILE SSL_CERT_DIR NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED
     REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
 """
-LOADER_VARIABLES: dict[str, Severity] = {
-    **dict.fromkeys(_VARIABLES.split(), "danger"),
-    "PATH": "change",
-}
+LOADER_VARIABLES = frozenset(_VARIABLES.split())
 """Environment variables that decide which code programs load, or which certificates they trust."""
+
+PRELOADING = frozenset(
+    ("LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "PROMPT_COMMAND", "PYTHONSTARTUP", "NODE_TLS_REJECT_UNAUTHORIZED")
+)
+"""Those of them that ordinary images do not set."""
 
 _NAMES = frozenset(
     b"sh bash dash ash ksh zsh busybox env sudo su login python python2 python3 perl ruby node nodejs php java tini dumb-init "
@@ -93,3 +104,17 @@ def version(path: bytes, target: bytes) -> bool:
     """Returns whether a link leads to a version of itself in the same directory, as python3 to python3.12 does."""
     name = path.rpartition(b"/")[2]
     return target.startswith(name) and b"/" not in target and not target[len(name) :].strip(b"0123456789.-")
+
+
+REPLACED = {
+    b"proc": "CVE-2019-19921, CVE-2023-28642", b"dev": "CVE-2026-41579",
+    b"etc/passwd": "CVE-2024-9676", b"etc/group": "CVE-2024-9676",
+}  # fmt: skip
+"""Paths at which engines were exploited by a link, with the advisories."""
+
+_OF_PROCESS = pattern(r"/proc/(?:self|thread-self|[0-9]+)(?:/(?:exe|fd|cwd|root|task).*)?")
+
+
+def of_process(target: str) -> bool:
+    """Returns whether a path leads to a file of a running process, which may be one of the host."""
+    return _OF_PROCESS.fullmatch(target) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ocitool.comparison.notable_rules import Severity
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, path_text
@@ -109,28 +110,47 @@ def file_size(side: Side | None) -> int:
     return side.entry.size
 
 
-Severity = Literal["danger", "change", "cost"]
-"""`danger`: meets `--fail-on notable`. `change`: an ordinary update may bring it. `cost`: it only costs bytes and time."""
+class Quoted(str):
+    """A part of a sentence that is text of an image."""
+
+    __slots__ = ()
+
+
+class NotableFact(NamedTuple):
+    """What a rule finds in a file or setting. `said`: the parts of the sentence; those from the image are `Quoted`.
+    `severity`: None for that of the rule. `key`: the account or variable that it is about."""
+
+    rule: str
+    said: tuple[str, ...]
+    severity: Severity | None = None
+    key: str | None = None
 
 
 class Notable(NamedTuple):
-    """A change that a reviewer should see first. `text`: a sentence without the path. For a deleted file that still ships:
-    `holder` is the layer that has the content, `size` its bytes, `top` the highest path that was deleted with it."""
+    """A change that a reviewer should see first. `said`: the parts of a sentence without the path; those from the image are
+    `Quoted`. `key`: the variable, label or account that it is about. `size`: the bytes that it costs. For a deleted file that
+    still ships: `holder` is the layer that has the content, `top` the highest path that was deleted with it."""
 
     rule: str
     path: bytes | None
     pointer: str | None
     layer: Layer | None
-    text: str
-    severity: Severity = "danger"
+    said: tuple[str, ...]
+    severity: Severity
     holder: Layer | None = None
     size: int = 0
     top: bytes | None = None
+    key: str | None = None
 
     @property
     def name(self) -> str | None:
         """The path as text, with its leading slash."""
         return None if self.path is None else path_text(self.path)
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return "".join(self.said)
 
 
 class ChangedPackage(NamedTuple):
@@ -161,12 +181,13 @@ class PackageDiff(NamedTuple):
 
 class Failure(NamedTuple):
     """A `--fail-on` rule that is met. `platform`: that of the image of an index; `actual`: None if that image was not
-    compared."""
+    compared. `fired`: the rules of `notable` that met it, each with how often."""
 
     rule: str
     limit: int | float | str | None
     actual: int | float | str | None
     platform: str | None = None
+    fired: tuple[tuple[str, int], ...] = ()
 
 
 class NotCompared(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.comparison.notable import RULES
+from ocitool.comparison.notable_rules import GROUPS, RULES, SEVERITIES, chosen
 from ocitool.comparison.result import ConfigChange, Failure, FileChange, Notable, NotCompared, PlatformDiff, Summary
 from ocitool.errors import UsageError
 from ocitool.patterns import pattern
@@ -17,37 +18,52 @@ _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
 
 class FailRule(NamedTuple):
     """A rule. `what`: files, config, notable, none, size or transfer. `limit`: bytes, or per cent of the size of the before
-    image. `names`: the rules of `notable` that meet it, of any severity; if empty, all rules of severity `danger` do."""
+    image. `chosen`: the rules and classes of `notable` that meet it; a rule meets it whatever the class of what it found."""
 
     text: str
     what: str
     limit: float
     percent: bool
-    names: tuple[str, ...] = ()
+    chosen: frozenset[str] = frozenset()
 
     def meets(self, item: Notable) -> bool:
         """Returns whether a notable change meets the rule."""
-        return item.rule in self.names if self.names else item.severity == "danger"
+        return item.rule in self.chosen or item.severity in self.chosen
 
 
 def rule(text: str) -> FailRule:
     """Parses a rule. Raises `UsageError`."""
-    if text in ("files", "config", "notable", "none"):
+    if text in ("files", "config", "none"):
         return FailRule(text, text, 0, False)
-    if text.startswith("notable:"):
-        names = tuple(text.removeprefix("notable:").split(","))
-        for name in names:
-            if name not in RULES:
-                raise UsageError(f"invalid rule of notable: {name or '(empty)'}", hint="one of " + ", ".join(sorted(RULES)))
-        return FailRule(text, "notable", 0, False, names)
     match = _SIZE.fullmatch(text)
-    unit = (match.group(3) or "B") if match else ""
-    if match is None or (unit != "%" and unit not in _UNITS) or (unit == "%" and match.group(1) == "transfer"):
-        raise UsageError(
-            f"invalid rule: {text}", hint="files, config, notable, notable:RULE, none, size:+10MB, size:+5%, transfer:+20MiB"
-        )
+    if match is None and ":" in text and not text.startswith("notable:"):
+        raise UsageError(f"invalid rule: {text}", hint=_HINT)
+    if match is None:
+        return notable_rule(text)
+    unit = match.group(3) or "B"
+    if (unit != "%" and unit not in _UNITS) or (unit == "%" and match.group(1) == "transfer"):
+        raise UsageError(f"invalid rule: {text}", hint=_HINT)
     number = float(match.group(2))
     return FailRule(text, match.group(1), number if unit == "%" else number * _UNITS[unit], unit == "%")
+
+
+_HINT = (
+    "files, config, notable, security, cost, names of rules (setuid,secret-env), none, size:+10MB, size:+5%, transfer:+20MiB"
+)
+
+
+def notable_rule(text: str) -> FailRule:
+    """Parses a rule about what is notable: a list of rules and classes, or `notable`. Raises `UsageError`."""
+    try:
+        return FailRule(text, "notable", 0, False, chosen(text.removeprefix("notable:")))
+    except ValueError as error:
+        hint = "one of " + ", ".join(("notable", *SEVERITIES, *GROUPS, *sorted(RULES)))
+        raise UsageError(f"invalid rule of notable: {error.args[0] or '(empty)'}", hint=hint) from None
+
+
+def fired(rule: FailRule, found: Sequence[Notable]) -> tuple[tuple[str, int], ...]:
+    """Returns the rules of `notable` that meet a rule, the gravest first, each with how often."""
+    return tuple(Counter(item.rule for item in found if rule.meets(item)).items())
 
 
 def _limit(rule: FailRule) -> int | float:
@@ -63,8 +79,9 @@ def failures(
     counts = {"files": len(files), "config": len(config)}
     for entry in rules:
         if entry.what == "notable":
-            counts["notable"] = sum(map(entry.meets, notable))
-        if entry.what in counts:
+            if by := fired(entry, notable):
+                yield Failure(entry.text, 0, sum(count for _, count in by), fired=by)
+        elif entry.what in counts:
             if counts[entry.what]:
                 yield Failure(entry.text, 0, counts[entry.what])
         elif entry.percent:
@@ -104,7 +121,7 @@ def of_indexes(
         for one in entries:
             if one.status != "both" and entry.what in ("files", "config"):
                 yield Failure(entry.text, 0, 1, str(one.platform))
-            elif one.status == "added" and entry.what == "notable" and (met := sum(map(entry.meets, one.notable))):
-                yield Failure(entry.text, 0, met, str(one.platform))
+            elif one.status == "added" and entry.what == "notable" and (by := fired(entry, one.notable)):
+                yield Failure(entry.text, 0, sum(count for _, count in by), str(one.platform), by)
             elif one.status == "both" and one.diff is None and one.before != one.after:
                 yield from not_compared((entry,), (NotCompared(one.platform, "changed", one.before, one.after),))

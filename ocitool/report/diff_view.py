@@ -251,7 +251,8 @@ def _failure(failure: Failure) -> FailureRow:
     actual, limit = _amount(failure.rule, failure.actual), _amount(failure.rule, failure.limit)
     if actual == limit:  # of sizes, which are rounded
         actual, limit = (_amount("", side) for side in (failure.actual, failure.limit))
-    return FailureRow((exact_quote(failure.rule),), of, (*actual, " (limit ", *limit, ")"))
+    by = ", ".join(f"{rule} {count:,}" if count > 1 else rule for rule, count in failure.fired)
+    return FailureRow((exact_quote(failure.rule),), of, (*actual, " (limit ", *limit, ")" + (f" by {by}" if by else "")))
 
 
 def _amount(rule: str, value: int | float | str | None) -> Phrase:

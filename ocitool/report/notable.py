@@ -1,26 +1,31 @@
-"""Notable changes as rows: what one step did to many files is one row, and rows above a number per rule are only
-counted."""
+"""Notable changes as rows: what one step did to many files of a directory is one row, and rows above a number per rule are
+only counted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.comparison.notable import RULES
-from ocitool.comparison.result import Notable
+from ocitool.comparison.notable_rules import RULES, SEVERITIES, Severity
+from ocitool.comparison.result import Notable, Quoted
 from ocitool.masking.files import secret_path
 from ocitool.report.escape import human
 from ocitool.report.phrases import Phrase, Quote, made_by, path, sentence
 from ocitool.report.sides import pointer_text
 
 _PER_RULE = 15
+_FOLDED = 3
+"""Files that one row stands for, at least."""
+_NAMED = 3
+"""Most files that such a row names."""
 
 
 class NotableRow(NamedTuple):
     """A notable change. `place`: a path or JSON pointer, empty if the change concerns a layer as a whole; with a slash at
-    its end it stands for all files that were in a directory. `made_by`: the instruction of the layer. `more`: the row only
-    counts others."""
+    its end it stands for several files in a directory. `made_by`: the instruction of the layer. `more`: the row only counts
+    others."""
 
+    severity: Severity
     rule: str
     place: Phrase
     layer: int | None
@@ -29,59 +34,121 @@ class NotableRow(NamedTuple):
     more: bool = False
 
 
-_NO_QUOTES = frozenset(RULES) - {"user-root", "port", "volume", "unshared-layer", "interpreter", "package-file-changed"}
-"""Rules whose sentences contain no text of an image."""
+Group = Sequence[Notable]
 
 
 def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
-    """Yields the rows in the order of `RULES`, gravest first, at most `_PER_RULE` for each rule."""
-    by_rule: dict[str, list[Notable]] = {}
+    """Yields the rows by class, costs by their bytes, others in the order of `RULES`; at most `_PER_RULE` for each rule of a
+    class."""
+    by_rule: dict[tuple[Severity, str], list[Notable]] = {}
     for item in notable:
-        by_rule.setdefault(item.rule, []).append(item)
-    order = {rule: position for position, rule in enumerate(RULES)}
-    for rule in sorted(by_rule, key=lambda rule: order.get(rule, len(order))):
-        groups = _groups(by_rule[rule])
-        for group in groups[:_PER_RULE]:
-            yield _row(group)
+        by_rule.setdefault((item.severity, item.rule), []).append(item)
+    found = []
+    for (severity, rule), items in by_rule.items():
+        groups = _groups(items)
+        rows = [_row(group) for group in groups[:_PER_RULE]]
         rest = groups[_PER_RULE:]
         if rest:
-            yield NotableRow(rule, (), None, (), (_counted(sum(map(len, rest)), rest),), True)
+            rows.append(NotableRow(severity, rule, (), None, (), (_counted(sum(map(len, rest)), rest),), True))
+        found.append((_weight(severity, rule, items), rows))
+    for _, rows in sorted(found, key=lambda pair: pair[0]):
+        yield from rows
 
 
-def _groups(items: Sequence[Notable]) -> list[list[Notable]]:
-    """Groups the files that one layer deleted with one directory, or from one directory; every other change, and every path
-    that looks secret, is a group by itself. Secrets come first, then the groups of most bytes."""
+_ORDER = {rule: position for position, rule in enumerate(RULES)}
+
+
+def _weight(severity: Severity, rule: str, items: Group) -> tuple[int, int, int]:
+    size = _size(items) if severity == "cost" else 0
+    return SEVERITIES.index(severity), -size, _ORDER.get(rule, len(_ORDER))
+
+
+def _groups(items: Group) -> list[Group]:
+    """Returns the changes that one row stands for each: what one layer did alike to files of one directory, or to all that was
+    deleted with one directory; with too many directories, those below the same two. A path that looks secret is always a
+    row by itself. Secrets come first, then the groups of most bytes."""
+    for depth in (None, 2, 1):
+        found = _grouped(items, depth)
+        if len(found) <= _PER_RULE:
+            break
+    return sorted(found, key=lambda group: (not _is_secret(group[0]), -_size(group)))
+
+
+def _grouped(items: Group, depth: int | None) -> list[Group]:
     together: dict[object, list[Notable]] = {}
     for number, item in enumerate(items):
-        if item.path is None or item.layer is None or item.holder is None or secret_path(item.path):
-            key: object = number
-        else:
-            key = (item.layer.number, item.holder.number, _place(item), item.text.partition(",")[0])
-        together.setdefault(key, []).append(item)
-    return sorted(together.values(), key=lambda group: (not _secret(group), -sum(item.size for item in group)))
+        together.setdefault(_key(item, depth) or number, []).append(item)
+    found: list[Group] = []
+    for group in together.values():
+        found += [group] if len(group) >= _FOLDED or group[0].path is None else [[one] for one in group]
+    return found
 
 
-def _secret(group: Sequence[Notable]) -> bool:
-    return group[0].path is not None and secret_path(group[0].path)
+def _key(item: Notable, depth: int | None) -> object | None:
+    """Returns what the changes of one row have in common; None for a change that is always a row by itself."""
+    if item.pointer is not None or _is_secret(item):
+        return None
+    if item.path is None:
+        return item.said
+    said = item.said if item.holder is None else (item.text.partition(",")[0], str(item.holder.number))
+    return item.layer and item.layer.number, _directory(item, depth), said
 
 
-def _place(item: Notable) -> bytes:
-    """Returns the directory that a file was deleted with, else its parent directory."""
+def _is_secret(item: Notable) -> bool:
+    return item.rule.startswith("secret-") or (item.path is not None and secret_path(item.path))
+
+
+def _directory(item: Notable, depth: int | None) -> bytes:
+    """Returns the directory that a file was deleted with, else its parent directory; of it the first `depth` parts."""
     path = item.path or b""
-    return path.rpartition(b"/")[0] if item.top in (None, path) else item.top or b""
+    directory = path.rpartition(b"/")[0] if item.top in (None, path) else item.top or b""
+    return directory if depth is None else b"/".join(directory.split(b"/")[:depth])
 
 
-def _row(group: Sequence[Notable]) -> NotableRow:
+def _size(items: Group) -> int:
+    return sum(item.size for item in items)
+
+
+def _row(group: Group) -> NotableRow:
     item = group[0]
     number, made = (item.layer.number, made_by(item.layer)) if item.layer is not None else (None, ())
-    if len(group) == 1 or item.holder is None:
-        text: Phrase = (item.text,) if item.rule in _NO_QUOTES else sentence(item.text)
-        return NotableRow(item.rule, _where(item), number, made, text)
-    place = _place(item)
-    size = sum(one.size for one in group)
-    verb = item.text.partition(",")[0]
-    summary = f"{len(group):,} files {verb}, but their {human(size)} still ship in layer {item.holder.number}"
-    return NotableRow(item.rule, (path(place + b"/" if place else b""),), number, made, (summary,))
+    if item.path is None and item.pointer is None and item.size:
+        return _layers(group)
+    if len(group) == 1:
+        return NotableRow(item.severity, item.rule, _where(item), number, made, said(item.said))
+    directory = _common([_directory(one, None) for one in group])
+    place = (path(directory + b"/" if directory else b""),)
+    if item.holder is not None:
+        verb = item.text.partition(",")[0]
+        summary = f"{len(group):,} files {verb}, but their {human(_size(group))} still ship in layer {item.holder.number}"
+        return NotableRow(item.severity, item.rule, place, number, made, (summary,))
+    names: list[str | Quote] = []
+    for one in group[:_NAMED]:
+        assert one.path is not None
+        names += [", " if names else ": ", Quote(one.path[len(directory) :].lstrip(b"/"), "path")]
+    more = " and others" if len(group) > _NAMED else ""
+    return NotableRow(
+        item.severity, item.rule, place, number, made, (f"{len(group):,} files: ", *said(item.said), *names, more)
+    )
+
+
+def _layers(group: Group) -> NotableRow:
+    """Returns one row for layers of which the same is to be said."""
+    item = group[0]
+    assert item.layer is not None
+    again = f" ({human(_size(group))} stored again)"
+    if len(group) == 1:
+        return NotableRow(item.severity, item.rule, (), item.layer.number, made_by(item.layer), (*said(item.said), again))
+    return NotableRow(item.severity, item.rule, (), None, (), (f"{len(group)} layers ", *said(item.said), again))
+
+
+def _common(directories: Sequence[bytes]) -> bytes:
+    """Returns the deepest directory that has all of these below it."""
+    first, last = min(directories).split(b"/"), max(directories).split(b"/")
+    same = next(
+        (n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), min(len(first), len(last))
+    )
+    return b"/".join(first[:same])
 
 
 def _where(item: Notable) -> Phrase:
@@ -90,6 +157,14 @@ def _where(item: Notable) -> Phrase:
     return (Quote(pointer_text(item.pointer), "value"),) if item.pointer is not None else ()
 
 
-def _counted(count: int, groups: Sequence[Sequence[Notable]]) -> str:
-    size = sum(item.size for group in groups for item in group)
+def said(parts: Sequence[str]) -> Phrase:
+    """Returns a sentence of a rule as a phrase: what comes from the image is masked and quoted."""
+    found: list[str | Quote] = []
+    for part in parts:
+        found += sentence(part) if isinstance(part, Quoted) else [part]
+    return tuple(found)
+
+
+def _counted(count: int, groups: Sequence[Group]) -> str:
+    size = sum(map(_size, groups))
     return f"{count:,} more" + (f", {human(size)}" if size else "") + " (--format json lists all)"

@@ -126,16 +126,12 @@ def sentence(text: str) -> Phrase:
     return (text,) if text in _SENTENCES or _REASON.fullmatch(text) else (Quote(masking.reason(text), "value"),)
 
 
-_HEAD = pattern(r"(cannot be shared any more: )?built again ")
-_SENTENCES = frozenset(
-    prefix + reason
-    for prefix in ("", "cannot be shared any more: ")
-    for reason in (
-        "its files changed", "its input changed", "the instruction is new", "built again with equal files",
-        "the layer is gone", "stored anew",
-    )
-)  # fmt: skip
+_HEAD = pattern(r"built again ")
+_SENTENCES = frozenset((
+    "its files changed", "its input changed", "the instruction is new", "built again with equal files", "the layer is gone",
+    "stored anew",
+))  # fmt: skip
 _REASON = pattern(
-    r"stored as [a-z]+, was [a-z]+|(cannot be shared any more: )?built again because layer [0-9]+ changed"
+    r"stored as [a-z]+, was [a-z]+|built again because layer [0-9]+ changed"
     r"(; (its files changed|its input changed|the instruction is new|built again with equal files))?"
 )

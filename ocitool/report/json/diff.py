@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ocitool import masking
-from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, IndexDiff, LayerPair, Notable, PackageDiff, Side
+from ocitool.comparison.result import (
+    ConfigChange,
+    Diff,
+    Failure,
+    FileChange,
+    IndexDiff,
+    LayerPair,
+    Notable,
+    PackageDiff,
+    Quoted,
+    Side,
+)
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
@@ -123,13 +134,21 @@ def _notable(item: Notable) -> dict[str, Any]:
         "pointer": clean(pointer_text(item.pointer)) if item.pointer is not None else None,
         "layer": layer_fields(item.layer),
         "severity": item.severity,
-        "message": clean(masking.reason(item.text)),
+        "message": clean("".join(masking.reason(part) if isinstance(part, Quoted) else part for part in item.said)),
+        "key": clean(item.key and masking.text(item.key)),
+        "bytes": item.size,
         "shippedBy": layer_fields(item.holder),
     }
 
 
 def _failure(item: Failure) -> dict[str, Any]:
-    return {"rule": item.rule, "limit": item.limit, "actual": item.actual, "platform": stated(item.platform)}
+    return {
+        "rule": item.rule,
+        "limit": item.limit,
+        "actual": item.actual,
+        "platform": stated(item.platform),
+        "firedBy": [{"rule": rule, "count": count} for rule, count in item.fired],
+    }
 
 
 def _image(reference: str, image: Image) -> dict[str, Any]:

@@ -72,8 +72,8 @@ def _notable(page: Page, notable: Sequence[NotableRow]) -> None:
 
 def _notable_line(row: NotableRow) -> str:
     if row.more:
-        return f"- **{row.rule}**: {rendered(row.text)}"
-    parts = [f"- **{row.rule}**", rendered(row.place), rendered(row.text)]
+        return f"- {row.severity} **{row.rule}**: {rendered(row.text)}"
+    parts = [f"- {row.severity} **{row.rule}**", rendered(row.place), rendered(row.text)]
     if row.layer is not None:
         parts += [f"· layer {row.layer}", rendered(row.made_by)]
     return " ".join(filter(None, parts))

@@ -84,10 +84,10 @@ def _notable(notable: Sequence[NotableRow], paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.bold("notable")
     yield from columns([
-        [row.rule, rendered(row.place), f"layer {row.layer}" if row.layer is not None else "", rendered(row.text)]
+        [row.severity, row.rule, rendered(row.place), f"layer {row.layer}" if row.layer is not None else "", rendered(row.text)]
         for row in notable if not row.more
     ])  # fmt: skip
-    yield from (f"  {row.rule}: {rendered(row.text)}" for row in notable if row.more)
+    yield from (f"  {row.severity}  {row.rule}: {rendered(row.text)}" for row in notable if row.more)
 
 
 def _config(view: ConfigView, paint: Paint) -> Iterator[str]:

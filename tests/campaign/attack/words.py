@@ -43,6 +43,7 @@ SIZES = (
     "size:+5%",
     "transfer:+20MiB",
     "notable:setuid",
+    "setuid,secret-env",
     "size:",
     "x",
     "size:+1e999MB",
