@@ -1,9 +1,9 @@
 """`diff`: what changed between two images: layers, files, configuration, and what a reviewer should see first.
 
 In the direction of the data: `options` has the options, `scope` decides which paths are compared; `layers` pairs layers,
-`files` compares file systems, `config_changes` documents, `indexes` multi-platform indexes; `transfer` counts bytes to
-fetch; `alignment` aligns lists for `patches` and histories; `notable` and `path_roles` find what a reviewer should see;
-`rules` checks `--fail-on`; `result` has the types of the result.
+`files` compares file systems, `config_changes` documents, `indexes` multi-platform indexes; `renames` and `groups` tell
+what happened to files; `transfer` counts bytes to fetch; `alignment` aligns lists for `patches` and histories; `notable`
+and `path_roles` find what a reviewer should see; `rules` checks `--fail-on`; `result` has the types of the result.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ocitool import masking
 from ocitool.comparison import config_changes, rules
 from ocitool.comparison.files import ComparedFiles, compare_images
+from ocitool.comparison.groups import grouped
 from ocitool.comparison.notable import notable
 from ocitool.comparison.options import DiffOptions
 from ocitool.comparison.patches import patches
@@ -200,7 +201,8 @@ def _images(
     packages, altered = _packages(old, new, compared, options, indexer)
     found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
     reported = tuple(one for one in found if _in_scope(one, options, scope))
-    summary = _summary(old, new, compared.files)
+    groups = grouped(compared.files, packages.explains if packages is not None and packages.changed else None)
+    summary = _summary(old, new, compared.files)._replace(renamed=groups.renamed)
     failures = tuple(rules.failures(options.rules, compared.files, changes, reported, summary, compared.before_size))
     return Diff(
         before, after, old, new,
@@ -218,6 +220,7 @@ def _images(
         ignored_paths=options.ignored_paths,
         settings=options.settings,
         packages=packages,
+        groups=groups,
     )  # fmt: skip
 
 

@@ -130,6 +130,8 @@ class _Sides:
         self._linked = self.before.has_links or self.after.has_links
         self._all_names: dict[tuple[int, int], tuple[bytes, ...]] = {}
         self._same_names: dict[tuple[int, int], bool] = {}  # cached, since each name of a file asks
+        self._moved_sizes: frozenset[int] = frozenset()
+        """Sizes of files that only one side has, if each side has one: their contents tell what was renamed."""
 
     def _note(self, event: HiddenFile) -> None:
         if event.replaced is not None:
@@ -179,22 +181,46 @@ class _Sides:
         return total
 
     def complete(self, keep: Callable[[bytes], bool]) -> None:
-        """Hashes contents that have to be compared: those of files with the same path and size on both sides."""
-        if all(index.hashed == "all" for index in (*self._a, *self._b)):
-            return
-        below, above = rows_to_hash(self.before, self.after, times=False, keep=keep)
-        work = [
-            (held, number, image.layers[self.base + number], rows)
-            for held, wanted, image in zip((self._a, self._b), (below, above), self._images, strict=True)
-            for number, rows in enumerate(wanted)
-            if rows
-        ]
-        for (held, number, _, _), index in zip(
-            work,
-            self._indexer.task.map(lambda item: self._indexer.with_hashes(item[2], item[0][item[1]], item[3]), work),
-            strict=True,
+        """Hashes contents that have to be compared: those of files with the same path and size on both sides, and those of
+        files that were perhaps renamed: both sides have such sizes at paths of their own."""
+        if not any(
+            map(
+                self._is_partly_known,
+                (
+                    *zip(self._images[0].layers[self.base :], self._a, strict=True),
+                    *zip(self._images[1].layers[self.base :], self._b, strict=True),
+                ),
+            )
         ):
-            held[number] = index
+            return
+        lone: tuple[list[int], list[int]] = ([], [])
+        below, above = rows_to_hash(self.before, self.after, times=False, keep=keep, lone=lone)
+        self._find_moved_sizes(lone, (below, above))
+        work: dict[int, tuple[Layer, LayerIndex, set[int]]] = {}  # what both sides share is read once, and stays one object
+        for image, held, wanted in zip(self._images, (self._a, self._b), (below, above), strict=True):
+            for layer, index, rows in zip(image.layers[self.base :], held, wanted, strict=True):
+                if rows:
+                    work.setdefault(id(index), (layer, index, set()))[2].update(rows)
+        done = self._indexer.task.map(
+            lambda item: self._indexer.with_hashes(item[0], item[1], sorted(item[2])), [*work.values()]
+        )
+        known = dict(zip(work, done, strict=True))
+        for held in (self._a, self._b):
+            held[:] = [known.get(id(index), index) for index in held]
+
+    def _is_partly_known(self, held: tuple[Layer, LayerIndex]) -> bool:
+        """Returns whether contents of a layer count as known only if they were asked for."""
+        return held[1].hashed != "all" or self._indexer.reads_headers_only(*held)
+
+    def _find_moved_sizes(self, lone: tuple[list[int], list[int]], wanted: tuple[list[list[int]], list[list[int]]]) -> None:
+        """Sets `_moved_sizes`, and adds the rows of `lone` with such a size and no known content to `wanted`."""
+        sides = (self._a, self._b)
+        sizes = [[held[ref >> 32].sizes[ref & 0xFFFFFFFF] for ref in refs] for held, refs in zip(sides, lone, strict=True)]
+        self._moved_sizes = frozenset(sizes[0]).intersection(sizes[1]) - {0}
+        for held, refs, its_sizes, found in zip(sides, lone, sizes, wanted, strict=True):
+            for ref, size in zip(refs, its_sizes, strict=True):
+                if size in self._moved_sizes and held[ref >> 32].content(ref & 0xFFFFFFFF) is None:
+                    found[ref >> 32].append(ref & 0xFFFFFFFF)
 
     def changes(
         self,
@@ -277,6 +303,12 @@ class _Sides:
         index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
         return index.sizes[row] if index.kinds[row] == _FILE else None
 
+    def _is_asked(self, which: int, other: Node | None, size: int) -> bool:
+        """Returns whether `complete` asked for the content of a file of this size. `other`: what the other side has at its
+        path."""
+        others = self._size_of(1 - which, other)
+        return size in self._moved_sizes if others is None else size == others
+
     def _names(self, which: int, ref: int) -> tuple[bytes, ...]:
         """Returns all names of a file with several, else an empty tuple. All names of a file share one tuple."""
         tree = (self.before, self.after)[which]
@@ -300,9 +332,7 @@ class _Sides:
             holder = self._images[which].layers[self.base + tree.layer(inode)]
             index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
             if index.kinds[row] == _FILE and not index.has_map_hash(row):
-                needed = (
-                    not self._indexer.reads_headers_only(holder, index) or self._size_of(1 - which, other) == index.sizes[row]
-                )
+                needed = not self._indexer.reads_headers_only(holder, index) or self._is_asked(which, other, index.sizes[row])
                 content = index.content(row) if needed else None
         links = () if isinstance(node, Directory) else self._names(which, ref)
         return Side(tree.entry(ref), content, links, holder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -101,6 +102,71 @@ class FileChange(NamedTuple):
     def only_mtime(self) -> bool:
         """Whether nothing but the modification time changed."""
         return self.fields == ("mtime",)
+
+
+GroupKind = Literal["renamed", "added", "removed", "modified", "type", "metadata", "mtime", "mixed"]
+Span = Literal["path", "files", "tree"]
+"""Which paths a group has: the one alone, what is right in a directory, or a directory with all below it."""
+
+
+class FieldChange(NamedTuple):
+    """A field that changed in the same way in all paths of a group. `before`, `after`: of `mode`, `uid` and `gid`, else
+    None."""
+
+    field: str
+    before: int | None
+    after: int | None
+
+
+class FileGroup(NamedTuple):
+    """Changed paths to which the same happened. `kind`: `renamed` has both paths of each renamed file, `mtime` what differs by
+    modification time alone, `mixed` changes of several kinds below one directory."""
+
+    kind: GroupKind
+    path: bytes
+    """The path, or the directory."""
+    span: Span
+    source: bytes | None
+    """What a renamed path or directory was before."""
+    layer: Layer | None
+    """The after image's layer that made the changes; None if that cannot be said."""
+    first: int
+    """The position of a change of the group in `Diff.files`: of a single path the only one, of a renamed one the new path."""
+    counts: dict[ChangeKind, int]
+    """The number of changes by kind, with two for each renamed path."""
+    renamed: int
+    """Renamed paths; `edited`: files among them whose content changed."""
+    edited: int
+    files: int
+    """Paths that are no directories; a renamed one counts once."""
+    directories: int
+    shipped: int
+    """Bytes of content that layers of the after image ship anew or again; a file with several names counts once."""
+    size_delta: int
+    fields: tuple[FieldChange, ...] = ()
+    """Of kind `metadata`."""
+    largest: int = -1
+    """The position of the change that has at least half of the bytes of several, -1 if none has."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes by which groups are ordered: those that are shipped, or are gone."""
+        return max(self.shipped, abs(self.size_delta))
+
+
+class FileGroups(NamedTuple):
+    """The groups, those of most bytes first, and modification times last. `numbers`: of each change the position of its
+    group in `groups`, -1 if it is in none. `sources`: of each change the position of the change whose path it was before, -1
+    for none; empty if nothing was renamed."""
+
+    groups: tuple[FileGroup, ...] = ()
+    numbers: Sequence[int] = ()
+    sources: Sequence[int] = ()
+
+    @property
+    def renamed(self) -> int:
+        """How many paths were renamed, whether they are in a group or not."""
+        return len(self.sources) - self.sources.count(-1)
 
 
 def file_size(side: Side | None) -> int:
@@ -215,7 +281,7 @@ class Patch(NamedTuple):
 class Summary(NamedTuple):
     """Numbers of added, removed and otherwise changed paths. `mtime_only`: how many of them differ by modification time
     alone. `size_delta`: bytes by which the unpacked image grew. `transfer_bytes`: bytes that a host with the old image must
-    fetch."""
+    fetch. `renamed`: pairs of paths, each of which counts as added and as removed too."""
 
     added: int
     removed: int
@@ -226,6 +292,7 @@ class Summary(NamedTuple):
     size_delta: int
     transfer_bytes: int
     transfer_estimated: bool
+    renamed: int = 0
 
 
 class Diff(NamedTuple):
@@ -258,6 +325,8 @@ class Diff(NamedTuple):
     """Whether the two images themselves are identical; None if that is what `identical` says."""
     packages: PackageDiff | None = None
     """None if only some files were compared and no database of packages is one of them."""
+    groups: FileGroups = FileGroups()
+    """The changes of `files` by what happened to them."""
     copied: CopiedFiles | None = None
     """For a container: the files of its image that it copied up."""
 

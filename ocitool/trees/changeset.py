@@ -88,30 +88,52 @@ def changeset(lower: Tree | None, upper: Tree, *, times: bool = True, ignored: I
 
 
 def rows_to_hash(
-    lower: Tree, upper: Tree, *, times: bool = True, keep: Callable[[bytes], bool] | None = None
-) -> tuple[list[list[int]], list[list[int]]]:
+    lower: Tree, upper: Tree, *, times: bool = True, keep: Callable[[bytes], bool] | None = None,
+    lone: tuple[list[int], list[int]] | None = None,
+) -> tuple[list[list[int]], list[list[int]]]:  # fmt: skip
     """Returns, for each layer of either tree, the rows whose contents are not known and alone decide whether a path
     changed.
 
     These are files of one path and size, and with `times` of one mtime. `keep` limits them to the paths for which it is
-    true.
+    true. `lone` gets the refs, as `Tree.inode` returns them, of the files of either tree whose path is no file in the other
+    one.
     """
     found: tuple[list[list[int]], list[list[int]]] = ([[] for _ in lower.indexes], [[] for _ in upper.indexes])
+    keep = keep or _every_path
     for path, old, new in walk_both(lower, upper):
         if old is None or new is None or isinstance(old, Directory) or isinstance(new, Directory):
+            if lone is not None and keep(path):
+                _add_files(lone, (lower, upper), (old, new))
             continue
         theirs, ours = lower.inode(old), upper.inode(new)
         a, b = lower.indexes[lower.layer(theirs)], upper.indexes[upper.layer(ours)]
         i, j = lower.row(theirs), upper.row(ours)
-        if (a is b and i == j) or a.kinds[i] != _FILE or b.kinds[j] != _FILE or a.sizes[i] != b.sizes[j]:
+        if a is b and i == j:
             continue
-        if (times and a.mtimes[i] != b.mtimes[j]) or (keep is not None and not keep(path)):
+        if a.kinds[i] != _FILE or b.kinds[j] != _FILE:
+            if lone is not None and keep(path):
+                _add_files(lone, (lower, upper), (old, new))
+            continue
+        if a.sizes[i] != b.sizes[j] or (times and a.mtimes[i] != b.mtimes[j]) or not keep(path):
             continue
         if a.content(i) is None:
             found[0][lower.layer(theirs)].append(i)
         if b.content(j) is None:
             found[1][upper.layer(ours)].append(j)
     return found
+
+
+def _every_path(path: bytes) -> bool:
+    return True
+
+
+def _add_files(lone: tuple[list[int], list[int]], trees: tuple[Tree, Tree], nodes: tuple[Node | None, Node | None]) -> None:
+    """Adds the refs of two nodes that are regular files to the refs of their sides."""
+    for refs, tree, node in zip(lone, trees, nodes, strict=True):
+        if node is not None and not isinstance(node, Directory):
+            ref = tree.inode(node)
+            if tree.indexes[tree.layer(ref)].kinds[tree.row(ref)] == _FILE:
+                refs.append(ref)
 
 
 def content_size(index: LayerIndex) -> int:

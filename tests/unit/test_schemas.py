@@ -559,8 +559,25 @@ DIFF_BODY = {
             "before": None,
             "after": FILE_SIDE,
             "layer": LAYER_OF,
-            "renamedFrom": None,
+            "renamedFrom": "/b",
+            "group": 0,
             "package": 0,
+        }
+    ],
+    "groups": [
+        {
+            "kind": "metadata",
+            "path": "/lib",
+            "span": "tree",
+            "renamedFrom": None,
+            "layer": LAYER_OF,
+            "counts": {"added": 0, "removed": 0, "modified": 0, "type": 0, "metadata": 2, "renamed": 0, "edited": 0},
+            "files": 2,
+            "directories": 0,
+            "bytes": 7,
+            "sizeDelta": 0,
+            "fields": [{"field": "mode", "before": "0644", "after": "0755"}, {"field": "uid", "before": 0, "after": 7}],
+            "largest": {"path": "/lib/a"},
         }
     ],
     "packages": [
@@ -589,6 +606,7 @@ DIFF_BODY = {
         "sizeDelta": -1,
         "transferBytes": 1,
         "transferEstimated": False,
+        "renamed": 0,
     },
     "patch": [{"path": "/a", "text": "+x"}],
     "notices": NOTICES,

@@ -32,6 +32,7 @@ from ocitool.report.json.fields import (
     platform_fields,
     stated,
 )
+from ocitool.report.json.groups import group_fields, groups_fields
 from ocitool.report.packages_view import full_name
 from ocitool.report.sides import pointer_text, sides
 
@@ -82,7 +83,8 @@ def _diff(result: Diff) -> dict[str, Any]:
             "ignoredPaths": [clean(glob) for glob in result.ignored_paths],
             "config": result.settings,
         },
-        "files": [_change(change, result.packages) for change in result.files],
+        "files": [{**_change(change, result.packages), **group_fields(result, n)} for n, change in enumerate(result.files)],
+        "groups": groups_fields(result),
         "packages": _packages(result.packages),
         "notable": [_notable(item) for item in result.notable],
         "failures": [_failure(item) for item in result.failures],
@@ -96,6 +98,7 @@ def _diff(result: Diff) -> dict[str, Any]:
             "sizeDelta": summary.size_delta,
             "transferBytes": summary.transfer_bytes,
             "transferEstimated": summary.transfer_estimated,
+            "renamed": summary.renamed,
         },
         "patch": None
         if result.patches is None
@@ -234,7 +237,6 @@ def _change(change: FileChange, packages: PackageDiff | None) -> dict[str, Any]:
         "before": _side(change.before),
         "after": _side(change.after),
         "layer": layer_fields(change.layer),
-        "renamedFrom": None,
         "package": packages.owners.get(change.path) if packages is not None else None,
         **({"followsPackages": follows} if follows is not None else {}),
     }
