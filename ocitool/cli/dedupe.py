@@ -33,7 +33,7 @@ def command(
             metavar="REF...", help="Images: archives, layouts, directories of them, docker://HOST/REPO:TAG.", show_default=False
         ),
     ],
-    files: Annotated[bool, typer.Option("--files", help="Read each layer: repeated files, and more advice.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Read each layer: repeated files and packages, more advice.")] = False,
     repos: Annotated[
         list[str] | None, typer.Option("--repos", metavar="GLOB", help="Take these repositories of docker://HOST.")
     ] = None,

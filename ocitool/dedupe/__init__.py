@@ -11,8 +11,9 @@ In the direction of the data:
   by common bases.
 - `advice` finds what could be saved, from documents alone (`archive_merge`: by a layout instead of archives); `commands`
   writes the commands for it.
-- `layers` reads layers, with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files;
-  `actions` finds what could be saved by rewriting layers; `export` writes the rows as Parquet.
+- `layers` reads layers, with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files and
+  `package_copies` their packages; `actions` finds what could be saved by rewriting layers; `export` writes the rows as
+  Parquet.
 
 It may import `operations`, `pipeline` and what is below them.
 """
@@ -32,6 +33,7 @@ from ocitool.dedupe.disk_usage import DiskUsage
 from ocitool.dedupe.inventory import take_inventory
 from ocitool.dedupe.layers import LayerReader
 from ocitool.dedupe.options import DedupeOptions
+from ocitool.dedupe.package_copies import PackageTotals
 from ocitool.dedupe.repeated_files import ContentTotals
 from ocitool.errors import UsageError
 from ocitool.pipeline.problems import Problem
@@ -66,6 +68,7 @@ class Deduped(NamedTuple):
     bases: tuple[SharedBase, ...]
     equal: tuple[EqualLayers, ...]
     totals: ContentTotals | None
+    packages: PackageTotals | None
     advice: tuple[Advice, ...]
     problems: tuple[Problem, ...]
     top: int
@@ -100,12 +103,13 @@ def dedupe(references: Sequence[str], options: DedupeOptions, session: Session) 
     found = bases(collection)
     equal = equal_uncompressed(collection)
     advice = list(advise_from_documents(collection, found, equal, disk, read=options.wants_files(session)))
-    totals = None
+    totals = packages = None
     if deep:
         layers = LayerReader(collection, options, session, problems, disk)
         if options.wants_files(session):
             contents = layers.contents()
             totals = contents.totals(options.top, layers.index_of)
+            packages = layers.packages(contents)
             advice += advise_from_contents(collection, contents, layers.index_or_none, layers.measure, disk)
         if options.zstd is not None:
             advice += layers.zstd(options.zstd)
@@ -123,7 +127,7 @@ def dedupe(references: Sequence[str], options: DedupeOptions, session: Session) 
         tuple(disk.of(*one) for one in zip(collection.members, shares, strict=True)),
         layer_references,
         sum(1 for _ in collection.layers()), referenced, collection.unique(), tuple(shared), tuple(found), tuple(equal), totals,
-        tuple(ordered_by_saving(advice)),
+        packages, tuple(ordered_by_saving(advice)),
         tuple(problems), options.top, session.verify, _in_order(session.task.notices),
     )  # fmt: skip
 

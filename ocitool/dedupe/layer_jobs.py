@@ -25,6 +25,7 @@ from ocitool.layers.entry import Entry
 from ocitool.layers.index import MAX_HASHED_HOLES, LayerIndex
 from ocitool.layers.scan import each_content, index_layer
 from ocitool.limits import MiB
+from ocitool.packages.package import DatabaseProblem, Package, PackageKind
 from ocitool.task import Task
 from ocitool.transports.layout import plain_file
 
@@ -127,6 +128,25 @@ def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
         contents = each_content(blob, sorted(map(_without_holes, files), key=lambda entry: entry.offset), task)
         size = sum(header + _size(pieces, compression, task) for pieces in contents)
         return CompressedSize(size, task.count_expansion(0))
+
+
+class LayerPackages(NamedTuple):
+    """The packages that files of databases record, and bytes that were unpacked for it beyond the ratio."""
+
+    packages: tuple[Package, ...]
+    problems: tuple[DatabaseProblem, ...]
+    expansion: int
+
+
+def packages(job: LayerJob, files: tuple[Entry, ...], kinds: tuple[PackageKind, ...]) -> LayerPackages:
+    """Returns the packages that files of a layer record, which are in the order of their offsets. Memory: one file, and the
+    packages. Raises what decoding raises."""
+    from ocitool.packages.installed import recorded
+
+    with Task(jobs=1) as task:
+        contents = map(b"".join, each_content(open_layer(job, task), files, task))
+        found = recorded(zip(files, contents, strict=True), kinds)
+        return LayerPackages(found.packages, found.problems, task.count_expansion(0))
 
 
 def _without_holes(entry: Entry) -> Entry:

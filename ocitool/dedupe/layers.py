@@ -11,13 +11,14 @@ from ocitool.dedupe.advice import Advice, as_zstd, digest_of
 from ocitool.dedupe.collection import BlobCopy, Collection, StoredBlob
 from ocitool.dedupe.disk_usage import DiskUsage
 from ocitool.dedupe.export import export
-from ocitool.dedupe.layer_jobs import CompressedSize, IndexedLayer
+from ocitool.dedupe.layer_jobs import CompressedSize, IndexedLayer, LayerPackages
 from ocitool.dedupe.options import DedupeOptions
+from ocitool.dedupe.package_copies import KINDS, PackageCopies, PackageTotals
 from ocitool.dedupe.repeated_files import DistinctContents
 from ocitool.digest import wrong_diff_id
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
-from ocitool.layers.entry import Entry
+from ocitool.layers.entry import Entry, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
 from ocitool.pipeline.problems import Problem, without_context
@@ -188,6 +189,27 @@ class LayerReader:
             lambda number, error: self._failed(files[number][0], error),
         )  # fmt: skip
         return sizes
+
+    def packages(self, contents: DistinctContents) -> PackageTotals:
+        """Returns the packages of which several layers hold a copy. A database that cannot be read gives a notice."""
+        copies = PackageCopies(self._collection, contents)
+        chosen = list(copies.to_read(self.index_or_none))
+        jobs = [(job_for(layer), partial(layer_jobs.packages, files=files, kinds=KINDS)) for layer, files in chosen]
+        problems: list[str] = []
+
+        def take(number: int, found: LayerPackages) -> None:
+            layer = chosen[number].layer
+            self._task.count_expansion(found.expansion)
+            copies.add(layer, self.index_of(layer), found.packages)
+            problems.extend(f"{self._named(layer)}: {shown_path(path)}: {reason}" for path, reason in found.problems[:3])
+
+        layer_jobs.run_all(
+            jobs, self._options.cluster, self._task, take,
+            lambda number, error: self._failed(chosen[number].layer, error),
+        )  # fmt: skip
+        for text in sorted(problems):
+            self._task.notice("packages", text)
+        return copies.totals(self._options.top)
 
     def index_or_none(self, layer: StoredBlob) -> LayerIndex | None:
         """Returns the index of a layer that was read before; None if it could not be."""

@@ -92,6 +92,11 @@ class DistinctContents:
                 if found[-1] != number:
                     found.append(number)
 
+    def times(self, index: LayerIndex, row: int) -> int:
+        """Returns how many files of all layers have the content of a file of a layer that was added."""
+        found = self._counts.get(bytes(index.contents[32 * row : 32 * row + 32]))
+        return found[1] if found is not None else 0
+
     def totals(self, top: int, recall: Callable[[StoredBlob], LayerIndex]) -> ContentTotals:
         """Returns the totals. `top`: number of repeated contents that are listed. `recall` returns the index of a layer
         that was added."""

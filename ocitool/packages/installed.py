@@ -70,15 +70,23 @@ def installed(
         if not file.kinds:
             distribution = os_release.distribution(content)
         for kind in file.kinds:
-            try:
-                wanted[kind].add(file.path, content)
-            except DatabaseError as error:
-                problems.append(DatabaseProblem(file.path, str(error)))
-    packages: list[Package] = []
-    for kind, database in named.items():
-        packages += _read(wanted[kind], database, problems, limits.PACKAGES - len(packages))
-    packages.sort(key=_order)
-    return PackageList(tuple(packages), tuple(sorted(problems)), distribution)
+            _add(wanted[kind], file.path, content, problems)
+    return PackageList(_packages(wanted, named, problems), tuple(sorted(problems)), distribution)
+
+
+def recorded(files: Iterable[tuple[Entry, bytes]], kinds: Collection[PackageKind] | None = None) -> PackageList:
+    """Returns the packages that regular files record, given with their contents, as far as these files tell; files of no
+    database are passed over. Problems as by `installed`; the distribution is not known."""
+    wanted = readers(kinds)
+    problems: list[DatabaseProblem] = []
+    named: dict[PackageKind, bytes] = {}
+    for entry, content in files:
+        for kind, reader in wanted.items():
+            database = reader.database_of(entry.path, entry)
+            if database is not None:
+                named.setdefault(kind, database)
+                _add(reader, entry.path, content, problems)
+    return PackageList(_packages(wanted, named, problems), tuple(sorted(problems)))
 
 
 def databases_of(files: Iterable[tuple[bytes, Entry]], kinds: Collection[PackageKind] | None = None) -> Databases:
@@ -148,6 +156,23 @@ def _release_file(tree: Tree, layers: Sequence[Layer]) -> _File | None:
             if entry.kind == Kind.FILE and entry.size <= limits.DOCUMENT_SIZE:
                 return _File(path, layers[Tree.layer(tree.inode(node))], entry, ())
     return None
+
+
+def _add(reader: PackageReader, path: bytes, content: bytes, problems: list[DatabaseProblem]) -> None:
+    try:
+        reader.add(path, content)
+    except DatabaseError as error:
+        problems.append(DatabaseProblem(path, str(error)))
+
+
+def _packages(
+    wanted: Mapping[PackageKind, PackageReader], named: Mapping[PackageKind, bytes], problems: list[DatabaseProblem]
+) -> tuple[Package, ...]:
+    """Returns the packages of all readers, in order. `named`: a database of each kind, by which problems are named."""
+    packages: list[Package] = []
+    for kind, database in named.items():
+        packages += _read(wanted[kind], database, problems, limits.PACKAGES - len(packages))
+    return tuple(sorted(packages, key=_order))
 
 
 def _read(reader: PackageReader, database: bytes, problems: list[DatabaseProblem], most: int) -> list[Package]:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
 
 from ocitool.errors import LimitError
 from ocitool.packages.package import Package
-from ocitool.trees.tree import Tree
 
 _COMPILED = re.compile(rb"(.*/)?__pycache__/([^/]+?)\.[^./]+(?:\.opt-[12])?\.pyc", re.DOTALL)
 """A file that Python compiled from a module beside it (PEP 3147), by which the package is found that has the module."""
 
 
-def owners(packages: Sequence[Package], tree: Tree, paths: Collection[bytes]) -> dict[bytes, tuple[Package, ...]]:
+class LinkResolver(Protocol):
+    """What knows the links of directories: a merged tree."""
+
+    def real_path(self, path: bytes) -> bytes | None:
+        """Returns a path with the links in its directories followed; None if its directory does not exist."""
+
+
+def owners(packages: Sequence[Package], tree: LinkResolver, paths: Collection[bytes]) -> dict[bytes, tuple[Package, ...]]:
     """Returns the packages that installed each of these paths of a tree (or that its databases list though it has them
     not), in the order of `packages`; a path that no package has is not in it.
 
@@ -58,7 +65,7 @@ class RealPaths:
     """Looks paths up in a tree: links in their directories are followed, the last name is not. What a directory leads to is
     kept, since lists of files name each directory many times."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: LinkResolver) -> None:
         self._tree = tree
         self._parents: dict[bytes, bytes] = {}
 

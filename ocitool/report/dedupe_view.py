@@ -9,8 +9,10 @@ from ocitool.dedupe import Deduped
 from ocitool.dedupe.advice import Advice, EqualLayers
 from ocitool.dedupe.bases import SharedBase
 from ocitool.dedupe.collection import ImageEntry, StoredBlob, Usage
+from ocitool.dedupe.package_copies import PackageTotals, RepeatedPackage
 from ocitool.dedupe.repeated_files import RepeatedFile
 from ocitool.report.escape import human, shown
+from ocitool.report.packages_view import full_name
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, exact_quote, instruction, joined, path
 
 _MAX_NAMES = 20
@@ -91,6 +93,15 @@ class RepeatedRow(NamedTuple):
     places: tuple[tuple[Quote, Quote], ...]
 
 
+class RepeatedPackageRow(NamedTuple):
+    """A package of which several layers hold copies. `copies`: how many, and where."""
+
+    saves: str
+    name: Phrase
+    kind: str
+    copies: str
+
+
 class AdviceRow(NamedTuple):
     """A piece of advice. `about`: "about " if the saving is estimated, else empty; `remarks`: what follows its text."""
 
@@ -111,10 +122,11 @@ class AdviceRow(NamedTuple):
 
 
 class ContentsView(NamedTuple):
-    """What `--files` found: repeated file contents."""
+    """What `--files` found: repeated file contents, and packages."""
 
     title: str
     sums: tuple[Sum, ...]
+    packages: Table[RepeatedPackageRow]
     top: LazyRows[RepeatedRow]
 
 
@@ -250,7 +262,23 @@ def _contents(result: Deduped) -> ContentsView | None:
         Sum("contents", whole, whole, "unpacked"), Sum("distinct", unique, whole, percent(unique, whole)),
         Sum("repeated", again, whole, percent(again, whole)),
     )  # fmt: skip
-    return ContentsView(title, sums, LazyRows(totals.top, _repeated))
+    return ContentsView(title, sums, _packages(result.packages), LazyRows(totals.top, _repeated))
+
+
+def _packages(found: PackageTotals | None) -> Table[RepeatedPackageRow]:
+    if found is None:
+        return Table("", 0, LazyRows((), _package))
+    one_of_each = f"one of each would save {human(found.saves)}, unpacked"
+    title = f"{count_of(found.total, 'package')} of which there are several copies: {one_of_each}"
+    if found.left_out:
+        title += f" ({count_of(found.left_out, 'layer')} not read for packages)"
+    return Table(title, found.total, LazyRows(found.top, _package))
+
+
+def _package(one: RepeatedPackage) -> RepeatedPackageRow:
+    copies = f"{one.copies:,} copies in {count_of(one.layers, 'layer')} of {count_of(one.images, 'image')}"
+    name = (Quote(full_name(one.package), "name"), " ", Quote(one.package.version, "name"))
+    return RepeatedPackageRow(human(one.saves), name, one.package.kind, copies)
 
 
 def _repeated(one: RepeatedFile) -> RepeatedRow:

@@ -935,7 +935,7 @@ def deep_problem(run: Run, good: Path, bad: Path, code: int, named: str) -> None
     """With --files the one layer of `bad` is a problem, and no other number is another one."""
     flat = report_on(run, good, bad)
     report = only_problem(run, [good, bad, "--files"], code, named)
-    assert without(flat, "files", "advice") == without(report, "files", "advice")
+    assert without(flat, "files", "packages", "advice") == without(report, "files", "packages", "advice")
     assert report_on(run, good, "--files")["files"] == report["files"]
 
 

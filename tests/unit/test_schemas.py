@@ -778,6 +778,10 @@ DEDUPE = {
         "digest": A, "size": 3, "count": 2, "saves": 3,
         "places": [{"layer": A, "path": "/\ufffd", "pathBase64": "L/8="}, {"layer": A, "path": "/b"}],
     }]},
+    "packages": {"count": 1, "saves": 3, "layersLeftOut": 0, "top": [{
+        "type": "npm", "name": "@a/b", "version": "1", "purl": "pkg:npm/%40a/b@1", "copies": 2, "layers": 2, "images": 1,
+        "bytes": 6, "saves": 3, "places": [{"layer": A, "path": "/b/package.json"}],
+    }]},
     "advice": [{
         "kind": "zstd", "saves": 1, "onDisk": 1, "estimated": True, "images": ["store:a"], "text": "x",
         "command": "ocitool copy", "insteadOf": [],
@@ -786,7 +790,9 @@ DEDUPE = {
 }  # fmt: skip
 SAMPLES = [
     pytest.param("report-dedupe", DEDUPE, id="dedupe"),
-    pytest.param("report-dedupe", changed(DEDUPE, files=None, images__0__digest=None, advice=[]), id="dedupe-documents"),
+    pytest.param(
+        "report-dedupe", changed(DEDUPE, files=None, packages=None, images__0__digest=None, advice=[]), id="dedupe-documents"
+    ),
     *(pytest.param("report-layout", sample, id=f"layout-{action}") for action, sample in LAYOUTS.items()),
     pytest.param(
         "report-engine-containers",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ocitool.dedupe import Deduped
 from ocitool.dedupe.advice import digest_of
 from ocitool.dedupe.collection import StoredBlob
+from ocitool.dedupe.package_copies import PackageTotals
+from ocitool.dedupe.repeated_files import FileLocation
 from ocitool.report.json.fields import clean, created_by, dumped, notice_list, path_fields, stated
+from ocitool.report.packages_view import full_name
 
 
 def dedupe_json(result: Deduped) -> Iterator[str]:
@@ -78,6 +81,7 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
         for one in result.equal
     )  # fmt: skip
     yield "files", _files(result)
+    yield "packages", _packages(result.packages)
     yield "advice", (
         {
             "kind": one.kind, "saves": one.saves, "estimated": one.estimated, "images": clean(list(one.images)),
@@ -116,8 +120,32 @@ def _files(result: Deduped) -> dict[str, Any] | None:
         "top": [
             {
                 "digest": f"sha256:{one.content.hex()}", "size": one.size, "count": one.times, "saves": one.saves,
-                "places": [{"layer": clean(spot.layer.key), **path_fields(spot.path)} for spot in one.locations],
+                "places": _places(one.locations),
             }
             for one in totals.top
+        ],
+    }  # fmt: skip
+
+
+def _places(locations: Sequence[FileLocation]) -> list[dict[str, Any]]:
+    return [{"layer": clean(spot.layer.key), **path_fields(spot.path)} for spot in locations]
+
+
+def _packages(found: PackageTotals | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    from ocitool.packages.purl import package_url  # its library is not needed otherwise
+
+    return {
+        "count": found.total,
+        "saves": found.saves,
+        "layersLeftOut": found.left_out,
+        "top": [
+            {
+                "type": one.package.kind, "name": clean(full_name(one.package)), "version": clean(one.package.version),
+                "purl": package_url(one.package), "copies": one.copies, "layers": one.layers, "images": one.images,
+                "bytes": one.bytes, "saves": one.saves, "places": _places(one.locations),
+            }
+            for one in found.top
         ],
     }  # fmt: skip

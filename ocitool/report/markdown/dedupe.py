@@ -53,7 +53,9 @@ def _sums(sums: Sequence[Sum]) -> list[str]:
     return ["| | | | |", "| --- | ---: | --- | --- |", *rows]
 
 
-_LEFT = frozenset(("image", "layer", "instruction", "in", "base", "stored", "codecs", "diff_id", "places"))
+_LEFT = frozenset(
+    ("image", "layer", "instruction", "in", "base", "stored", "codecs", "diff_id", "places", "package", "type", "copies")
+)
 """Columns that are aligned left; all others hold numbers."""
 
 
@@ -93,6 +95,10 @@ def _images(page: Page, view: DedupeView) -> None:
 
 def _contents(page: Page, view: ContentsView) -> None:
     page.say("", titled(view.title), "", *_sums(view.sums))
+    _table(
+        page, view.packages, "packages", 10_000, "| saves | package | type | copies |",
+        (table_row(one.saves, rendered(one.name, cell), one.kind, one.copies) for one in view.packages.rows),
+    )  # fmt: skip
     head = ["", f"<details><summary>{count_of(len(view.top), 'file')} that repeat most</summary>", "",
             *_heads("| repeated | size | times | places |")]  # fmt: skip
     page.section(head, map(_repeated, view.top), len(view.top), "files", tail=END, cap=10_000, hint=_HINT)

@@ -94,6 +94,13 @@ def _contents(view: ContentsView, paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.bold(view.title)
     yield from _sums(view.sums)
+    yield from _table(
+        view.packages, paint, ["saves", "package", "", ""],
+        ([one.saves, rendered(one.name), one.kind, one.copies] for one in view.packages.rows), right=(0,),
+    )  # fmt: skip
+    if view.packages.rows and view.top:
+        yield ""
+        yield paint.bold("files that repeat most")
     for one in view.top:
         yield f"  {one.saves}: {one.size}, {one.times} times"
         yield from (f"    {rendered((layer,))}  {rendered((place,))}" for layer, place in one.places)
