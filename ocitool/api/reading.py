@@ -38,7 +38,8 @@ def inspect(
 @overload
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
-    patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
+    ignore_volatile: bool = False, patch: bool = False, semantic: bool = False, ignore: Words = (),
+    fail_on: Words = (), show_secrets: bool = False,
     platform: str | None = None, all_platforms: Literal[False] = False, verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -47,7 +48,8 @@ def diff(
 @overload
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
-    patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
+    ignore_volatile: bool = False, patch: bool = False, semantic: bool = False, ignore: Words = (),
+    fail_on: Words = (), show_secrets: bool = False,
     platform: None = None, all_platforms: Literal[True], verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -55,7 +57,8 @@ def diff(
 ) -> IndexDiff: ...  # fmt: skip
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
-    patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
+    ignore_volatile: bool = False, patch: bool = False, semantic: bool = False, ignore: Words = (),
+    fail_on: Words = (), show_secrets: bool = False,
     platform: str | None = None, all_platforms: bool = False, verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -74,7 +77,8 @@ def diff(
     once(before, after)
     options = DiffOptions(
         ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, secrets=show_secrets,
-        ignored_paths=words(ignore_path), allow_no_match=allow_no_match, rules=tuple(map(rule, words(fail_on))),
+        ignored_paths=words(ignore_path), allow_no_match=allow_no_match, ignore_volatile=ignore_volatile,
+        rules=tuple(map(rule, words(fail_on))),
     )  # fmt: skip
     with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
                       platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip

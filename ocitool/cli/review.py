@@ -18,6 +18,9 @@ _Paths = Annotated[
     _Texts, typer.Option("--path", metavar="GLOB", help="Compare only files that match: a directory, or a glob.")
 ]
 _IgnoredPaths = Annotated[_Texts, typer.Option("--ignore-path", metavar="GLOB", help="Compare all files but those that match.")]
+_IgnoreVolatile = Annotated[
+    bool, typer.Option("--ignore-volatile", help="Leave out volatile files: caches, logs and the like that differ by build.")
+]
 _Stat = Annotated[bool, typer.Option("--stat", help="Show totals and layers, no lists.")]
 _Patch = Annotated[bool, typer.Option("--patch", "-p", help="Show unified diffs of changed text files.")]
 _Semantic = Annotated[bool, typer.Option("--semantic", help="Ignore times, layer boundaries, the history and compression.")]
@@ -29,6 +32,7 @@ _FailOn = Annotated[_Texts, typer.Option("--fail-on", metavar="RULE", help="Exit
 OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "path": (_Paths, None),
     "ignore_path": (_IgnoredPaths, None),
+    "ignore_volatile": (_IgnoreVolatile, False),
     "allow_no_match": (options.AllowNoMatch, False),
     "stat": (_Stat, False),
     "patch": (_Patch, False),
@@ -56,7 +60,8 @@ def diff_options(given: Mapping[str, Any]) -> DiffOptions:
     return DiffOptions(
         ignore=tuple(given["ignore"] or ()), semantic=given.get("semantic", False), paths=tuple(given["path"] or ()),
         patch=given["patch"], secrets=given["show_secrets"], ignored_paths=tuple(given["ignore_path"] or ()),
-        allow_no_match=given["allow_no_match"], rules=tuple(rule(text) for text in given["fail_on"] or ()),
+        ignore_volatile=given["ignore_volatile"], allow_no_match=given["allow_no_match"],
+        rules=tuple(rule(text) for text in given["fail_on"] or ()),
     )  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 In the direction of the data: `options` has the options, `scope` decides which paths are compared; `layers` pairs layers,
 `files` compares file systems, `config_changes` documents, `indexes` multi-platform indexes; `renames` and `groups` tell
-what happened to files; `transfer` counts bytes to fetch; `alignment` aligns lists for `patches` and histories; `notable`
-and `path_roles` find what a reviewer should see; `rules` checks `--fail-on`; `result` has the types of the result.
+what happened to files, `volatile_changes` which of them are noise of the build; `transfer` counts bytes to fetch;
+`alignment` aligns lists for `patches` and histories; `notable` and `path_roles` find what a reviewer should see; `rules`
+checks `--fail-on`; `result` has the types of the result.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ocitool.comparison.result import (
 )
 from ocitool.comparison.scope import PathFilter
 from ocitool.comparison.transfer import transfer_bytes
+from ocitool.comparison.volatile_changes import volatile_files
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images import platform_choice, select
@@ -199,9 +201,15 @@ def _images(
     if options.settings:
         changes = (*index, *config_changes.changes(old, new, session.task, semantic=True)) if options.semantic else settings
     packages, altered = _packages(old, new, compared, options, indexer)
+    volatile = volatile_files(compared.files, compared.pairs, packages, session.task)
+    if options.ignore_volatile:
+        kept = tuple(change for change in compared.files if change.path not in volatile.classes)
+        compared, volatile = compared._replace(files=kept), volatile._replace(classes={}, groups=())
     found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
     reported = tuple(one for one in found if _in_scope(one, options, scope))
-    groups = grouped(compared.files, packages.explains if packages is not None and packages.changed else None)
+    groups = grouped(
+        compared.files, lambda path: path in volatile.classes or (packages is not None and packages.explains(path))
+    )
     summary = _summary(old, new, compared.files)._replace(renamed=groups.renamed)
     failures = tuple(rules.failures(options.rules, compared.files, changes, reported, summary, compared.before_size))
     return Diff(
@@ -221,6 +229,8 @@ def _images(
         settings=options.settings,
         packages=packages,
         groups=groups,
+        volatile=volatile,
+        ignored_volatile=options.ignore_volatile,
     )  # fmt: skip
 
 
@@ -248,7 +258,8 @@ def _in_scope(notable: Notable, options: DiffOptions, scope: PathFilter) -> bool
 def _identical(compared: ComparedFiles, changes: Sequence[ConfigChange], options: DiffOptions) -> bool:
     if compared.files or changes:
         return False
-    return options.semantic or bool(options.paths or options.ignored_paths) or all(pair.same for pair in compared.pairs)
+    partial = bool(options.paths or options.ignored_paths or options.ignore_volatile)
+    return options.semantic or partial or all(pair.same for pair in compared.pairs)
 
 
 def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:

@@ -23,6 +23,8 @@ class DiffOptions(NamedTuple):
     rules: tuple[rules.FailRule, ...] = ()
     ignored_paths: tuple[str, ...] = ()
     allow_no_match: bool = False
+    ignore_volatile: bool = False
+    """Leave out volatile files."""
 
     def check(self) -> None:
         """Raises `UsageError` for an unknown field in `ignore`."""

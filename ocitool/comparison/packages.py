@@ -69,7 +69,7 @@ def compare_packages(before: Image, after: Image, compared: ComparedFiles, index
     followers = dict(_followers(compared.files, explained, {change.package.kind for change in changes}))
     packages = tuple(_changed_packages(compared.files, changes, explained))
     return ComparedPackages(
-        PackageDiff(packages, explained, followers, old.distribution, new.distribution),
+        PackageDiff(packages, explained, followers, old.distribution, new.distribution, not (old.problems or new.problems)),
         tuple(one for one in altered if one.change.path not in followers),
     )
 

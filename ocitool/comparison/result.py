@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ocitool.packages.changes import PackageChange
     from ocitool.packages.package import Distribution, PackageKind
     from ocitool.trees.copied_files import CopiedFiles
+    from ocitool.volatile import VolatileClass
 
 Status = Literal["shared", "equivalent", "changed", "added", "removed"]
 ChangeKind = Literal["added", "removed", "modified", "type", "metadata"]
@@ -232,13 +233,15 @@ class ChangedPackage(NamedTuple):
 class PackageDiff(NamedTuple):
     """The packages that changed, and what follows from that. `owners`: by the path of a changed file, the position in
     `changed` of the package that explains it; `followers`: changed databases, logs and caches, each with the kind of packages
-    that it follows. `before`, `after`: the distributions of the packages, None if they were not needed."""
+    that it follows. `before`, `after`: the distributions of the packages, None if they were not needed. `whole`: every database
+    that differs could be read."""
 
     changed: tuple[ChangedPackage, ...] = ()
     owners: Mapping[bytes, int] = MappingProxyType({})
     followers: Mapping[bytes, PackageKind] = MappingProxyType({})
     before: Distribution | None = None
     after: Distribution | None = None
+    whole: bool = True
 
     def explains(self, path: bytes) -> bool:
         """Returns whether the change of a path follows from those of packages."""
@@ -295,6 +298,25 @@ class Summary(NamedTuple):
     renamed: int = 0
 
 
+class VolatileGroup(NamedTuple):
+    """The changed files of one class of volatile paths. `size`: bytes of their contents; `globs`: for `--ignore-path`; none if
+    a path is not enough to know that a file is volatile."""
+
+    kind: VolatileClass
+    files: int
+    size: int
+    globs: tuple[str, ...]
+
+
+class VolatileFiles(NamedTuple):
+    """The changes that are noise of the build. `classes`: the name of the class of each path. `groups`: those of most bytes
+    first. `layers`: layers that ship again though nothing in them changed but times and volatile files."""
+
+    classes: Mapping[bytes, str] = MappingProxyType({})
+    groups: tuple[VolatileGroup, ...] = ()
+    layers: tuple[Layer, ...] = ()
+
+
 class Diff(NamedTuple):
     """What changed from one image to another. `identical`: nothing that was compared differs. `verified`: every layer was
     read and hashed; otherwise stated digests were trusted. `failures`: the rules of `--fail-on` that are met. `patches`:
@@ -327,6 +349,9 @@ class Diff(NamedTuple):
     """None if only some files were compared and no database of packages is one of them."""
     groups: FileGroups = FileGroups()
     """The changes of `files` by what happened to them."""
+    volatile: VolatileFiles = VolatileFiles()
+    ignored_volatile: bool = False
+    """Whether volatile files were left out."""
     copied: CopiedFiles | None = None
     """For a container: the files of its image that it copied up."""
 

@@ -37,6 +37,7 @@ from ocitool.report.phrases import (
 )
 from ocitool.report.scope import any_diff, compared_files, config_remark
 from ocitool.report.sides import pointer_text, sides, withheld
+from ocitool.report.volatile_view import VolatileView, all_volatile, volatile_view
 
 if TYPE_CHECKING:
     from ocitool.report.copies_view import CopiesView
@@ -118,6 +119,7 @@ class DiffView(NamedTuple):
     layers: LazyRows[LayerRow]
     config: ConfigView
     files: FilesView
+    volatile: VolatileView | None
     patches: LazyRows[PatchView]
     copies: CopiesView | None
 
@@ -151,7 +153,8 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
         _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
         totals(result), not_compared(result), LazyRows(result.failures, _failure), tuple(notable_rows(result.notable)),
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
-        files_view(result.files, counts), LazyRows(result.patches or (), _patch), _copies(result),
+        files_view(result.files, counts, result.volatile.classes), volatile_view(result),
+        LazyRows(result.patches or (), _patch), _copies(result),
     )  # fmt: skip
 
 
@@ -198,6 +201,11 @@ def verdict(result: Diff) -> Phrase:
     settings = config_remark(result) or f"; {count_of(len(result.config), 'configuration change')}"
     if not counts:
         return ("no file", *where, " differs", alone + settings)
+    if all_volatile(result):
+        number = len(result.volatile.classes)
+        differ = " differs, volatile" if number == 1 else " differ, all volatile"
+        times = f"; {count_of(s.mtime_only, 'path')} by modification time alone" if s.mtime_only else ""
+        return (count_of(number, "file"), *where, differ + times + settings)
     many = (" that match ", *where[2:]) if result.paths else where
     return ("files", *many, ": " + ", ".join(counts) + alone + settings)
 

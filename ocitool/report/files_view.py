@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import compress
 from operator import attrgetter
 from typing import NamedTuple
@@ -84,9 +84,12 @@ def growth_of(files: Sequence[FileChange]) -> dict[int | None, int]:
 # Rows
 
 
-def files_view(files: Sequence[FileChange], counts: Counts) -> FilesView:
-    """Returns the changed files. Those that differ by modification time alone are counted by layer, not listed."""
+def files_view(files: Sequence[FileChange], counts: Counts, elsewhere: Collection[bytes] = ()) -> FilesView:
+    """Returns the changed files. Those that differ by modification time alone are counted by layer, not listed, and those
+    `elsewhere` in the report are not listed either."""
     listed = list(compress(files, map(("mtime",).__ne__, map(attrgetter("fields"), files))))
+    if elsewhere:
+        listed = [change for change in listed if change.path not in elsewhere]
     untouched = sorted((number is None, number or 0, kinds["mtime"]) for number, kinds in counts.items() if kinds["mtime"])
     folded = [
         _mtime_only(count, "layers that are gone" if gone else f"layer {number}")
@@ -101,11 +104,12 @@ def _mtime_only(count: int, of: str) -> Phrase:
     return (f"{count_of(count, 'path')} of {of} {'differs' if count == 1 else 'differ'} by modification time alone",)
 
 
-def largest(files: Sequence[FileChange]) -> LazyRows[FileRow]:
-    """Returns the changes of most bytes, whether added, removed or stored anew."""
+def largest(files: Sequence[FileChange], elsewhere: Collection[bytes] = ()) -> LazyRows[FileRow]:
+    """Returns the changes of most bytes, whether added, removed or stored anew, but those `elsewhere` in the report."""
     import heapq
 
-    found = heapq.nsmallest(_LARGEST, (f for f in files if _weight(f)), key=lambda f: (-_weight(f), f.path))
+    heavy = (change for change in files if _weight(change) and change.path not in elsewhere)
+    found = heapq.nsmallest(_LARGEST, heavy, key=lambda f: (-_weight(f), f.path))
     return LazyRows(found, _file)
 
 

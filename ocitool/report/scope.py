@@ -18,6 +18,8 @@ def compared_files(result: Diff) -> Phrase:
         parts.append(("that matches ", *joined(((exact_quote(glob),) for glob in result.paths), " or ")))
     if result.ignored_paths:
         parts.append(("outside ", *joined(((exact_quote(glob),) for glob in result.ignored_paths), " and ")))
+    if result.ignored_volatile:
+        parts.append(("that is not volatile",))
     return joined(parts, " ")
 
 

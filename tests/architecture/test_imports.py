@@ -40,6 +40,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "errors",
             "masking",
             "patterns",
+            "volatile",
             "credentials",
         }
     ),

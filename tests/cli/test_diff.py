@@ -570,7 +570,7 @@ def test_no_difference_never_stands_above_one_of_the_configuration(ocitool: Run,
     assert "no difference" not in result.out and "/config/User" not in result.out and "user-root" not in result.out
     report = report_of(ocitool("diff", "--format", "json", "--path", "etc", a, b), 0)
     assert ([], [], True) == (report["config"], report["notable"], report["identical"])
-    assert {"paths": ["etc"], "ignoredPaths": [], "config": False} == report["compared"]
+    assert {"paths": ["etc"], "ignoredPaths": [], "config": False, "ignoredVolatile": False} == report["compared"]
 
 
 def test_a_rule_about_the_configuration_has_it_compared_beside_paths(ocitool: Run, pair: Any) -> None:

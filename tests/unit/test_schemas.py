@@ -540,7 +540,7 @@ DIFF_BODY = {
         }
     ],
     "shared": {"layers": 0, "bytes": 0},
-    "compared": {"paths": [], "ignoredPaths": [], "config": True},
+    "compared": {"paths": [], "ignoredPaths": [], "config": True, "ignoredVolatile": False},
     "config": [
         {
             "document": "config",
@@ -561,7 +561,18 @@ DIFF_BODY = {
             "layer": LAYER_OF,
             "renamedFrom": "/b",
             "group": 0,
+            "volatile": "log",
             "package": 0,
+        }
+    ],
+    "volatile": [
+        {
+            "class": "log",
+            "files": 1,
+            "bytes": 3,
+            "text": "logs",
+            "advice": "find /var/log -type f -delete",
+            "ignorePaths": ["/var/log/**"],
         }
     ],
     "groups": [
@@ -607,6 +618,7 @@ DIFF_BODY = {
         "transferBytes": 1,
         "transferEstimated": False,
         "renamed": 0,
+        "builtAlike": {"layers": 1, "bytes": 10},
     },
     "patch": [{"path": "/a", "text": "+x"}],
     "notices": NOTICES,

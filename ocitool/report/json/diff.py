@@ -16,6 +16,7 @@ from ocitool.comparison.result import (
     PackageDiff,
     Quoted,
     Side,
+    VolatileGroup,
 )
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
@@ -82,10 +83,12 @@ def _diff(result: Diff) -> dict[str, Any]:
             "paths": [clean(glob) for glob in result.paths],
             "ignoredPaths": [clean(glob) for glob in result.ignored_paths],
             "config": result.settings,
+            "ignoredVolatile": result.ignored_volatile,
         },
-        "files": [{**_change(change, result.packages), **group_fields(result, n)} for n, change in enumerate(result.files)],
+        "files": [{**_change(change, result), **group_fields(result, n)} for n, change in enumerate(result.files)],
         "groups": groups_fields(result),
         "packages": _packages(result.packages),
+        "volatile": [_volatile(group) for group in result.volatile.groups],
         "notable": [_notable(item) for item in result.notable],
         "failures": [_failure(item) for item in result.failures],
         "summary": {
@@ -99,6 +102,10 @@ def _diff(result: Diff) -> dict[str, Any]:
             "transferBytes": summary.transfer_bytes,
             "transferEstimated": summary.transfer_estimated,
             "renamed": summary.renamed,
+            "builtAlike": {
+                "layers": len(result.volatile.layers),
+                "bytes": sum(layer.size for layer in result.volatile.layers),
+            },
         },
         "patch": None
         if result.patches is None
@@ -115,6 +122,14 @@ def _diff(result: Diff) -> dict[str, Any]:
         **_copied(result),
         "notices": notice_list(result.notices),
     }
+
+
+def _volatile(group: VolatileGroup) -> dict[str, Any]:
+    kind = group.kind
+    return {
+        "class": kind.name, "files": group.files, "bytes": group.size, "text": kind.text, "advice": kind.fix or None,
+        "ignorePaths": list(group.globs),
+    }  # fmt: skip
 
 
 def _copied(result: Diff) -> dict[str, Any]:
@@ -228,7 +243,8 @@ def _packages(found: PackageDiff | None) -> list[dict[str, Any]] | None:
     return made
 
 
-def _change(change: FileChange, packages: PackageDiff | None) -> dict[str, Any]:
+def _change(change: FileChange, result: Diff) -> dict[str, Any]:
+    packages = result.packages
     follows = packages.followers.get(change.path) if packages is not None else None
     return {
         **path_fields(change.path),
@@ -237,6 +253,7 @@ def _change(change: FileChange, packages: PackageDiff | None) -> dict[str, Any]:
         "before": _side(change.before),
         "after": _side(change.after),
         "layer": layer_fields(change.layer),
+        "volatile": result.volatile.classes.get(change.path),
         "package": packages.owners.get(change.path) if packages is not None else None,
         **({"followsPackages": follows} if follows is not None else {}),
     }

@@ -22,6 +22,7 @@ from ocitool.report.markdown.spans import before_and_after, rendered
 from ocitool.report.notable import NotableRow
 from ocitool.report.phrases import LazyRows, Phrase, count_of
 from ocitool.report.sides import CHANGED
+from ocitool.report.volatile_view import VolatileView
 
 _PATCH_LINES, _PATCH_LINE = 200, 500
 _HINT = " (`ocitool diff --format json` has all)"
@@ -53,10 +54,11 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     _notable(page, view.notable)
     _failures(page, view.failures)
     _layers(page, view.layers)
-    _largest(page, largest(result.files))
+    _largest(page, largest(result.files, result.volatile.classes))
     if stat:
         return
     _config(page, view.config)
+    _volatile(page, view.volatile)
     _files(page, view.files)
     if view.copies is not None:
         from ocitool.report.markdown.copies import say_copies
@@ -126,6 +128,23 @@ def _config(page: Page, view: ConfigView) -> None:
 
 def _folded(folded: Sequence[Phrase]) -> list[str]:
     return [*(f"- {rendered(one)}" for one in folded), ""] if folded else []
+
+
+def _volatile(page: Page, view: VolatileView | None) -> None:
+    if view is None:
+        return
+    cost = f": {view.cost}" if view.cost else ""
+    head = ["", f"<details><summary>{count_of(view.total, 'volatile file')}{cost}</summary>", "",
+            "| class | files | size | what | to avoid |", "| --- | ---: | ---: | --- | --- |"]  # fmt: skip
+    rows = ([table_row(row.name, row.files, row.size, row.text, f"`{row.fix}`" if row.fix else "")] for row in view.rows)
+    page.section(
+        head,
+        rows,
+        len(view.rows),
+        "classes",
+        tail=[*(["", *fence(view.options + "\n", "")] if view.options else []), *END],
+        hint=_HINT,
+    )
 
 
 def _files(page: Page, view: FilesView) -> None:

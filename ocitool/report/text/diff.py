@@ -19,6 +19,7 @@ from ocitool.report.notable import NotableRow
 from ocitool.report.phrases import count_of
 from ocitool.report.sides import CHANGED
 from ocitool.report.text.parts import Paint, before_and_after, columns, rendered
+from ocitool.report.volatile_view import VolatileView
 
 _FILES = 200
 _INSTRUCTION = 60
@@ -62,6 +63,7 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
     if stat:
         return
     yield from _config(view.config, paint)
+    yield from _volatile(view.volatile, paint)
     yield from _files(view.files, paint)
     if view.copies is not None:
         from ocitool.report.text.copies import copies_text
@@ -102,8 +104,18 @@ def _config(view: ConfigView, paint: Paint) -> Iterator[str]:
     yield from ("  " + rendered(one) for one in view.folded)
 
 
+def _volatile(view: VolatileView | None, paint: Paint) -> Iterator[str]:
+    if view is None:
+        return
+    yield ""
+    yield paint.bold("volatile") + (f": {view.cost}" if view.cost else "")
+    yield from columns([[row.name, row.files, row.size, row.fix] for row in view.rows], right=(1, 2))
+    if view.options:
+        yield f"  {view.options}"
+
+
 def _files(view: FilesView, paint: Paint) -> Iterator[str]:
-    if not view.total:
+    if not view.rows and not view.folded:
         return
     yield ""
     yield paint.bold("files")
