@@ -147,7 +147,7 @@ PACKAGE_TEXT = 64 * KiB
 """One text about an installed package of rpm, such as its license."""
 
 PACKAGE_PATH_MEMORY = 512 * MiB
-"""Memory for the paths of files that the packages in one database of rpm installed: a header can name one long directory
+"""Memory for the paths that the databases of one kind list as files of packages: a small database can name one long directory
 for each of a million files."""
 
 MAX_LAYERS = 125

@@ -107,10 +107,9 @@ LIMITS = (
     ),
     Limit(
         "databases of installed packages: a file (and all holes of sparse ones), the packages of an image, the files that a "
-        "kind of packages lists, a record of conda; of rpm, the paths of these files together, and a text such as a "
-        "license (a notice)",
-        "{DATABASE_FILE}, {PACKAGES:n}, {PACKAGE_FILES:n}, {PACKAGE_RECORD.size} with {PACKAGE_RECORD.values:n} values, "
-        "{PACKAGE_PATH_MEMORY}, {PACKAGE_TEXT}",
+        "kind of packages lists, the memory of their paths, a record of conda, a text of rpm such as a license (a notice)",
+        "{DATABASE_FILE}, {PACKAGES:n}, {PACKAGE_FILES:n}, {PACKAGE_PATH_MEMORY}, {PACKAGE_RECORD.size} with "
+        "{PACKAGE_RECORD.values:n} values, {PACKAGE_TEXT}",
     ),
     Limit("layers of an image for Docker: more give a notice, and no delta is made", "{MAX_LAYERS:n}"),
     Limit("data segments of a sparse file", "{SPARSE_SEGMENTS:n}"),

@@ -12,50 +12,49 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ocitool import limits
 from ocitool.layers.entry import Entry
-from ocitool.packages.package import DatabaseError, Package
+from ocitool.packages.package import Package
 from ocitool.packages.paragraphs import paragraphs
+from ocitool.packages.path_budget import PathBudget
 
 _INSTALLED = re.compile(rb"(?:usr/)?lib/apk/db(?:-uvol)?/installed")
 
 
 class ApkReader:
-    """Reads the databases of apk in one tree. Bounds: `limits.PACKAGE_FILES` listed paths."""
+    """Reads the databases of apk in one tree. Bounds: those of `PathBudget`."""
 
     def __init__(self) -> None:
         self._contents: list[tuple[bytes, bytes]] = []
-        self._listed = 0
+        self._budget = PathBudget()
 
     def database_of(self, path: bytes, entry: Entry) -> bytes | None:
         return path if path.endswith(b"/installed") and _INSTALLED.fullmatch(path) else None
 
     def add(self, path: bytes, content: bytes) -> None:
-        self._listed += content.count(b"\nR:") + content.count(b"\nF:")
-        if self._listed > limits.PACKAGE_FILES:
-            raise DatabaseError(f"packages list more than {limits.PACKAGE_FILES} files")
         self._contents.append((path, content))
 
     def packages(self) -> Iterator[Package]:
         for path, content in self._contents:
             for paragraph in paragraphs(content):
-                package = _package(path, paragraph)
+                package = _package(path, paragraph, self._budget)
                 if package is not None:
                     yield package
 
 
-def _package(path: bytes, paragraph: bytes) -> Package | None:
+def _package(path: bytes, paragraph: bytes, budget: PathBudget) -> Package | None:
     fields: dict[bytes, str] = {}
     files: list[bytes] = []
     directory = b""
     for line in paragraph.split(b"\n"):
         letter, value = line[:2], line[2:]
         if letter == b"F:":
-            directory = value
+            directory = value.lstrip(b"/")
             if directory:
+                budget.take(1, len(directory))
                 files.append(directory)
-        elif letter == b"R:":
-            files.append(directory + b"/" + value if directory else value)
+        elif letter == b"R:" and value:
+            budget.take(1, len(directory) + len(value) + 1)
+            files.append(directory + b"/" + value if directory else value.lstrip(b"/"))
         elif letter in (b"P:", b"V:", b"A:", b"L:", b"o:"):
             fields[letter] = value.decode("utf-8", "replace")
     name = fields.get(b"P:", "")

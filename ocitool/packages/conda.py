@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ocitool import limits
 from ocitool.layers.entry import Entry
 from ocitool.packages.file_lists import FileLists, shortened
-from ocitool.packages.json_text import json_object
+from ocitool.packages.json_text import json_object, valid_text
 from ocitool.packages.package import DatabaseError, Package
 
 
@@ -31,7 +31,9 @@ class CondaReader:
     def add(self, path: bytes, content: bytes) -> None:
         fields = json_object(content, limits.PACKAGE_RECORD)
         texts = {key: fields.get(key) for key in ("name", "version", "build", "build_string", "subdir", "license")}
-        name, version, build, build_string, subdir, license = (one if isinstance(one, str) else "" for one in texts.values())
+        name, version, build, build_string, subdir, license = (
+            valid_text(one) if isinstance(one, str) else "" for one in texts.values()
+        )
         if not name or not version:
             raise DatabaseError("it names no package and version")
         build = build or build_string

@@ -97,13 +97,14 @@ class DpkgReader:
         )  # fmt: skip
 
     def _files(self, path: bytes, name: str, architecture: str, paragraph: bytes) -> tuple[bytes, ...]:
-        """Returns the paths of a package: those of its list, its configuration files, and its files in `info`."""
+        """Returns the paths of a package: those of its list, its configuration files, and its files in `info`. Of paragraphs
+        that claim the same list only the first gets it, or a small database would name any number of paths."""
         if path != _STATUS:
-            return tuple(_listed(self._lists.get(path, b"")))
+            return tuple(_listed(self._lists.pop(path, b"")))
         key = f"{name}:{architecture}".encode()
         if key not in self._records:
             key = name.encode()
-        files = dict.fromkeys(_listed(self._lists.get(key, b"")))
+        files = dict.fromkeys(_listed(self._lists.pop(key, b"")))
         if self._diversions:
             files = dict.fromkeys(self._diverted(file, name) for file in files)
         conffiles = _CONFFILES.search(paragraph)
@@ -111,7 +112,7 @@ class DpkgReader:
             for line in conffiles[1].splitlines():
                 conffile = normalise((line.split() or [b""])[0])
                 files[self._diverted(conffile, name)] = None
-        files.update(dict.fromkeys(self._records.get(key, ())))
+        files.update(dict.fromkeys(self._records.pop(key, ())))
         files.pop(b"", None)
         return tuple(files)
 

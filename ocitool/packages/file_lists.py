@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ocitool import limits
 from ocitool.layers.entry import escapes, normalise
-from ocitool.packages.package import DatabaseError
+from ocitool.packages.path_budget import PathBudget
 
 _MAX_LICENSE = 200
 
@@ -17,35 +16,28 @@ def shortened(license: str) -> str:
 
 
 class FileLists:
-    """Counts the paths of all lists that one reader takes, so that their memory is bounded."""
+    """The lists of files that one reader takes, within one `PathBudget`."""
 
     def __init__(self) -> None:
-        self._left = limits.PACKAGE_FILES
+        self._budget = PathBudget()
 
     def lines(self, content: bytes) -> list[bytes]:
         """Returns the lines of a list. Raises `DatabaseError` if they are more than the paths that are left."""
-        if content.count(b"\n") + content.count(b"\r") > self._left:
-            raise _too_many()
+        self._budget.check(content.count(b"\n") + content.count(b"\r"))
         return content.splitlines()
 
     def paths(self, names: Iterable[bytes], directory: bytes) -> tuple[bytes, ...]:
         """Returns the paths of names that are relative to `directory` (normalised, with a slash at its end; empty for the
         root), or absolute. Empty ones and those that leave the root are passed over. Raises `DatabaseError` if the lists
-        have more than `limits.PACKAGE_FILES`."""
+        pass the budget."""
         found = []
         for name in names:
             if not name:
                 continue
-            self._left -= 1
-            if self._left < 0:
-                raise _too_many()
+            self._budget.take(1, len(directory) + len(name))
             path = name if name.startswith(b"/") else directory + name
             if b"/." in path or b"//" in path or path.startswith((b"/", b".")) or path.endswith(b"/"):
                 path = normalise(path)
             if path and not escapes(path):
                 found.append(path)
         return tuple(found)
-
-
-def _too_many() -> DatabaseError:
-    return DatabaseError(f"the lists of files have more than {limits.PACKAGE_FILES} paths")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from ocitool import limits
 from ocitool.layers.entry import Entry
@@ -57,11 +58,12 @@ class GemReader:
         full = name + b"-" + version + (b"" if platform == b"ruby" else b"-" + platform)
         licenses = _strings(fields.get(b"licenses", b"")) or _strings(fields.get(b"license", b""))
         root = match["root"]
-        files = [path, root + b"cache/" + full + b".gem", root + b"build_info/" + full + b".info"]
-        for command in _strings(fields.get(b"executables", b""))[:_MAX_COMMANDS]:
-            files += _command_paths(root, command)
-        if match["default"]:
-            files += _default_paths(root, _strings(fields.get(b"files", b"")))
+        commands = _strings(fields.get(b"executables", b""))[:_MAX_COMMANDS]
+        files = chain(
+            (path, root + b"cache/" + full + b".gem", root + b"build_info/" + full + b".info"),
+            chain.from_iterable(_command_paths(root, command) for command in commands),
+            _default_paths(root, _strings(fields.get(b"files", b""))) if match["default"] else (),
+        )
         self._found.append(
             Package(
                 "gem", name.decode("utf-8", "replace"), version.decode("utf-8", "replace"), path,

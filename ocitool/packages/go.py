@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from ocitool import limits
 from ocitool.layers.entry import Entry
 from ocitool.packages.elf import MAGIC, PT_LOAD, ElfError, ElfFile, read_elf
 from ocitool.packages.package import DatabaseError, Package
@@ -194,6 +195,8 @@ class GoReader:
         except ElfError:
             return
         if build is not None:
+            if len(self._found) + len(build.dependencies) > limits.PACKAGES:
+                raise DatabaseError(f"more than {limits.PACKAGES} packages")
             self._found.extend(_packages(path, build))
 
     def packages(self) -> Iterator[Package]:

@@ -25,3 +25,9 @@ def json_object(content: bytes, bounds: JsonLimits) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DatabaseError("it is not a JSON object")
     return value
+
+
+def valid_text(text: str) -> str:
+    """Returns a text of JSON with a question mark for each half of a surrogate pair, which JSON can spell and no other text
+    can hold."""
+    return text.encode("utf-8", "replace").decode()

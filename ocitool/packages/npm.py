@@ -11,8 +11,8 @@ from typing import Any
 
 from ocitool import limits
 from ocitool.layers.entry import Entry
-from ocitool.packages.file_lists import shortened
-from ocitool.packages.json_text import json_object
+from ocitool.packages.file_lists import FileLists, shortened
+from ocitool.packages.json_text import json_object, valid_text
 from ocitool.packages.package import Package
 
 _PACKAGE = rb"(?:@[^/@.][^/]*/)?[^/@.][^/]*"
@@ -33,6 +33,7 @@ class NpmReader:
 
     def __init__(self) -> None:
         self._found: list[Package] = []
+        self._lists = FileLists()
 
     def database_of(self, path: bytes, entry: Entry) -> bytes | None:
         if not path.endswith(b"/package.json"):
@@ -53,7 +54,7 @@ class NpmReader:
         self._found.append(
             Package(
                 "npm", bare, version, path, namespace=scope, license=_license(fields), directory=directory,
-                files=tuple(_commands(fields.get("bin"), bare, directory)),
+                files=self._lists.paths(_commands(fields.get("bin"), bare, directory), b""),
             )
         )  # fmt: skip
 
@@ -63,14 +64,14 @@ class NpmReader:
 
 def _text(value: object, most: int) -> str:
     """Returns a string of at most `most` characters, any other value as an empty one."""
-    return value if isinstance(value, str) and len(value) <= most else ""
+    return valid_text(value) if isinstance(value, str) and len(value) <= most else ""
 
 
 def _license(fields: dict[str, Any]) -> str:
     """Returns the licence; older packages state it as `{"type": ...}` or as a list of those."""
     stated = fields.get("license") or fields.get("licenses")
     names = [one.get("type") if isinstance(one, dict) else one for one in (stated if isinstance(stated, list) else [stated])]
-    return shortened(" OR ".join(name for name in names if isinstance(name, str)))
+    return shortened(" OR ".join(valid_text(name) for name in names if isinstance(name, str)))
 
 
 def _commands(stated: object, name: str, directory: bytes) -> Iterator[bytes]:

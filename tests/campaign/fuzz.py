@@ -1,4 +1,5 @@
-"""Fuzz targets for what reads bytes from strangers: the tar reader, the codecs and the document parser.
+"""Fuzz targets for what reads bytes from strangers: the tar reader, the codecs and the document parser; and, in
+`package_fuzz`, the readers of installed packages.
 
 Each target takes bytes and raises only when a law is broken. `mutants` makes its inputs: seeded mutations of samples made
 by code, so that a finding is repeated by its seed and turn alone.
@@ -14,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 
+from campaign import package_fuzz
 from support.layers import sample, scanned, seal
 from support.streams import CODECS, encode, skippable, text
 
@@ -114,10 +116,12 @@ def documents(data: bytes) -> None:
         str(config.platform), config.diff_ids, config.history, config.settings, config.keys("Volumes")
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"tar": tar, "codec": codec, "documents": documents}
+TARGETS: dict[str, Callable[[bytes], None]] = {"tar": tar, "codec": codec, "documents": documents, **package_fuzz.TARGETS}
 
 
 def corpus(target: str) -> list[bytes]:
+    if target in package_fuzz.TARGETS:
+        return package_fuzz.corpus(target)
     if target == "tar":
         return [sample(seed, files) for seed, files in ((1, 0), (2, 3), (3, 6))]
     if target == "codec":
@@ -167,6 +171,7 @@ FLAGS = b"\x0001234567xgLKSVXMND"
 
 def mutate(data: bytes, chance: random.Random, pool: list[bytes], target: str) -> bytes:
     out = bytearray(data)
+    words = TOKENS if target == "documents" else package_fuzz.WORDS.get(target, WORDS)
     for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
         if not out:
             return bytes(out)
@@ -184,7 +189,7 @@ def mutate(data: bytes, chance: random.Random, pool: list[bytes], target: str) -
             start = chance.randrange(len(other) + 1)
             out[at:at] = other[start : start + chance.choice((1, 16, 512, 4096))]
         elif turn == 5:
-            out[at : at + chance.choice((0, 1, 8))] = chance.choice(TOKENS if target == "documents" else WORDS)
+            out[at : at + chance.choice((0, 1, 8))] = chance.choice(words)
         elif turn == 6:
             size = chance.choice((1, 16, 512))
             out[at:at] = out[at : at + size] * chance.choice((1, 2, 40))

@@ -100,10 +100,10 @@ def test_lists_of_files_are_bounded_together(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(limits, "PACKAGE_FILES", 10)
     reader = PythonReader()
     reader.add(RECORD, b"a,,\n" * 6)
-    with pytest.raises(DatabaseError, match="more than 10 paths"):
+    with pytest.raises(DatabaseError, match="more than 10 files"):
         reader.add(RECORD.replace(b"a-1", b"b-1"), b"a,,\n" * 5)
     conda = CondaReader()
-    with pytest.raises(DatabaseError, match="more than 10 paths"):
+    with pytest.raises(DatabaseError, match="more than 10 files"):
         conda.add(CONDA, b'{"name": "a", "version": "1", "files": [' + b'"x",' * 10 + b'"x"]}')
 
 

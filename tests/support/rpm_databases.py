@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -77,6 +78,21 @@ def in_sqlite(headers: Sequence[bytes], *statements: str) -> bytes:
     content = connection.serialize()
     connection.close()
     return content
+
+
+def with_log(before: Sequence[bytes], after: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """A database, and its write-ahead log, which removes `before` from it and adds `after`."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "rpmdb.sqlite")
+        file.write_bytes(in_sqlite(before))
+        connection = sqlite3.connect(file, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executemany("INSERT INTO Packages (blob) VALUES (?)", [(blob,) for blob in after])
+        connection.execute("DELETE FROM Packages WHERE hnum <= ?", [len(before)])
+        connection.execute("VACUUM")
+        found = file.read_bytes(), Path(f"{file}-wal").read_bytes()
+        connection.close()
+    return found
 
 
 def in_ndb(headers: Sequence[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from struct import pack_into
 
 import pytest
-from support.rpm_databases import FORMATS, database, header, in_berkeley, in_ndb, in_sqlite, package, real, stated
+from support.rpm_databases import FORMATS, database, header, in_berkeley, in_ndb, in_sqlite, package, real, stated, with_log
 
 from ocitool import limits
 from ocitool.layers.entry import Entry, Kind
@@ -79,30 +79,21 @@ def test_berkeley_db_is_read_in_either_byte_order_and_any_page_size(order: str, 
     assert names(read(berkeley=in_berkeley(headers, order, page_size))) == ["lamp", "chair"]
 
 
-def logged(tmp_path: Path) -> tuple[bytes, bytes]:
-    """A database whose second package is only in its write-ahead log, and whose first has another version there."""
-    file = tmp_path / "rpmdb.sqlite"
-    file.write_bytes(in_sqlite([package("lamp", "1"), package("filler", license="x" * 20_000)]))
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("INSERT INTO Packages (blob) VALUES (?)", [package("chair", license="y" * 9000)])
-    connection.execute("UPDATE Packages SET blob = ? WHERE hnum = 1", [package("lamp", "2")])
-    connection.execute("DELETE FROM Packages WHERE hnum = 2")
-    connection.execute("VACUUM")
-    found = file.read_bytes(), Path(f"{file}-wal").read_bytes()
-    connection.close()
-    return found
+def logged() -> tuple[bytes, bytes]:
+    """A database, and its log: the lamp has another version there, the filler is removed, and the chair is new."""
+    before = [package("lamp", "1"), package("filler", license="x" * 20_000)]
+    return with_log(before, [package("lamp", "2"), package("chair", license="y" * 9000)])
 
 
-def test_what_is_committed_in_the_write_ahead_log_counts(tmp_path: Path) -> None:
-    content, log = logged(tmp_path)
+def test_what_is_committed_in_the_write_ahead_log_counts() -> None:
+    content, log = logged()
     assert [("lamp", "2-1"), ("chair", "1.0-1")] == [(p.name, p.version) for p in read(sqlite=content, log=log)]
     assert names(read(sqlite=content, log=b"")) == ["lamp", "filler"]
     assert names(read(sqlite=content, log=b"no log" * 100)) == ["lamp", "filler"]
 
 
 def test_a_torn_write_ahead_log_counts_as_far_as_sqlite_counts_it(tmp_path: Path) -> None:
-    content, log = logged(tmp_path)
+    content, log = logged()
     results = set()
     for number, end in enumerate(range(len(log) % 4120, len(log) + 1, 4120)):
         for torn in (log[:end], log[: end - 100] + bytes(100) + log[end:]):
@@ -116,7 +107,8 @@ def test_a_torn_write_ahead_log_counts_as_far_as_sqlite_counts_it(tmp_path: Path
             found = read(sqlite=content, log=torn)
             assert len(expected) == len(found)
             results.add(tuple(names(found)))
-    assert {("lamp", "filler"), ("lamp", "filler", "chair"), ("lamp", "chair")} == results
+    before = ("lamp", "filler")
+    assert {before, (*before, "lamp"), (*before, "lamp", "chair"), ("lamp", "chair")} == results
 
 
 def test_a_trusted_key_is_not_a_package() -> None:
@@ -131,6 +123,11 @@ def test_epoch_zero_and_an_absent_release_are_not_in_the_version() -> None:
 
 def test_paths_of_old_packages_are_listed_whole() -> None:
     assert read(ndb=in_ndb([package(old_file_names=[b"/etc/a", b"/b"])]))[0].files == (b"etc/a", b"b")
+
+
+def test_the_root_is_not_a_file_of_a_package() -> None:
+    """The package `filesystem` of Fedora lists it."""
+    assert read(ndb=in_ndb([package(files=[b"/", b"/etc"])]))[0].files == (b"etc",)
 
 
 def test_the_newest_format_in_a_directory_counts() -> None:
@@ -195,7 +192,7 @@ def test_a_long_text_is_refused() -> None:
 def test_paths_do_not_take_more_memory_than_the_limit() -> None:
     count = limits.PACKAGE_PATH_MEMORY // 60_000
     lists = {"directory_indexes": [0] * count, "base_names": [b"x"] * count, "directory_names": [b"/" + b"d" * 60_000]}
-    assert "take more than" in broken(ndb=in_ndb([header(name="a", version="1", **lists)]))
+    assert "of packages' files take more than" in broken(ndb=in_ndb([header(name="a", version="1", **lists)]))
 
 
 def test_headers_that_share_blocks_of_an_ndb_are_refused() -> None:

@@ -11,12 +11,13 @@ In a package file eight bytes of magic stand before it, in a database they do no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from struct import Struct, unpack_from
 from typing import NamedTuple
 
 from ocitool import limits
 from ocitool.packages.package import DatabaseError, Package
+from ocitool.packages.path_budget import PathBudget
 
 _ENTRY = Struct(">4I")
 
@@ -32,9 +33,6 @@ _TYPES = {
 }
 """The tags that are read, and the types that their values may have."""
 
-_PATH = 64
-"""Memory of a path in addition to its length."""
-
 _KEY = "gpg-pubkey"
 """The name under which rpm keeps each key that it trusts as if it were a package."""
 
@@ -46,14 +44,14 @@ class _Value(NamedTuple):
     items: int
 
 
-def read_package(blob: bytes, database: bytes, path_memory: int) -> Package | None:
+def read_package(blob: bytes, database: bytes, budget: PathBudget) -> Package | None:
     """Returns the package of a header, None for a key that rpm trusts: `rpm -qa` lists those as packages named
     `gpg-pubkey`, but they install nothing.
 
     The version is `epoch:version-release`, without the epoch if it is 0 or absent. Files are those of `rpm -ql`:
-    directories, ghosts and files that were left out when the package was installed are among them.
+    directories, ghosts and files that were left out when the package was installed are among them, but the root is not.
 
-    `path_memory`: what the paths may take together, counted as `paths_size` does. Raises `DatabaseError`.
+    Raises `DatabaseError`.
     """
     if len(blob) < 8:
         raise DatabaseError("a header is truncated")
@@ -85,13 +83,8 @@ def read_package(blob: bytes, database: bytes, path_memory: int) -> Package | No
         source="" if source == name else source,
         source_version="" if source_version == stated else source_version,
         license=_text(data, values, _LICENSE),
-        files=_files(data, values, path_memory),
+        files=tuple(path for path in _files(data, values, budget) if path),
     )
-
-
-def paths_size(files: Sequence[bytes]) -> int:
-    """Returns about how much memory paths take, in bytes."""
-    return sum(map(len, files)) + len(files) * _PATH
 
 
 def _text(data: bytes, values: Mapping[int, _Value], tag: int) -> str:
@@ -125,21 +118,20 @@ def _numbers(data: bytes, values: Mapping[int, _Value], tag: int) -> tuple[int, 
     return unpack_from(f">{value.items}I", data, value.offset)
 
 
-def _files(data: bytes, values: Mapping[int, _Value], path_memory: int) -> tuple[bytes, ...]:
-    """Returns the paths that the package installed, without a leading slash. Packages of before 2000 list them whole, all
+def _files(data: bytes, values: Mapping[int, _Value], budget: PathBudget) -> Iterator[bytes]:
+    """Yields the paths that the package installed, without a leading slash. Packages of before 2000 list them whole, all
     others as names in directories."""
     if _BASE_NAMES not in values:
-        return tuple(path.lstrip(b"/") for path in _texts(data, values, _OLD_FILE_NAMES))
+        yield from budget.taken(path.lstrip(b"/") for path in _texts(data, values, _OLD_FILE_NAMES))
+        return
     names = _texts(data, values, _BASE_NAMES)
     directories = [path.lstrip(b"/") for path in _texts(data, values, _DIRECTORY_NAMES)]
     indexes = _numbers(data, values, _DIRECTORY_INDEXES)
     if len(indexes) != len(names) or max(indexes) >= len(directories):
         raise DatabaseError("the lists of files of a header do not fit each other")
-    # A header can name one long directory a million times, so this is counted before any path is made.
-    lengths = [len(path) + _PATH for path in directories]
-    if sum(map(lengths.__getitem__, indexes)) + len(data) > path_memory:
-        raise DatabaseError(f"the paths of files take more than {limits.PACKAGE_PATH_MEMORY} bytes")
-    return tuple(directories[index] + name for index, name in zip(indexes, names, strict=True))
+    budget.take(len(names), sum(map(len, names)) + sum(len(directories[index]) for index in indexes))
+    for index, name in zip(indexes, names, strict=True):
+        yield directories[index] + name
 
 
 def _source(file_name: str) -> tuple[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ocitool import limits
 from ocitool.layers.entry import Entry
 from ocitool.packages.package import DatabaseError, Package
+from ocitool.packages.path_budget import PathBudget
 from ocitool.packages.rpm import berkeley, ndb, sqlite
-from ocitool.packages.rpm.header import paths_size, read_package
+from ocitool.packages.rpm.header import read_package
 
 DIRECTORIES = frozenset({b"var/lib/rpm", b"usr/lib/sysimage/rpm", b"usr/share/rpm"})
 """Where rpm keeps its database: by default; in Fedora since 36 and SUSE; in images made by rpm-ostree."""
@@ -26,6 +26,7 @@ class RpmReader:
 
     def __init__(self) -> None:
         self._files: dict[bytes, dict[bytes, bytes]] = {}
+        self._budget = PathBudget()
 
     def database_of(self, path: bytes, entry: Entry) -> bytes | None:
         directory, _, name = path.rpartition(b"/")
@@ -42,16 +43,14 @@ class RpmReader:
         while self._files:
             directory, files = self._files.popitem()
             database, headers = _headers(directory, files)
-            left = limits.PACKAGE_PATH_MEMORY
             try:
                 for blob in headers:
                     try:
-                        package = read_package(blob, database, left)
+                        package = read_package(blob, database, self._budget)
                     except DatabaseError as error:
                         reasons.append(str(error))
                         continue
                     if package is not None:
-                        left -= paths_size(package.files)
                         yield package
             except DatabaseError as error:
                 reasons.append(str(error))
