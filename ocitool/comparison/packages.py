@@ -66,6 +66,7 @@ def compare_packages(before: Image, after: Image, compared: ComparedFiles, index
             task.notice("packages", f"{image.where}: {text}")
     changes = package_changes(old.packages, new.packages)
     explained, altered = _attributed(compared.files, changes, (old.packages, new.packages), (trees[0][0], trees[1][0]))
+    changes, explained = _without_parts(changes, explained)
     followers = dict(_followers(compared.files, explained, {change.package.kind for change in changes}))
     packages = tuple(_changed_packages(compared.files, changes, explained))
     return ComparedPackages(
@@ -131,10 +132,31 @@ def _attributed(
             continue
         causes = [positions[id(package)] for package in owning if id(package) in positions]
         if causes:
-            explained[change.path] = causes[0]
+            explained[change.path] = min(causes, key=lambda position: changes[position].package.kind not in SYSTEM_KINDS)
         elif _is_altered(change):
             altered.append(AlteredFile(change, owning[0]))
     return explained, altered
+
+
+def _without_parts(
+    changes: tuple[PackageChange, ...], explained: dict[bytes, int]
+) -> tuple[tuple[PackageChange, ...], dict[bytes, int]]:
+    """Returns the changes without those of packages that another changed package brings, and the explained paths by the new
+    positions. Debian's `python3-yaml` and conda's `numpy` are distributions of Python as well: what records these is a file
+    of the other, which names the cause."""
+
+    def whole(position: int, changed: PackageChange) -> int:
+        records = [one.database for one in (changed.before, changed.after) if one is not None and one.kind not in _ARCHIVES]
+        causes = {explained.get(path, position) for path in records}
+        return position if position in causes or not causes else min(causes)
+
+    wholes = [whole(position, changed) for position, changed in enumerate(changes)]
+    causes = [cause if wholes[cause] == cause else position for position, cause in enumerate(wholes)]
+    kept = [position for position, cause in enumerate(causes) if position == cause]
+    if len(kept) == len(changes):
+        return changes, explained
+    at = {position: new for new, position in enumerate(kept)}
+    return tuple(changes[position] for position in kept), {path: at[causes[cause]] for path, cause in explained.items()}
 
 
 def _is_altered(change: FileChange) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,38 @@ def test_a_base_that_both_images_have_is_read_if_their_database_is_in_layers_of_
     assert ["ssl"] == [one["name"] for one in report["packages"]]
     assert "pkg:deb/debian/ssl@1.1?arch=amd64&distro=debian-12" == report["packages"][0]["purl"]
     assert ["/usr/bin/bash"] == [one["path"] for one in report["notable"] if one["rule"] == "package-file-changed"]
+
+
+@pytest.mark.parametrize("kind", ["deb", "conda"])
+def test_a_distribution_that_another_package_brings_is_not_listed_beside_it(ocitool: Run, tmp_path: Path, kind: str) -> None:
+    """What records it is a file of that package, which is the cause of all of its changed files."""
+
+    def layer(version: str) -> list[AnyEntry]:
+        site = "usr/lib/python3/dist-packages"
+        info = f"{site}/PyYAML-{version}.dist-info"
+        files: dict[str, bytes] = {
+            f"{site}/yaml.py": version.encode(), f"{info}/METADATA": f"Name: PyYAML\nVersion: {version}\n".encode(),
+            f"{info}/RECORD": f"yaml.py,,\n../../../../{info}/METADATA,,\n".encode(),
+        }  # fmt: skip
+        if kind == "deb":
+            listed = "".join(f"/{path}\n" for path in files).encode()
+            return [*files.items(), (STATUS, stanza("python3-yaml", version)), (f"{INFO}/python3-yaml.list", listed)]
+        record = {"name": "pyyaml", "version": version, "files": [path.removeprefix("usr/") for path in files]}
+        return [*files.items(), ("usr/conda-meta/pyyaml.json", json.dumps(record).encode())]
+
+    report = found(ocitool, write(tmp_path / "a", layer("6.0")), write(tmp_path / "b", layer("6.1")))
+    assert [(kind, "6.0", "6.1")] == [(one["type"], one["before"], one["after"]) for one in report["packages"]]
+    assert {0} == {file["package"] for file in report["files"] if "PyYAML" in file["path"] or "yaml.py" in file["path"]}
+
+
+def test_packages_that_list_each_others_records_are_both_listed(ocitool: Run, tmp_path: Path) -> None:
+    def layer(version: str) -> list[AnyEntry]:
+        record = {"name": "b", "version": version, "files": ["app/node_modules/c/package.json", "conda-meta/a.json"]}
+        return [
+            ("conda-meta/a.json", json.dumps({**record, "name": "a", "files": ["conda-meta/b.json"]}).encode()),
+            ("conda-meta/b.json", json.dumps(record).encode()),
+            ("app/node_modules/c/package.json", json.dumps({**record, "name": "c"}).encode()),
+        ]
+
+    report = found(ocitool, write(tmp_path / "a", layer("1")), write(tmp_path / "b", layer("2")))
+    assert {"a", "b"} <= {one["name"] for one in report["packages"]}
