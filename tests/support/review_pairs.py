@@ -14,9 +14,11 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support import rpm_databases
 from support.images import AnyEntry, Image, config_of, entry, image, layer_tar, write_layout
 
 
@@ -182,3 +184,24 @@ def debian_update(place: Path) -> Pair:
 
 
 PAIRS: dict[str, Callable[[Path], Pair]] = {"debian-update": debian_update}
+
+
+# rpm
+
+
+def rpm_update(place: Path, name: str) -> Pair:
+    """A database of rpm (testdata/rpm, in the format of this file name) before and after an update, and the packages' files."""
+    images = []
+    for state, version, other in (("before", "1.2", "chair"), ("after", "1.10", "stool")):
+        tar = layer_tar([
+            ("etc/os-release", b"ID=fedora\nVERSION_ID=40\n"), (f"var/lib/rpm/{name}", rpm_databases.real(state, name)),
+            ("usr/share/shelf/label", f"{version}\n".encode()), ("usr/share/shelf/board/oak", b"board\n"),
+            ("usr/share/shelf/link", "link:label"), ("opt/lamp/a file of lamp", b"lamp\n"),
+            (f"opt/{other}/a file of {other}", noise(other, 100)),
+        ])  # fmt: skip
+        images.append(built([Step("RUN dnf --assumeyes upgrade", tar)], state))
+    before, after = images
+    return pair_of(place, before, after, "shelf", "2:1.2-3", "2:1.10-1", "chair", "stool")
+
+
+PAIRS |= {f"rpm-{name}": partial(rpm_update, name=name) for name in rpm_databases.FORMATS}
