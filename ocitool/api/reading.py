@@ -39,7 +39,7 @@ def inspect(
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
     ignore_volatile: bool = False, patch: bool = False, semantic: bool = False, ignore: Words = (),
-    fail_on: Words = (), show_secrets: bool = False,
+    fail_on: Words = (), policy: Reference | None = None, show_secrets: bool = False,
     platform: str | None = None, all_platforms: Literal[False] = False, verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -49,7 +49,7 @@ def diff(
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
     ignore_volatile: bool = False, patch: bool = False, semantic: bool = False, ignore: Words = (),
-    fail_on: Words = (), show_secrets: bool = False,
+    fail_on: Words = (), policy: Reference | None = None, show_secrets: bool = False,
     platform: None = None, all_platforms: Literal[True], verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -58,7 +58,7 @@ def diff(
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
     ignore_volatile: bool = False, patch: bool = False, semantic: bool = False, ignore: Words = (),
-    fail_on: Words = (), show_secrets: bool = False,
+    fail_on: Words = (), policy: Reference | None = None, show_secrets: bool = False,
     platform: str | None = None, all_platforms: bool = False, verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -67,18 +67,22 @@ def diff(
     """Returns what changed from image `a` to image `b`: layers, files, configuration, and what a reviewer should see first.
     With `all_platforms`, compares two indexes platform by platform.
 
-    `fail_on`: rules; those that are met are `failures` of the result. `patch`: also make unified diffs of text files,
-    without files that look secret unless `show_secrets`. An image that cannot be read is an error, never a difference."""
+    `fail_on`: rules; those that are met are `failures` of the result. `policy`: a file as `.ocitool.toml`; none is looked for.
+    What it accepts meets no rule, and limits of its budget that are exceeded are failures. `patch`: also make unified diffs
+    of text files, without files that look secret unless `show_secrets`. An image that cannot be read is an error, never a
+    difference."""
     from ocitool.comparison import DiffOptions, diff, diff_platforms
     from ocitool.comparison.rules import rule
+    from ocitool.policy.documents import read
 
     one_or_all(platform, all_platforms)
     before, after = os.fspath(a), os.fspath(b)
     once(before, after)
+    accepting = read(policy) if policy is not None else None
     options = DiffOptions(
         ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, secrets=show_secrets,
         ignored_paths=words(ignore_path), allow_no_match=allow_no_match, ignore_volatile=ignore_volatile,
-        rules=tuple(map(rule, words(fail_on))),
+        rules=tuple(map(rule, words(fail_on))), policy=accepting,
     )  # fmt: skip
     with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
                       platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip

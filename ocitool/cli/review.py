@@ -39,6 +39,7 @@ OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "semantic": (_Semantic, False),
     "ignore": (_Ignore, None),
     "fail_on": (_FailOn, None),
+    "policy": (options.PolicyOption, None),
     "show_secrets": (options.ShowSecrets, False),
 }
 """The options of a comparison, for `with_shared(more=...)`: annotation and default by name."""
@@ -48,6 +49,7 @@ Exit: 0 no difference, 1 differences. With --fail-on: 1 only when a rule is met.
 Rules: files, config, notable, security, cost, RULE,RULE, none, size:+10MB, size:+5%, transfer:+20MiB.
 notable is met by what is of the class security or cost. RULE names a rule of notable (setuid,secret-env):
 it is met whatever the class. What is of the class info, as ordinary updates bring it, is only shown.
+Limits of the [budget] in .ocitool.toml are rules too; what it accepts meets no rule.
 """
 
 
@@ -56,12 +58,15 @@ def diff_options(given: Mapping[str, Any]) -> DiffOptions:
     rule."""
     from ocitool.comparison import DiffOptions
     from ocitool.comparison.rules import rule
+    from ocitool.policy.documents import applicable
 
+    policy = applicable(given["policy"])
+    texts = given["fail_on"] or (policy.fail_on if policy is not None else ())
     return DiffOptions(
         ignore=tuple(given["ignore"] or ()), semantic=given.get("semantic", False), paths=tuple(given["path"] or ()),
         patch=given["patch"], secrets=given["show_secrets"], ignored_paths=tuple(given["ignore_path"] or ()),
-        ignore_volatile=given["ignore_volatile"], allow_no_match=given["allow_no_match"],
-        rules=tuple(rule(text) for text in given["fail_on"] or ()),
+        ignore_volatile=given["ignore_volatile"], allow_no_match=given["allow_no_match"], rules=tuple(map(rule, texts)),
+        policy=policy,
     )  # fmt: skip
 
 
@@ -71,5 +76,5 @@ def finish(result: Diff | IndexDiff, asked: DiffOptions, shared: Shared, *, stat
 
     with masking.revealed(asked.secrets):
         shared.show("diff", result, stat=stat)
-    failed = bool(result.failures) if asked.rules else not result.identical
+    failed = bool(result.failures) or not (asked.rules or result.identical)
     raise typer.Exit(1 if failed else 0)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ocitool import masking
-from ocitool.comparison import config_changes, rules
+from ocitool.comparison import config_changes, policies, rules
 from ocitool.comparison.files import ComparedFiles, compare_images
 from ocitool.comparison.groups import grouped
 from ocitool.comparison.notable import notable
@@ -181,7 +181,7 @@ def _notable_of_added(image: Image, options: DiffOptions, scope: PathFilter, ses
     scope.record_matches(nothing, image, compared.files, indexer)
     settings = config_changes.changes(nothing, image, session.task, semantic=False)
     found = notable(nothing, image, compared, settings, session.task)
-    return tuple(one for one in found if _in_scope(one, options, scope))
+    return policies.with_acceptances([one for one in found if _in_scope(one, options, scope)], options.policy)
 
 
 def _images(
@@ -193,7 +193,7 @@ def _images(
     indexer = indexer or session.indexer()
     old, new = with_diff_ids((old, new), indexer)
     _warn_of_claims(old, new, indexer)
-    whole = any(rule.percent for rule in options.rules)
+    whole = any(rule.percent for rule in options.rules) or policies.needs_size_before(options.policy)
     compared = compare_images(old, new, indexer, ignore=options.ignored, keep=scope.keep, whole=whole)
     scope.record_matches(old, new, compared.files, indexer)
     settings = (*index, *config_changes.changes(old, new, session.task, semantic=False))
@@ -206,12 +206,16 @@ def _images(
         kept = tuple(change for change in compared.files if change.path not in volatile.classes)
         compared, volatile = compared._replace(files=kept), volatile._replace(classes={}, groups=())
     found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
-    reported = tuple(one for one in found if _in_scope(one, options, scope))
+    reported = policies.with_acceptances([one for one in found if _in_scope(one, options, scope)], options.policy)
     groups = grouped(
         compared.files, lambda path: path in volatile.classes or (packages is not None and packages.explains(path))
     )
     summary = _summary(old, new, compared.files)._replace(renamed=groups.renamed)
-    failures = tuple(rules.failures(options.rules, compared.files, changes, reported, summary, compared.before_size))
+    failures = list(rules.failures(options.rules, compared.files, changes, reported, summary, compared.before_size))
+    budget = None
+    if options.policy is not None and options.policy.budget and not (options.paths or options.ignored_paths):
+        budget = tuple(policies.budget_lines(options.policy, new, summary, compared.before_size, indexer))
+        failures += () if any(rule.what == "none" for rule in options.rules) else policies.budget_failures(budget)
     return Diff(
         before, after, old, new,
         identical=_identical(compared, changes, options),
@@ -220,13 +224,15 @@ def _images(
         config=tuple(changes),
         files=compared.files,
         notable=reported,
-        failures=failures,
+        failures=tuple(failures),
         summary=summary,
         patches=patches(compared.files, session.task, secrets=options.secrets) if options.patch else None,
         notices=tuple(session.task.notices),
         paths=options.paths,
         ignored_paths=options.ignored_paths,
         settings=options.settings,
+        policy=options.policy.path if options.policy is not None else None,
+        budget=budget,
         packages=packages,
         groups=groups,
         volatile=volatile,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.comparison import rules
+from ocitool.comparison.policies import check_policy
 from ocitool.errors import UsageError
 from ocitool.trees.compare import FIELDS
+
+if TYPE_CHECKING:
+    from ocitool.policy.documents import Policy
 
 
 class DiffOptions(NamedTuple):
@@ -25,9 +29,13 @@ class DiffOptions(NamedTuple):
     allow_no_match: bool = False
     ignore_volatile: bool = False
     """Leave out volatile files."""
+    policy: Policy | None = None
+    """What the repository accepts and allows."""
 
     def check(self) -> None:
-        """Raises `UsageError` for an unknown field in `ignore`."""
+        """Raises `UsageError` for an unknown field in `ignore`, and for an unknown rule in the policy."""
+        if self.policy is not None:
+            check_policy(self.policy)
         for field in self.ignore:
             if field not in FIELDS:
                 raise UsageError(f"--ignore {field}: invalid field of a file", hint="one of " + ", ".join(FIELDS))

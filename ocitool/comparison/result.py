@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ocitool.packages.changes import PackageChange
     from ocitool.packages.package import Distribution, PackageKind
+    from ocitool.policy.acceptance import Acceptance
+    from ocitool.policy.budget import BudgetLine
     from ocitool.trees.copied_files import CopiedFiles
     from ocitool.volatile import VolatileClass
 
@@ -208,6 +210,13 @@ class Notable(NamedTuple):
     size: int = 0
     top: bytes | None = None
     key: str | None = None
+    acceptance: Acceptance | None = None
+    """The entry of the policy that names it, if any."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the policy accepts it, so that it meets no rule."""
+        return self.acceptance is not None and not self.acceptance.ended
 
     @property
     def name(self) -> str | None:
@@ -345,6 +354,10 @@ class Diff(NamedTuple):
     """The images of two indexes for other platforms, if they differ by digest."""
     images_identical: bool | None = None
     """Whether the two images themselves are identical; None if that is what `identical` says."""
+    policy: str | None = None
+    """The file of the policy, None without one."""
+    budget: tuple[BudgetLine, ...] | None = None
+    """The limits of the policy's budget, None if there is none or only some files were compared."""
     packages: PackageDiff | None = None
     """None if only some files were compared and no database of packages is one of them."""
     groups: FileGroups = FileGroups()

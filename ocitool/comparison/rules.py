@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ocitool.byte_sizes import byte_size
 from ocitool.comparison.notable_rules import GROUPS, RULES, SEVERITIES, chosen
 from ocitool.comparison.result import ConfigChange, Failure, FileChange, Notable, NotCompared, PlatformDiff, Summary
 from ocitool.errors import UsageError
 from ocitool.patterns import pattern
 
-_SIZE = pattern(r"(size|transfer):\+(\d{1,15}(?:\.\d{1,6})?)([kKMGT]?i?B|%)?")
-_UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}  # fmt: skip
+_GROWTH = pattern(r"(size|transfer):\+([0-9].*)")
+_PERCENT = pattern(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)%")
 
 
 class FailRule(NamedTuple):
@@ -27,24 +27,24 @@ class FailRule(NamedTuple):
     chosen: frozenset[str] = frozenset()
 
     def meets(self, item: Notable) -> bool:
-        """Returns whether a notable change meets the rule."""
-        return item.rule in self.chosen or item.severity in self.chosen
+        """Returns whether a notable change meets the rule; one that the policy accepts meets none."""
+        return not item.accepted and (item.rule in self.chosen or item.severity in self.chosen)
 
 
 def rule(text: str) -> FailRule:
     """Parses a rule. Raises `UsageError`."""
     if text in ("files", "config", "none"):
         return FailRule(text, text, 0, False)
-    match = _SIZE.fullmatch(text)
-    if match is None and ":" in text and not text.startswith("notable:"):
-        raise UsageError(f"invalid rule: {text}", hint=_HINT)
-    if match is None:
+    if ":" not in text or text.startswith("notable:"):
         return notable_rule(text)
-    unit = match.group(3) or "B"
-    if (unit != "%" and unit not in _UNITS) or (unit == "%" and match.group(1) == "transfer"):
+    match = _GROWTH.fullmatch(text)
+    percent = _PERCENT.fullmatch(match[2]) if match is not None and match[1] == "size" else None
+    if match is not None and percent is not None:
+        return FailRule(text, match[1], float(percent[1]), True)
+    size = byte_size(match[2]) if match is not None else None
+    if match is None or size is None:
         raise UsageError(f"invalid rule: {text}", hint=_HINT)
-    number = float(match.group(2))
-    return FailRule(text, match.group(1), number if unit == "%" else number * _UNITS[unit], unit == "%")
+    return FailRule(text, match[1], size, False)
 
 
 _HINT = (

@@ -14,7 +14,7 @@ from ocitool.pipeline.layer_identity import with_diff_ids
 from ocitool.pipeline.session import Session
 from ocitool.policy import documents, updating
 from ocitool.policy.budget import BudgetLine, Limit, check
-from ocitool.policy.measures import measured, reads_layers, size_of
+from ocitool.policy.measures import measured, reads_layers, size_of, with_baseline
 from ocitool.policy.updating import UpdatedLimit
 from ocitool.progress import Notice
 from ocitool.transports.outputs import output_file
@@ -69,12 +69,11 @@ def budget(
         earlier = session.open(against, "layers")
         before = platform_choice.image_of(earlier, select.sole_target(earlier), platform, like=image.platform)
         before, image = with_diff_ids((before, image), indexer)
-        values = dict(measures.values)
-        values["transfer"] = transfer_bytes(before, image)[0]
+        growth = size = None
         if indexes is not None:
-            values["size before"] = size_of(indexer.indexes(before))
-            values["growth"] = int(values["size"]) - int(values["size before"])
-        measures = measures._replace(values=values)
+            size = size_of(indexer.indexes(before))
+            growth = int(measures.values["size"]) - size
+        measures = with_baseline(measures, growth, size, transfer_bytes(before, image)[0])
     lines = tuple(check(limits, measures))
     written = None
     if update:

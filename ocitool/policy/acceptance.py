@@ -22,6 +22,13 @@ class Accept(NamedTuple):
     number: int
 
 
+class Acceptance(NamedTuple):
+    """The entry that names a notable change. `ended`: its last day has passed, so that it accepts nothing any more."""
+
+    entry: Accept
+    ended: bool
+
+
 class Acceptances:
     """Finds the entry that accepts a notable change. `today`: the day on which entries must not have ended."""
 
@@ -32,7 +39,7 @@ class Acceptances:
             self._by_rule.setdefault(entry.rule, []).append((entry, glob))
         self._today = today
 
-    def of(self, rule: str, path: bytes | None, name: str | None) -> Accept | None:
+    def of(self, rule: str, path: bytes | None, name: str | None) -> Acceptance | None:
         """Returns the first entry that names the change and has not ended, else one that has ended, else None. `path`: without
         leading slash."""
         ended = None
@@ -41,11 +48,7 @@ class Acceptances:
                 continue
             if entry.name is not None and entry.name != name:
                 continue
-            if not self.has_ended(entry):
-                return entry
-            ended = ended or entry
+            if entry.until is None or entry.until >= self._today:
+                return Acceptance(entry, False)
+            ended = ended or Acceptance(entry, True)
         return ended
-
-    def has_ended(self, entry: Accept) -> bool:
-        """Returns whether the last day of an entry has passed."""
-        return entry.until is not None and entry.until < self._today

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,14 +35,23 @@ class Policy(NamedTuple):
     raw: bytes = b""
 
 
-def find(start: Path) -> Path | None:
+def find(start: Path, names: Sequence[str] = (NAME, DIVE_NAME)) -> Path | None:
     """Returns the policy file of the repository that a directory is in: the nearest one from the directory up to the one
     that has `.git`. Without a repository only the directory itself is looked into: what lies above may be another user's."""
     for directory in _directories(start):
-        for name in (NAME, DIVE_NAME):
+        for name in names:
             if (found := directory / name).is_file():
                 return found
     return None
+
+
+def applicable(path: str | None) -> Policy | None:
+    """Returns the policy of a comparison: that of the file, if one is named, else the `.ocitool.toml` of the repository; None
+    if there is none. Rules of dive are about one image: here they count only if their file is named."""
+    if path is not None:
+        return read(path)
+    found = find(Path.cwd(), (NAME,))
+    return read(found) if found is not None else None
 
 
 def beginning(start: Path) -> Path:
@@ -73,6 +81,8 @@ def read(path: str | os.PathLike[str]) -> Policy:
         raise UsageError(f"the policy cannot be read: {error.strerror}", where) from None
     if len(raw) > LARGEST:
         raise UsageError(f"the policy has more than {LARGEST} bytes", where)
+    import tomllib
+
     if os.path.basename(where) == DIVE_NAME or where.endswith((".yaml", ".yml")):
         return Policy(where, budget=dive_budget(raw, where), raw=raw)
     try:

@@ -36,6 +36,14 @@ def measured(budget: Budget, image: Image, indexes: Sequence[LayerIndex] | None)
     return Measures(values, paths)
 
 
+def with_baseline(measures: Measures, growth: int | None, size_before: int | None, transfer: int) -> Measures:
+    """Returns the measures with those that are known beside the image before; `growth` and `size_before` are None if the files
+    were not compared."""
+    found: dict[str, int | float | None] = {"growth": growth, "size before": size_before, "transfer": transfer}
+    known = {key: value for key, value in found.items() if value is not None}
+    return measures._replace(values={**measures.values, **known})
+
+
 def size_of(indexes: Sequence[LayerIndex]) -> int:
     """Returns the bytes of all visible files, each once however many names it has."""
     return _visible(Tree(indexes), {})[0]

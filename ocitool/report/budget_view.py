@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ocitool.operations.budget import BudgetReport
-from ocitool.policy.budget import BudgetLine, Status, Unit
+from ocitool.policy.budget import DIVE_KEYS, KEYS, BudgetLine, Status, Unit
 from ocitool.report.escape import human
 from ocitool.report.phrases import Phrase, Quote, count_of, exact_quote
+
+if TYPE_CHECKING:
+    from ocitool.operations.budget import BudgetReport
 
 
 class LimitRow(NamedTuple):
@@ -60,6 +62,13 @@ def amount(value: int | float | None, unit: Unit) -> str:
     if unit == "ratio":
         return f"{value:.3f}"
     return human(int(value)) if unit == "bytes" else f"{value:,}"
+
+
+def unit_of(name: str) -> Unit:
+    """Returns the unit of a limit by its name (`Limit.name`)."""
+    key = name.partition(" ")[0]
+    found = KEYS.get(key) or DIVE_KEYS.get(key)
+    return found.unit if found is not None else "bytes"
 
 
 def bound(line: BudgetLine) -> str:

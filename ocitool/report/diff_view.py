@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.comparison.config_changes import incidental
+from ocitool.comparison.policies import BUDGET_RULE
 from ocitool.comparison.result import (
     ConfigChange,
     Diff,
@@ -19,7 +20,7 @@ from ocitool.comparison.result import (
 from ocitool.images.image import Image
 from ocitool.report.escape import clip, human, signed
 from ocitool.report.files_view import KINDS, Counts, FilesView, counts_of, files_view, growth_of
-from ocitool.report.notable import NotableRow, notable_rows
+from ocitool.report.notable import NotableRow, accepted, notable_rows
 from ocitool.report.phrases import (
     LazyRows,
     Phrase,
@@ -116,6 +117,7 @@ class DiffView(NamedTuple):
     not_compared: Phrase
     failures: LazyRows[FailureRow]
     notable: tuple[NotableRow, ...]
+    accepted: Phrase
     layers: LazyRows[LayerRow]
     config: ConfigView
     files: FilesView
@@ -152,6 +154,7 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
     return DiffView(
         _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
         totals(result), not_compared(result), LazyRows(result.failures, _failure), tuple(notable_rows(result.notable)),
+        accepted(result.notable, result.policy),
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
         files_view(result.files, counts, result.volatile.classes), volatile_view(result),
         LazyRows(result.patches or (), _patch), _copies(result),
@@ -264,6 +267,10 @@ def _failure(failure: Failure) -> FailureRow:
 
 
 def _amount(rule: str, value: int | float | str | None) -> Phrase:
+    if rule.startswith(BUDGET_RULE) and not isinstance(value, str):
+        from ocitool.report.budget_view import amount, unit_of
+
+        return (amount(value, unit_of(rule.removeprefix(BUDGET_RULE))),)
     if isinstance(value, str):
         return (Quote(value, "value"),)
     if value is None:

@@ -3,6 +3,7 @@ only counted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from ocitool.comparison.notable_rules import RULES, SEVERITIES, Severity
 from ocitool.comparison.result import Notable, Quoted
 from ocitool.masking.files import secret_path
 from ocitool.report.escape import human
-from ocitool.report.phrases import Phrase, Quote, made_by, path, sentence
+from ocitool.report.phrases import Phrase, Quote, exact_quote, made_by, path, sentence
 from ocitool.report.sides import pointer_text
 
 _PER_RULE = 15
@@ -42,6 +43,8 @@ def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
     class."""
     by_rule: dict[tuple[Severity, str], list[Notable]] = {}
     for item in notable:
+        if item.accepted:
+            continue
         by_rule.setdefault((item.severity, item.rule), []).append(item)
     found = []
     for (severity, rule), items in by_rule.items():
@@ -53,6 +56,15 @@ def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
         found.append((_weight(severity, rule, items), rows))
     for _, rows in sorted(found, key=lambda pair: pair[0]):
         yield from rows
+
+
+def accepted(notable: Sequence[Notable], policy: str | None) -> Phrase:
+    """Returns how many changes the policy accepts, by rule; empty if it accepts none."""
+    counts = Counter(item.rule for item in notable if item.accepted)
+    if not counts or policy is None:
+        return ()
+    listed = ", ".join(f"{rule} {count:,}" for rule, count in sorted(counts.items(), key=lambda pair: _ORDER.get(pair[0], 0)))
+    return (f"accepted: {listed} (", exact_quote(policy), ")")
 
 
 _ORDER = {rule: position for position, rule in enumerate(RULES)}
@@ -90,6 +102,8 @@ def _key(item: Notable, depth: int | None) -> object | None:
         return None
     if item.path is None:
         return item.said
+    if item.acceptance is not None:  # one whose entry has ended says so
+        return None
     said = item.said if item.holder is None else (item.text.partition(",")[0], str(item.holder.number))
     return item.layer and item.layer.number, _directory(item, depth), said
 
@@ -115,7 +129,7 @@ def _row(group: Group) -> NotableRow:
     if item.path is None and item.pointer is None and item.size:
         return _layers(group)
     if len(group) == 1:
-        return NotableRow(item.severity, item.rule, _where(item), number, made, said(item.said))
+        return NotableRow(item.severity, item.rule, _where(item), number, made, (*said(item.said), *_ended(item)))
     directory = _common([_directory(one, None) for one in group])
     place = (path(directory + b"/" if directory else b""),)
     if item.holder is not None:
@@ -129,6 +143,17 @@ def _row(group: Group) -> NotableRow:
     more = " and others" if len(group) > _NAMED else ""
     return NotableRow(
         item.severity, item.rule, place, number, made, (f"{len(group):,} files: ", *said(item.said), *names, more)
+    )
+
+
+def _ended(item: Notable) -> Phrase:
+    """Returns that an entry of the policy accepted the change, if its last day has passed."""
+    if item.acceptance is None or not item.acceptance.ended or item.acceptance.entry.until is None:
+        return ()
+    return (
+        f" (was accepted until {item.acceptance.entry.until.isoformat()}: ",
+        Quote(item.acceptance.entry.reason, "value"),
+        ")",
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ocitool.byte_sizes import UNITS, byte_size
 from ocitool.errors import NotFoundError, UsageError
 from ocitool.policy import documents, updating
-from ocitool.policy.acceptance import Accept, Acceptances
+from ocitool.policy.acceptance import Accept, Acceptance, Acceptances
 from ocitool.policy.budget import KEYS, BudgetLine, Limit, Measures, check
 from ocitool.policy.dive_rules import dive_budget
 
@@ -121,18 +121,18 @@ def accept(**fields: object) -> Accept:
 def test_an_entry_accepts_its_rule_at_its_path_or_name(
     entry: Accept, rule: str, path: bytes | None, name: str | None, accepted: bool
 ) -> None:
-    assert (entry if accepted else None) == Acceptances([entry], TODAY).of(rule, path, name)
+    assert (Acceptance(entry, False) if accepted else None) == Acceptances([entry], TODAY).of(rule, path, name)
 
 
-def test_an_entry_counts_on_its_last_day_and_not_after() -> None:
-    entries = [accept(until=TODAY), accept(until=TODAY - datetime.timedelta(1))]
-    assert [False, True] == [Acceptances(entries, TODAY).has_ended(one) for one in entries]
+@pytest.mark.parametrize(("days", "ended"), [(0, False), (-1, True), (400, False)])
+def test_an_entry_counts_on_its_last_day_and_not_after(days: int, ended: bool) -> None:
+    entry = accept(until=TODAY + datetime.timedelta(days))
+    assert Acceptance(entry, ended) == Acceptances([entry], TODAY).of("setuid", b"a", None)
 
 
 def test_an_entry_that_has_not_ended_comes_before_one_that_has() -> None:
     ended, other = accept(until=datetime.date(2020, 1, 1)), accept(number=2)
-    assert other == Acceptances([ended, other], TODAY).of("setuid", b"a", None)
-    assert ended == Acceptances([ended], TODAY).of("setuid", b"a", None)
+    assert Acceptance(other, False) == Acceptances([ended, other], TODAY).of("setuid", b"a", None)
 
 
 # Budgets

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ocitool.operations.budget import BudgetReport
-from ocitool.policy.budget import BudgetLine
 from ocitool.report.json.fields import clean
+
+if TYPE_CHECKING:
+    from ocitool.operations.budget import BudgetReport
+    from ocitool.policy.budget import BudgetLine
 
 
 def budget_json(result: BudgetReport) -> dict[str, Any]:

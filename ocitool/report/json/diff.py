@@ -21,6 +21,8 @@ from ocitool.comparison.result import (
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
+from ocitool.policy.acceptance import Acceptance
+from ocitool.report.json.budget import limit_json
 from ocitool.report.json.fields import (
     TYPES,
     attributes,
@@ -91,6 +93,8 @@ def _diff(result: Diff) -> dict[str, Any]:
         "volatile": [_volatile(group) for group in result.volatile.groups],
         "notable": [_notable(item) for item in result.notable],
         "failures": [_failure(item) for item in result.failures],
+        "policy": clean(result.policy),
+        "budget": None if result.budget is None else [limit_json(line) for line in result.budget],
         "summary": {
             "added": summary.added,
             "removed": summary.removed,
@@ -156,6 +160,19 @@ def _notable(item: Notable) -> dict[str, Any]:
         "key": clean(item.key and masking.text(item.key)),
         "bytes": item.size,
         "shippedBy": layer_fields(item.holder),
+        "accepted": _acceptance(item.acceptance),
+    }
+
+
+def _acceptance(found: Acceptance | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    until = found.entry.until
+    return {
+        "entry": found.entry.number,
+        "reason": clean(found.entry.reason),
+        "until": until.isoformat() if until is not None else None,
+        "ended": found.ended,
     }
 
 

@@ -52,6 +52,8 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     if view.not_compared:
         page.say("", rendered(view.not_compared))
     _notable(page, view.notable)
+    if view.accepted:
+        page.say("", rendered(view.accepted))
     _failures(page, view.failures)
     _layers(page, view.layers)
     _largest(page, largest(result.files, result.volatile.classes))

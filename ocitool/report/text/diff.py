@@ -16,7 +16,7 @@ from ocitool.report.diff_view import (
 from ocitool.report.escape import shown
 from ocitool.report.files_view import FilesView
 from ocitool.report.notable import NotableRow
-from ocitool.report.phrases import count_of
+from ocitool.report.phrases import Phrase, count_of
 from ocitool.report.sides import CHANGED
 from ocitool.report.text.parts import Paint, before_and_after, columns, rendered
 from ocitool.report.volatile_view import VolatileView
@@ -52,7 +52,7 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
     if view.not_compared:
         yield paint("  " + rendered(view.not_compared), "33")
     yield from _failures(view.failures, paint)
-    yield from _notable(view.notable, paint)
+    yield from _notable(view.notable, paint, view.accepted)
     yield ""
     yield paint.bold("layers")
     table = []
@@ -80,8 +80,8 @@ def _failures(failures: Iterable[FailureRow], paint: Paint) -> Iterator[str]:
         yield paint(f"  --fail-on {': '.join(map(rendered, filter(None, failure)))}", "31")
 
 
-def _notable(notable: Sequence[NotableRow], paint: Paint) -> Iterator[str]:
-    if not notable:
+def _notable(notable: Sequence[NotableRow], paint: Paint, accepted: Phrase = ()) -> Iterator[str]:
+    if not notable and not accepted:
         return
     yield ""
     yield paint.bold("notable")
@@ -90,6 +90,8 @@ def _notable(notable: Sequence[NotableRow], paint: Paint) -> Iterator[str]:
         for row in notable if not row.more
     ])  # fmt: skip
     yield from (f"  {row.severity}  {row.rule}: {rendered(row.text)}" for row in notable if row.more)
+    if accepted:
+        yield "  " + rendered(accepted)
 
 
 def _config(view: ConfigView, paint: Paint) -> Iterator[str]:
