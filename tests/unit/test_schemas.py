@@ -607,6 +607,19 @@ DIFF_BODY = {
     ],
     "notable": [{"rule": "setuid", "path": "/a", "pointer": None, "layer": LAYER_OF}],
     "failures": [{"rule": "size:+5%", "limit": 5, "actual": "7"}],
+    "policy": ".ocitool.toml",
+    "budget": [
+        {
+            "key": "size",
+            "path": None,
+            "unit": "bytes",
+            "limit": 5,
+            "limitIs": "most",
+            "percent": None,
+            "actual": 3,
+            "status": "kept",
+        }
+    ],
     "summary": {
         "added": 1,
         "removed": 0,
