@@ -157,12 +157,11 @@ def test_a_distribution_that_another_package_brings_is_not_listed_beside_it(ocit
 
 def test_packages_that_list_each_others_records_are_both_listed(ocitool: Run, tmp_path: Path) -> None:
     def layer(version: str) -> list[AnyEntry]:
-        record = {"name": "b", "version": version, "files": ["app/node_modules/c/package.json", "conda-meta/a.json"]}
-        return [
-            ("conda-meta/a.json", json.dumps({**record, "name": "a", "files": ["conda-meta/b.json"]}).encode()),
-            ("conda-meta/b.json", json.dumps(record).encode()),
-            ("app/node_modules/c/package.json", json.dumps({**record, "name": "c"}).encode()),
-        ]
+        files: list[AnyEntry] = []
+        for name, other in (("a", "b"), ("b", "a")):
+            files.append((f"lib/{name}-{version}.dist-info/METADATA", f"Name: {name}\nVersion: {version}\n".encode()))
+            files.append((f"lib/{name}-{version}.dist-info/RECORD", f"{other}-{version}.dist-info/METADATA,,\n".encode()))
+        return files
 
     report = found(ocitool, write(tmp_path / "a", layer("1")), write(tmp_path / "b", layer("2")))
-    assert {"a", "b"} <= {one["name"] for one in report["packages"]}
+    assert ["a", "b"] == [one["name"] for one in report["packages"]]
