@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ocitool.api.image import ImageInfo, MergedTree
     from ocitool.api.image import OpenImage as Image
     from ocitool.api.image import open as open
-    from ocitool.api.reading import dedupe, diff, inspect, tags, validate
+    from ocitool.api.reading import dedupe, diff, inspect, packages, tags, validate
     from ocitool.api.rendering import render
     from ocitool.api.running import Cancellation, RegistryOptions
     from ocitool.api.writing import append, copy, edit, rebase, rebuild, repack, squash, unpack
@@ -57,10 +57,12 @@ if TYPE_CHECKING:
     from ocitool.layers.entry import Entry, Kind
     from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection, LayerFacts
     from ocitool.operations.listing import File
+    from ocitool.operations.packages import ImagePackages, InstalledPackage, InstalledPackages
     from ocitool.operations.tags import Tags
     from ocitool.operations.unpack.editable import UnpackResult
     from ocitool.operations.unpack.flat import FlatResult
     from ocitool.operations.unpack.store import StoredImage, StoredLayer, StoreResult
+    from ocitool.packages.package import DatabaseProblem, Distribution, Package
     from ocitool.pipeline.image_writer import WriteResult
     from ocitool.pipeline.problems import Problem
     from ocitool.progress import Notice, Progress
@@ -73,21 +75,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advice", "Cancellation", "CancelledError", "Checked", "Config", "ConfigChange", "ContainerList", "ContainerSummary",
-    "CopiedFile", "CopiedFiles", "CopyCost", "Deduped", "Descriptor", "DestinationError", "Diff", "Digest", "EngineOptions",
-    "EngineUsage", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult", "FormatError", "HistoryEntry",
-    "Image", "ImageInfo", "Index", "IndexDiff", "InspectedEntry", "InspectedImage", "Inspection", "IntegrityError", "Kind",
-    "Layer", "LayerFacts", "LayerPair", "LimitError", "Manifest", "MergedTree", "NotAnImageError", "NotCompared",
-    "NotFoundError", "Notable", "Notice", "OcitoolError", "OutputImage", "OutputLayer", "Patch", "Platform", "PlatformDiff",
-    "Problem", "Progress", "RegistryOptions", "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags",
-    "TransportError", "UnpackResult", "UnsafeError", "UnsupportedError", "UsageError", "Validation", "WriteResult",
-    "__version__", "append", "copy", "dedupe", "diff", "edit", "engine_commit", "engine_containers", "engine_df",
-    "engine_diff", "inspect", "open", "rebase", "rebuild", "render", "repack", "squash", "tags", "unpack", "validate",
+    "CopiedFile", "CopiedFiles", "CopyCost", "DatabaseProblem", "Deduped", "Descriptor", "DestinationError", "Diff", "Digest",
+    "Distribution", "EngineOptions", "EngineUsage", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult",
+    "FormatError", "HistoryEntry", "Image", "ImageInfo", "ImagePackages", "Index", "IndexDiff", "InspectedEntry",
+    "InspectedImage", "Inspection", "InstalledPackage", "InstalledPackages", "IntegrityError", "Kind", "Layer", "LayerFacts",
+    "LayerPair", "LimitError", "Manifest", "MergedTree", "NotAnImageError", "NotCompared", "NotFoundError", "Notable",
+    "Notice", "OcitoolError", "OutputImage", "OutputLayer", "Package", "Patch", "Platform", "PlatformDiff", "Problem",
+    "Progress", "RegistryOptions", "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags", "TransportError",
+    "UnpackResult", "UnsafeError", "UnsupportedError", "UsageError", "Validation", "WriteResult", "__version__", "append",
+    "copy", "dedupe", "diff", "edit", "engine_commit", "engine_containers", "engine_df", "engine_diff", "inspect", "open",
+    "packages", "rebase", "rebuild", "render", "repack", "squash", "tags", "unpack", "validate",
 ]  # fmt: skip
 
 _NAMES = {
     "api.engines": "engine_commit engine_containers engine_df engine_diff",
     "api.image": "ImageInfo MergedTree OpenImage=Image open",
-    "api.reading": "dedupe diff inspect tags validate",
+    "api.reading": "dedupe diff inspect packages tags validate",
     "api.rendering": "render",
     "api.running": "Cancellation RegistryOptions",
     "api.writing": "append copy edit rebase rebuild repack squash unpack",
@@ -106,11 +109,13 @@ _NAMES = {
     "comparison.result": "ConfigChange Failure FileChange LayerPair NotCompared Notable Patch PlatformDiff Side Summary",
     "operations.inspect": "InspectedEntry InspectedImage Inspection LayerFacts",
     "operations.listing": "File",
+    "operations.packages": "ImagePackages InstalledPackage InstalledPackages",
     "operations.tags": "Tags",
     "operations.unpack.editable": "UnpackResult",
     "operations.unpack.flat": "FlatResult",
     "operations.unpack.store": "StoreResult StoredImage StoredLayer",
     "validation": "Checked Finding Validation",
+    "packages.package": "DatabaseProblem Distribution Package",
     "pipeline.image_writer": "WriteResult",
     "pipeline.problems": "Problem",
     "spec.manifest": "Config Descriptor HistoryEntry Index Manifest Platform",

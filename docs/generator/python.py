@@ -19,8 +19,8 @@ from typing import Any
 import ocitool
 
 FUNCTIONS = (
-    "open", "inspect", "diff", "validate", "dedupe", "tags", "copy", "append", "edit", "squash", "rebase", "rebuild", "repack",
-    "unpack", "engine_containers", "engine_diff", "engine_commit", "engine_df", "render",
+    "open", "inspect", "packages", "diff", "validate", "dedupe", "tags", "copy", "append", "edit", "squash", "rebase",
+    "rebuild", "repack", "unpack", "engine_containers", "engine_diff", "engine_commit", "engine_df", "render",
 )  # fmt: skip
 TO_CALL_WITH = ("RegistryOptions", "EngineOptions", "Progress", "Cancellation")
 AN_IMAGE = ("Image", "MergedTree", "File", "Entry", "Kind", "Layer")

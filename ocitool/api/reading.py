@@ -10,6 +10,7 @@ from ocitool.api.running import Cancellation, RegistryOptions, open_session
 from ocitool.comparison import Diff, IndexDiff
 from ocitool.dedupe import Deduped
 from ocitool.operations.inspect import Inspection
+from ocitool.operations.packages import ImagePackages
 from ocitool.operations.tags import Tags
 from ocitool.progress import Progress
 from ocitool.transports.engine import EngineOptions
@@ -19,12 +20,13 @@ DocumentKind = Literal["descriptor", "manifest", "index", "config", "layout", "d
 
 
 def inspect(
-    reference: Reference, *, files: bool = False, top: int = 10, platform: str | None = None, all_platforms: bool = False,
-    verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
-    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+    reference: Reference, *, files: bool = False, packages: bool = False, top: int = 10, platform: str | None = None,
+    all_platforms: bool = False, verify: bool = False, no_cache: bool = False, jobs: int = 4,
+    registry: RegistryOptions | None = None, engine: EngineOptions | None = None, progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Inspection:  # fmt: skip
-    """Returns what an image is, layer by layer; for a store, all its images. Opens no layer unless `files` or `verify` is
-    set.
+    """Returns what an image is, layer by layer; for a store, all its images. Opens no layer unless `files`, `packages` or
+    `verify` is set.
 
     `problems` of the result: what in a store could not be read; everything else is in the result."""
     from ocitool.operations.inspect import inspect
@@ -32,7 +34,30 @@ def inspect(
     one_or_all(platform, all_platforms)
     with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
                       platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
-        return inspect(os.fspath(reference), session, files=files, top=top, platform=platform, all_platforms=all_platforms)
+        return inspect(
+            os.fspath(reference), session, files=files, packages=packages, top=top, platform=platform,
+            all_platforms=all_platforms,
+        )  # fmt: skip
+
+
+def packages(
+    reference: Reference, *, kind: Words = (), platform: str | None = None, verify: bool = False, no_cache: bool = False,
+    jobs: int = 4, registry: RegistryOptions | None = None, engine: EngineOptions | None = None,
+    progress: Progress | None = None, cancellation: Cancellation | None = None,
+) -> ImagePackages:  # fmt: skip
+    """Returns the packages that are installed in an image, by the databases in its merged file system. Nothing of the image is
+    run.
+
+    `kind`: kinds of packages, named as in package URLs; all by default. A database that cannot be read is one of the
+    `found.problems` of the result."""
+    from ocitool.operations.packages import packages
+    from ocitool.packages.package import PackageKind
+
+    wanted = [one_of("--kind", one, get_args(PackageKind)) for one in words(kind)]
+    kinds: list[PackageKind] = [one for one in get_args(PackageKind) if one in wanted]
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
+        return packages(os.fspath(reference), session, kinds=kinds or None, platform=platform)
 
 
 @overload

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ocitool.containers.listing import ContainerList
     from ocitool.dedupe import Deduped
     from ocitool.operations.inspect import Inspection
+    from ocitool.operations.packages import ImagePackages
     from ocitool.operations.tags import Tags
     from ocitool.operations.unpack.editable import UnpackResult
     from ocitool.operations.unpack.flat import FlatResult
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from ocitool.pipeline.image_writer import WriteResult
     from ocitool.validation import Validation
 
-Format = Literal["text", "json", "markdown"]
+Format = Literal["text", "json", "markdown", "cyclonedx"]
 
 
 def render(
-    result: Inspection | Diff | IndexDiff | Validation | Deduped | Tags | WriteResult | UnpackResult | StoreResult | FlatResult
-    | ContainerList | EngineUsage,
+    result: Inspection | ImagePackages | Diff | IndexDiff | Validation | Deduped | Tags | WriteResult | UnpackResult
+    | StoreResult | FlatResult | ContainerList | EngineUsage,
     format: Format = "text", *, show_secrets: bool = False, stat: bool = False,
 ) -> str:  # fmt: skip
     """Returns the report of a result as its command prints it: text, JSON that is valid by the schema of the report, or
-    Markdown (for results of `inspect`, `diff` and `dedupe`).
+    Markdown (for results of `inspect`, `diff` and `dedupe`), or CycloneDX (for those of `packages`).
 
     Text of an image is escaped, and what looks like a secret is `***` unless `show_secrets`. `stat`: of a diff only totals
     and layers, no lists. Raises `UsageError` for any value that is not a result of a function of `ocitool`."""
@@ -48,6 +49,7 @@ def render(
 
 _REPORTS = {
     "Inspection": "inspect",
+    "ImagePackages": "packages",
     "Diff": "diff",
     "IndexDiff": "diff",
     "Validation": "validate",

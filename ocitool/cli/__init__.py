@@ -23,8 +23,8 @@ from ocitool.errors import DestinationError, OcitoolError, UsageError
 from ocitool.signals import Terminated
 
 COMMANDS = (
-    "inspect", "ls", "cat", "diff", "budget", "validate", "copy", "pull", "push", "tags", "catalog", "login", "logout",
-    "append", "unpack", "repack", "edit", "squash", "rebuild", "rebase", "dedupe", "layout", "engine", "volume",
+    "inspect", "ls", "cat", "packages", "diff", "budget", "validate", "copy", "pull", "push", "tags", "catalog", "login",
+    "logout", "append", "unpack", "repack", "edit", "squash", "rebuild", "rebase", "dedupe", "layout", "engine", "volume",
 )  # fmt: skip
 
 

@@ -35,6 +35,9 @@ Examples:
 def command(
     ref: options.Ref,
     files: Annotated[bool, typer.Option("--files", help="Read the layers: show counts, waste and largest files.")] = False,
+    packages: Annotated[
+        bool, typer.Option("--packages", help="Read the layers: list the packages that are installed.")
+    ] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of the largest to list.")] = 10,
     raw: Annotated[Raw | None, typer.Option("--raw", help="Print this document's exact bytes.")] = None,
     digest: Annotated[
@@ -47,7 +50,7 @@ def command(
     *,
     shared: Shared,
 ) -> None:
-    """Show what an image is, layer by layer. Opens no layer unless --files or --verify is given.
+    """Show what an image is, layer by layer. Opens no layer unless --files, --packages or --verify is given.
 
     Of a store everything is listed; the exit code is 1 if something in it could not be read."""
     with shared.running() as session:
@@ -58,8 +61,9 @@ def command(
             known = inspect.digest(ref, session, shared.platform)
         else:
             result = inspect.inspect(
-                ref, session, files=files, top=top, platform=shared.platform, all_platforms=shared.all_platforms
-            )
+                ref, session, files=files, packages=packages, top=top, platform=shared.platform,
+                all_platforms=shared.all_platforms,
+            )  # fmt: skip
     if digest:
         print(known)
         return

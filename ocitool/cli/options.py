@@ -20,7 +20,7 @@ from ocitool.layers import codecs
 from ocitool.pipeline.session import Session, engines
 from ocitool.progress import Notice, Progress
 from ocitool.report import formats
-from ocitool.report.formats import OutputFormat, ReviewFormat
+from ocitool.report.formats import AnyFormat, OutputFormat, PackagesFormat, ReviewFormat
 from ocitool.spec import mediatypes
 from ocitool.task import Task, handling_signals
 from ocitool.transports.engine import EngineOptions
@@ -44,6 +44,7 @@ Ref = Annotated[
 ]
 FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How to print the report.")]
 ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]
+PackagesFormatOption = Annotated[PackagesFormat, typer.Option("--format", "-f", help="How to print the report.")]
 
 
 def _report(path: str | None) -> str | None:
@@ -208,14 +209,12 @@ def write_options(
     )
 
 
-def show(
-    name: str, result: object, format: OutputFormat | ReviewFormat, report: str | None, *, colour: bool = False, **view: bool
-) -> None:
+def show(name: str, result: object, format: AnyFormat, report: str | None, *, colour: bool = False, **view: bool) -> None:
     """Writes a report (one of `formats.REPORTS`) in a format to a file or standard output."""
     write(formats.lines(name, result, format.value, colour=colour, **view), report)
 
 
-def write_written(result: WriteResult, format: OutputFormat | ReviewFormat, report: str | None, *, quiet: bool = False) -> None:
+def write_written(result: WriteResult, format: AnyFormat, report: str | None, *, quiet: bool = False) -> None:
     """Writes the report of a writing command, to standard error if the image goes to standard output. If `quiet`, a report
     for people is written only if `--report` names a file."""
     if quiet and formats.FORMATS[format.value].prose and report is None:
@@ -228,7 +227,7 @@ def write_written(result: WriteResult, format: OutputFormat | ReviewFormat, repo
         write(lines, report)
 
 
-def end_with_problems(result: WriteResult, format: OutputFormat | ReviewFormat, *, quiet: bool = False) -> None:
+def end_with_problems(result: WriteResult, format: AnyFormat, *, quiet: bool = False) -> None:
     """Exits with 1 if some of many images were not copied. If no text report lists them, lines on standard error do."""
     from ocitool.report.escape import printed
 

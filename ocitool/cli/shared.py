@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 from ocitool.cli import access, options
 from ocitool.cli.access import Access
 from ocitool.pipeline.session import Session
-from ocitool.report.formats import OutputFormat, ReviewFormat
+from ocitool.report.formats import AnyFormat, OutputFormat, PackagesFormat, ReviewFormat
 from ocitool.transports.engine import EngineOptions
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Shared(NamedTuple):
     all_platforms: bool = False
     force: bool = False
     dry_run: bool = False
-    format: OutputFormat | ReviewFormat = OutputFormat.text
+    format: AnyFormat = OutputFormat.text
     report: str | None = None
     verify: bool = False
     no_cache: bool = False
@@ -77,6 +77,7 @@ _ALL: Mapping[str, tuple[str, Any, Any]] = {
     "dry_run": ("dry_run", options.DryRun, False),
     "format": ("format", options.FormatOption, OutputFormat.text),
     "review": ("format", options.ReviewFormatOption, ReviewFormat.text),
+    "bill": ("format", options.PackagesFormatOption, PackagesFormat.text),
     "report": ("report", options.ReportOption, None),
     "verify": ("verify", options.Verify, False),
     "no_cache": ("no_cache", options.NoCache, False),

@@ -23,6 +23,7 @@ from ocitool.transports.opening import Opened
 
 if TYPE_CHECKING:
     from ocitool.layers.index import LayerIndex
+    from ocitool.operations.packages import InstalledPackages
     from ocitool.trees.indexing import Indexer
     from ocitool.trees.waste import Waste
 
@@ -39,13 +40,14 @@ class LayerFacts(NamedTuple):
 
 
 class InspectedImage(NamedTuple):
-    """An image and its facts. `layers`: facts of each of its layers. `waste`: hidden and largest files, None unless
-    requested. `verified`: every layer was read and hashed."""
+    """An image and its facts. `layers`: facts of each of its layers. `waste`: hidden and largest files, `packages`: what is
+    installed; both None unless requested. `verified`: every layer was read and hashed."""
 
     image: Image
     layers: tuple[LayerFacts, ...]
     waste: "Waste | None"
     verified: bool
+    packages: "InstalledPackages | None" = None
 
 
 class InspectedEntry(NamedTuple):
@@ -128,16 +130,17 @@ def inspect(
     session: Session,
     *,
     files: bool = False,
+    packages: bool = False,
     top: int = 10,
     platform: str | None = None,
     all_platforms: bool = False,
 ) -> Inspection:
-    """Returns what the reference names. Opens no layer unless `files` or the session verifies; otherwise only the first
-    bytes of layers are read.
+    """Returns what the reference names. Opens no layer unless `files` or `packages` is set or the session verifies;
+    otherwise only the first bytes of layers are read.
 
     An image that cannot be read is one of the `problems` if there are several; a single or selected one raises what reading
     raises."""
-    deep = files or session.verify
+    deep = files or packages or session.verify
     opened = session.open(reference, "layers" if deep else "documents" if all_platforms else "summary")
     source = opened.source
     groups = list(select.groups(opened))
@@ -164,7 +167,7 @@ def inspect(
         for image in selection.images(target):
             repeats.add(image)
             with problems.tolerant(several or all_platforms):
-                images.append(_inspected(image, indexer, files, top))
+                images.append(_inspected(image, indexer, files, packages, top))
     if platform is not None and not images and not problems.all():
         raise NotFoundError(f"no image for {platform}", source.where)
     return Inspection(
@@ -268,7 +271,7 @@ class _Selection(NamedTuple):
             self.task.notice("platform", text)
 
 
-def _inspected(image: Image, indexer: "Indexer | None", files: bool, top: int) -> InspectedImage:
+def _inspected(image: Image, indexer: "Indexer | None", files: bool, packages: bool, top: int) -> InspectedImage:
     if indexer is None or not image.is_image:
         facts = []
         for layer in image.layers:
@@ -284,13 +287,19 @@ def _inspected(image: Image, indexer: "Indexer | None", files: bool, top: int) -
         )
         for layer, index in zip(image.layers, indexes, strict=True)
     ]
+    listed = None
+    if packages:
+        from ocitool.operations.packages import packages_of
+        from ocitool.trees.tree import Tree
+
+        listed = packages_of(image, Tree(indexes), indexer.task)
     if not files:
-        return InspectedImage(image, tuple(facts), None, indexer.verify)
+        return InspectedImage(image, tuple(facts), None, indexer.verify, listed)
     from ocitool.trees.waste import waste
 
     _tell_volume_content(image, indexes, indexer.task)
     found = waste(indexes, lambda number, index, rows: indexer.with_hashes(image.layers[number], index, rows), top)
-    return InspectedImage(image, tuple(facts), found, indexer.verify)
+    return InspectedImage(image, tuple(facts), found, indexer.verify, listed)
 
 
 def _tell_volume_content(image: Image, indexes: Sequence["LayerIndex"], task: Task) -> None:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from ocitool.packages.package import Distribution, Package
 from ocitool.packages.readers import SYSTEM_KINDS
 
 
 def package_url(package: Package, distribution: Distribution | None = None) -> str:
     """Returns the package URL of a package. `distribution`: that of its tree, which is the namespace of the packages of a
-    distribution and their qualifier `distro`."""
+    distribution and their qualifier `distro`. A name of slashes and spaces alone, which a URL cannot have, is quoted twice."""
     from packageurl import PackageURL
 
-    namespace, version = package.namespace, package.version
+    namespace, name, version, architecture = map(
+        _encodable, (package.namespace, package.name, package.version, package.architecture)
+    )
     qualifiers = {}
     if package.kind == "rpm" and ":" in version:
         qualifiers["epoch"], _, version = version.partition(":")
-    if package.architecture:
-        qualifiers["arch"] = package.architecture
+    if architecture:
+        qualifiers["arch"] = architecture
     if package.kind in SYSTEM_KINDS and distribution is not None:
-        namespace = namespace or distribution.id
-        qualifiers["distro"] = "-".join(filter(None, distribution))
-    return PackageURL(package.kind, namespace or None, package.name, version or None, qualifiers).to_string()
+        namespace = namespace or _encodable(distribution.id)
+        qualifiers["distro"] = _encodable("-".join(filter(None, distribution)))
+    if not name.strip().strip("/"):
+        name = quote(name, safe="") or "-"
+    return PackageURL(package.kind, namespace.strip("/ ") or None, name, version or None, qualifiers).to_string()
+
+
+def _encodable(text: str) -> str:
+    """Returns the text without lone surrogates, which UTF-8 cannot encode."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -27,6 +27,17 @@ class ReviewFormat(Enum):
     markdown = "markdown"
 
 
+class PackagesFormat(Enum):
+    """The formats of a list of packages."""
+
+    text = "text"
+    json = "json"
+    cyclonedx = "cyclonedx"
+
+
+AnyFormat = OutputFormat | ReviewFormat | PackagesFormat
+
+
 class Format(NamedTuple):
     """A format. view_options: the options of `Report.view` that its renderers accept. prose: it is for people, not for
     programs: with `--quiet` it is written only if `--report` names a file, and it lists the problems of a command."""
@@ -39,16 +50,24 @@ FORMATS = {
     "text": Format(frozenset({"paint", "stat", "long"}), prose=True),
     "json": Format(frozenset(), prose=False),
     "markdown": Format(frozenset({"stat"}), prose=True),
+    "cyclonedx": Format(frozenset(), prose=False),
 }
 
 
 class Report(NamedTuple):
     """The renderers of a report. module: their module. view: the options they accept: `paint` (colours), `stat` (totals
-    alone), `long`. review: the report has the formats of `ReviewFormat`."""
+    alone), `long`. review: the report has the formats of `ReviewFormat`; packages: those of `PackagesFormat`."""
 
     module: str
     view: tuple[str, ...] = ()
     review: bool = False
+    packages: bool = False
+
+    @property
+    def formats(self) -> frozenset[str]:
+        """The names of the formats that the report has."""
+        of: type[Enum] = PackagesFormat if self.packages else ReviewFormat if self.review else OutputFormat
+        return frozenset(one.value for one in of)
 
 
 REPORTS = {
@@ -58,6 +77,7 @@ REPORTS = {
     "budget": Report("budget", ("paint",), review=True),
     "validate": Report("validate", ("paint",)),
     "ls": Report("ls", ("long",)),
+    "packages": Report("packages", packages=True),
     "tags": Report("tags"),
     "catalog": Report("tags"),
     "written": Report("written"),
@@ -81,9 +101,9 @@ def lines(report: str, result: Any, format: str, *, colour: bool = False, **view
 
     Raises `UsageError` if the report does not have the format."""
     entry = REPORTS[report]
-    if format not in {one.value for one in (ReviewFormat if entry.review else OutputFormat)}:
-        *most, last = (name for name, one in REPORTS.items() if one.review)
-        raise UsageError(f"--format {format} is for results of {', '.join(most)} and {last}")
+    if format not in entry.formats:
+        *most, last = (name for name, one in REPORTS.items() if format in one.formats)
+        raise UsageError(f"--format {format} is for results of {', '.join(most)}{' and ' if most else ''}{last}")
     taken: dict[str, Any] = {name: view.get(name, False) for name in entry.view if name in FORMATS[format].view_options}
     if "paint" in taken:
         from ocitool.report.text.parts import Paint

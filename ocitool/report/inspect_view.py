@@ -21,6 +21,7 @@ from ocitool.report.phrases import (
 from ocitool.spec import mediatypes
 
 if TYPE_CHECKING:
+    from ocitool.report.installed_view import InstalledView
     from ocitool.report.waste_view import WasteView
 
 _SETTINGS = ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthcheck", "OnBuild", "Shell")
@@ -75,6 +76,7 @@ class ImageView(NamedTuple):
     layers: LazyRows[LayerFactsRow]
     unpaired: str
     waste: "WasteView | None"
+    packages: "InstalledView | None"
 
 
 class IndexHead(NamedTuple):
@@ -138,6 +140,7 @@ def _image(item: InspectedImage) -> ImageView:
         LazyRows([(layer, facts, image.sizes_known) for layer, facts in zip(image.layers, item.layers, strict=True)], _layer),
         "" if agree else _unpaired(image),
         _waste(item),
+        _packages(item),
     )  # fmt: skip
 
 
@@ -145,6 +148,14 @@ def _unpaired(image: Image) -> str:
     if image.described is None:
         return "history and layers do not agree; what cannot be paired is not shown"
     return "the engine does not say which instruction made which layer; --files reads the layers"
+
+
+def _packages(item: InspectedImage) -> "InstalledView | None":
+    if item.packages is None:
+        return None
+    from ocitool.report.installed_view import installed_view  # only with --packages
+
+    return installed_view(item.packages)
 
 
 def _waste(item: InspectedImage) -> "WasteView | None":

@@ -13,11 +13,7 @@ from ocitool.errors import UsageError
 from ocitool.operations.tags import Tags
 from ocitool.report import formats
 
-PAIRS = [
-    (report, one.value)
-    for report, entry in formats.REPORTS.items()
-    for one in (formats.ReviewFormat if entry.review else formats.OutputFormat)
-]
+PAIRS = [(report, format) for report, entry in formats.REPORTS.items() for format in sorted(entry.formats)]
 
 
 @pytest.mark.parametrize(("report", "format"), PAIRS)
@@ -26,7 +22,8 @@ def test_each_report_has_a_renderer_in_each_of_its_formats(report: str, format: 
 
 
 def test_each_format_that_can_be_asked_for_is_in_the_table() -> None:
-    assert set(formats.FORMATS) == {one.value for one in formats.ReviewFormat} | {one.value for one in formats.OutputFormat}
+    asked = (formats.OutputFormat, formats.ReviewFormat, formats.PackagesFormat)
+    assert set(formats.FORMATS) == {one.value for formats_of in asked for one in formats_of}
 
 
 def test_each_module_of_renderers_is_in_the_table() -> None:
@@ -37,7 +34,7 @@ def test_each_module_of_renderers_is_in_the_table() -> None:
 
 
 def test_a_report_in_a_format_that_it_lacks_is_refused_with_those_that_have_it() -> None:
-    with pytest.raises(UsageError, match="--format markdown is for results of inspect, diff and dedupe"):
+    with pytest.raises(UsageError, match="--format markdown is for results of inspect, diff, dedupe and budget"):
         formats.lines("ls", None, "markdown")
 
 

@@ -17,7 +17,7 @@ from ocitool.spec.schema import KINDS, URN, SchemaViolation, load, problems
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout",
            "report-tags", "report-catalog", "report-dedupe", "report-engine-containers", "report-engine-df",
-           "report-volume", "report-budget")  # fmt: skip
+           "report-volume", "report-budget", "report-packages")  # fmt: skip
 OWN_FILES = ("snapshot",)  # described for people and tests; the program never runs these on a document
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
@@ -417,6 +417,14 @@ ENGINE_DF = {
 LAYER_OF = {"index": 0, "diffId": A, "createdBy": "RUN x"}
 TRIPLE = {"os": "linux", "architecture": "amd64", "variant": None}
 NOTICES = [{"code": "x", "text": "y"}]
+INSTALLED: dict[str, Any] = {
+    "distribution": {"id": "debian", "version": None},
+    "packages": [{
+        "type": "deb", "name": "a", "version": "1", "purl": "pkg:deb/a@1", "architecture": None, "source": None,
+        "sourceVersion": None, "license": None, "database": "/var/lib/dpkg/status", "files": None, "size": None, "layer": None,
+    }],
+}  # fmt: skip
+PROBLEMS = [{"path": "/a\ufffd", "pathBase64": "L2H/", "reason": "truncated"}]
 INSPECT_IMAGE = {
     "tags": ["app:1"],
     "digest": None,
@@ -452,6 +460,9 @@ INSPECT_IMAGE = {
     "verified": False,
     "missing": [B],
     "waste": None,
+    "distribution": None,
+    "packages": None,
+    "packageProblems": None,
 }
 COST = {"files": 1, "bytes": 2}
 COPIES = {
@@ -492,7 +503,7 @@ INSPECT = {
             }
         ],
     },
-    "images": [INSPECT_IMAGE, {**INSPECT_IMAGE, "waste": WASTE}],
+    "images": [INSPECT_IMAGE, {**INSPECT_IMAGE, "waste": WASTE}, {**INSPECT_IMAGE, **INSTALLED, "packageProblems": PROBLEMS}],
 }
 SIDE: dict[str, Any] = {
     "reference": "a.tar",
@@ -673,6 +684,10 @@ BUDGET = {
 }  # fmt: skip
 VALIDATE = {"report": "validate", "version": 1, **FINDINGS}
 VALIDATE_ALL = {"report": "validate", "version": 1, "valid": True, "results": [FINDINGS]}
+PACKAGES = {
+    "report": "packages", "version": 1, "reference": "x.tar", "imageId": A, "verified": False, **INSTALLED,
+    "problems": PROBLEMS, "notices": NOTICES,
+}  # fmt: skip
 LS = {
     "report": "ls",
     "version": 1,
@@ -845,6 +860,7 @@ SAMPLES = [
     pytest.param("report-validate", VALIDATE, id="validate"),
     pytest.param("report-validate", {**VALIDATE, "reference": None}, id="validate-bare-document"),
     pytest.param("report-validate", VALIDATE_ALL, id="validate-several"),
+    pytest.param("report-packages", PACKAGES, id="packages"),
     pytest.param("report-ls", LS, id="ls"),
     pytest.param("report-ls", {**LS, "layer": 3, "entries": []}, id="ls-layer"),
 ]

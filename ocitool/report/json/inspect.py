@@ -13,6 +13,7 @@ from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Index
 
 if TYPE_CHECKING:
+    from ocitool.operations.packages import InstalledPackages
     from ocitool.trees.waste import Waste
 
 
@@ -94,7 +95,18 @@ def _inspected(item: InspectedImage) -> dict[str, Any]:
         "verified": item.verified,
         "missing": [str(digest) for digest in image.missing],
         "waste": _waste(item.waste, image) if item.waste is not None else None,
+        **_packages(item.packages),
     }
+
+
+def _packages(found: InstalledPackages | None) -> dict[str, Any]:
+    """Returns the fields of the packages, which are there with `--packages` only."""
+    if found is None:
+        return {"distribution": None, "packages": None, "packageProblems": None}
+    from ocitool.report.json.packages import installed_fields
+
+    fields = installed_fields(found)
+    return {"packageProblems": fields.pop("problems"), **fields}
 
 
 def _waste(waste: Waste, image: Image) -> dict[str, Any]:

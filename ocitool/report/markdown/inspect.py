@@ -13,6 +13,7 @@ from ocitool.report.markdown.spans import rendered, titled
 from ocitool.report.phrases import LazyRows, Quote, count_of, joined
 
 if TYPE_CHECKING:
+    from ocitool.report.installed_view import InstalledView
     from ocitool.report.waste_view import WasteView
 
 _TAGS, _KEYS = 5, 20
@@ -83,6 +84,8 @@ def _image(page: Page, image: ImageView, *, titled: bool) -> None:
     _settings(page, image)
     if image.waste is not None:
         _waste(page, image.waste)
+    if image.packages is not None:
+        _packages(page, image.packages)
 
 
 def _settings(page: Page, image: ImageView) -> None:
@@ -102,6 +105,17 @@ def _folded(page: Page, summary: str, heads: list[str], rows: Iterable[str], tot
     """Adds a table in a `<details>` block."""
     head = ["", f"<details><summary>{summary}</summary>", "", table_row(*heads), table_row(*(_rule(one) for one in heads))]
     page.section(head, ([row] for row in rows), total, what, tail=END, cap=cap, hint=_HINT)
+
+
+def _packages(page: Page, view: InstalledView) -> None:
+    from ocitool.report.installed_view import HEADS
+
+    rows = (
+        table_row(one.type, rendered(one.name, cell), rendered(one.version, cell), rendered(one.architecture, cell), *one[4:])
+        for one in view.rows
+    )
+    page.say("", rendered(view.total))
+    _folded(page, "packages", list(HEADS), rows, len(view.rows), "packages", cap=20_000)
 
 
 def _rule(head: str) -> str:

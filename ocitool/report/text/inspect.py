@@ -55,6 +55,12 @@ def _image(view: InspectView, image: ImageView, paint: Paint) -> Iterator[str]:
         yield "  " + image.unpaired
     if image.waste is not None:
         yield from _waste(image.waste, paint)
+    if image.packages is not None:
+        from ocitool.report.text.packages import installed_rows
+
+        yield ""
+        yield paint.bold("  " + rendered(image.packages.total))
+        yield from installed_rows(image.packages, "    ")
     yield ""
 
 
