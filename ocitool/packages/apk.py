@@ -48,20 +48,20 @@ def _package(path: bytes, paragraph: bytes, budget: PathBudget) -> Package | Non
     for line in paragraph.split(b"\n"):
         letter, value = line[:2], line[2:]
         if letter == b"F:":
-            directory = value.lstrip(b"/")
+            directory = value.strip(b"/")
             if directory:
                 budget.take(1, len(directory))
                 files.append(directory)
-        elif letter == b"R:" and value:
-            budget.take(1, len(directory) + len(value) + 1)
-            files.append(directory + b"/" + value if directory else value.lstrip(b"/"))
+        elif letter == b"R:" and (name := value.strip(b"/")):
+            budget.take(1, len(directory) + len(name) + 1)
+            files.append(directory + b"/" + name if directory else name)
         elif letter in (b"P:", b"V:", b"A:", b"L:", b"o:"):
             fields[letter] = value.decode("utf-8", "replace")
-    name = fields.get(b"P:", "")
-    if not name:
+    package = fields.get(b"P:", "")
+    if not package:
         return None
     origin = fields.get(b"o:", "")
     return Package(
-        "apk", name, fields.get(b"V:", ""), path, architecture=fields.get(b"A:", ""), license=fields.get(b"L:", ""),
-        source="" if origin == name else origin, files=tuple(files),
+        "apk", package, fields.get(b"V:", ""), path, architecture=fields.get(b"A:", ""), license=fields.get(b"L:", ""),
+        source="" if origin == package else origin, files=tuple(files),
     )  # fmt: skip

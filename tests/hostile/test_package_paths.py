@@ -43,6 +43,12 @@ def test_memory_of_paths_is_bounded(kind: PackageKind, monkeypatch: pytest.Monke
         list(reader.packages())
 
 
+def test_paths_of_apk_are_never_empty_or_absolute() -> None:
+    reader = readers(["apk"])["apk"]
+    reader.add(b"lib/apk/db/installed", b"P:a\nV:1\nF:\nR:\nR:/\nR:/x\nF:/etc/\nR:y\nR:\n")
+    assert [(b"x", b"etc", b"etc/y")] == [package.files for package in reader.packages()]
+
+
 def test_one_list_of_dpkg_belongs_to_one_paragraph() -> None:
     reader = readers(["deb"])["deb"]
     begun = time.process_time()
