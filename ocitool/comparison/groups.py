@@ -94,7 +94,7 @@ def _drafts(files: Sequence[FileChange], sources: Sequence[int], explained: Cont
     for position, change in enumerate(files):
         if position in taken or position in explained:
             continue
-        layer = id(change.layer)
+        layer = _number(change)
         if change.fields == ("mtime",):
             times.setdefault(layer, []).append(position)
         elif change.kind == "metadata":
@@ -106,7 +106,7 @@ def _drafts(files: Sequence[FileChange], sources: Sequence[int], explained: Cont
         if len(members) > 1:
             yield from (_Draft("metadata", below) for below in _by_directory(files, members))
         else:
-            others.setdefault(id(files[members[0]].layer), []).extend(members)
+            others.setdefault(_number(files[members[0]]), []).extend(members)
     for members in others.values():
         members.sort()
         yield from _of_layer(files, members)
@@ -125,6 +125,11 @@ def _of_layer(files: Sequence[FileChange], members: Sequence[int]) -> Iterator[_
             yield _Draft(None, those, "files")
         else:
             yield from (_Draft(None, [position]) for position in those)
+
+
+def _number(change: FileChange) -> int:
+    """Returns the number of the layer that made a change, -1 if that cannot be said."""
+    return -1 if change.layer is None else change.layer.number
 
 
 def _values(change: FileChange) -> Iterator[object]:
@@ -170,7 +175,7 @@ def _renamed(files: Sequence[FileChange], sources: Sequence[int], explained: Con
         sides = (before, files[before].kind == "removed"), (after, files[after].kind == "added")
         members = [position for position, alone in sides if alone and position not in explained]
         if members:
-            key: tuple[int, _Move, Span] = (id(files[after].layer), top or (at, to), "files" if top is None else "tree")
+            key: tuple[int, _Move, Span] = (_number(files[after]), top or (at, to), "files" if top is None else "tree")
             held = found.setdefault(key, ([], []))
             held[0].extend(members)
             held[1].append((before, after))

@@ -152,6 +152,11 @@ class FileGroup(NamedTuple):
     """The position of the change that has at least half of the bytes of several, -1 if none has."""
 
     @property
+    def paths(self) -> int:
+        """How many changes are in the group."""
+        return sum(self.counts.values())
+
+    @property
     def weight(self) -> int:
         """Bytes by which groups are ordered: those that are shipped, or are gone."""
         return max(self.shipped, abs(self.size_delta))

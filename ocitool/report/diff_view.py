@@ -156,7 +156,7 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
         totals(result), not_compared(result), LazyRows(result.failures, _failure), tuple(notable_rows(result.notable)),
         accepted(result.notable, result.policy),
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
-        files_view(result.files, counts, result.volatile.classes), volatile_view(result),
+        files_view(result), volatile_view(result),
         LazyRows(result.patches or (), _patch), _copies(result),
     )  # fmt: skip
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from itertools import compress
+from collections.abc import Sequence
+from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
-from ocitool.comparison.result import FileChange, Side, file_size
+from ocitool.comparison.result import Diff, FieldChange, FileChange, FileGroup, Side, file_size
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
 from ocitool.report.escape import human, signed
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, joined, path
+from ocitool.trees.compare import differing
 
-_LARGEST = 10
 _MAX_MTIME_LINES = 20
 """Layers that have a line each for the number of files that differ by modification time alone; the others share one
 line."""
 
 
 class FileRow(NamedTuple):
-    """A changed file. `what`: the values that changed. `grown`: by how many bytes it grew, and how many of them are stored
-    anew. `layer`: the number of the layer that made the change, None if that layer is gone."""
+    """A changed file, or what happened to many of them. `path`: with `/**` for all below a directory, `/*` for all right in
+    it. `what`: the values that changed, or how many files. `grown`: by how many bytes it grew, and how many are stored anew.
+    `layer`: the number of the layer that made the change, None if that layer is gone."""
 
     kind: str
     path: Quote
@@ -32,10 +33,14 @@ class FileRow(NamedTuple):
 
 
 class FilesView(NamedTuple):
-    """Changed files. `total` counts all of them, including those that the sentences of `folded` only count."""
+    """Changed files. `total` counts all of them, including those that the sentences of `folded` only count. `rows`: what
+    happened to them, by bytes; `paths`: a row for each of them; `every`: a row for each changed path, also for those that
+    packages explain and volatile ones, which are not in `total`."""
 
     total: int
     rows: LazyRows[FileRow]
+    paths: LazyRows[FileRow]
+    every: LazyRows[FileRow]
     folded: tuple[Phrase, ...]
 
 
@@ -84,42 +89,105 @@ def growth_of(files: Sequence[FileChange]) -> dict[int | None, int]:
 # Rows
 
 
-def files_view(files: Sequence[FileChange], counts: Counts, elsewhere: Collection[bytes] = ()) -> FilesView:
-    """Returns the changed files. Those that differ by modification time alone are counted by layer, not listed, and those
-    `elsewhere` in the report are not listed either."""
-    listed = list(compress(files, map(("mtime",).__ne__, map(attrgetter("fields"), files))))
-    if elsewhere:
-        listed = [change for change in listed if change.path not in elsewhere]
-    untouched = sorted((number is None, number or 0, kinds["mtime"]) for number, kinds in counts.items() if kinds["mtime"])
+def files_view(result: Diff) -> FilesView:
+    """Returns the changed files that are in a group, by what happened to them. Those that differ by modification time alone
+    are counted by layer, not listed."""
+    groups, numbers = result.groups.groups, result.groups.numbers
+    shown = [group for group in groups if group.kind != "mtime"]
+    times = sorted((_number(group.layer) is None, _number(group.layer) or 0, group.paths) for group in groups[len(shown) :])
     folded = [
         _mtime_only(count, "layers that are gone" if gone else f"layer {number}")
-        for gone, number, count in untouched[:_MAX_MTIME_LINES]
+        for gone, number, count in times[:_MAX_MTIME_LINES]
     ]
-    if rest := untouched[_MAX_MTIME_LINES:]:
+    if rest := times[_MAX_MTIME_LINES:]:
         folded.append(_mtime_only(sum(count for _, _, count in rest), count_of(len(rest), "more layer")))
-    return FilesView(len(files), LazyRows(listed, _file), tuple(folded))
+    total = sum(group.paths for group in groups)
+    every = _listed(result)
+    paths = [position for position in every if numbers[position] >= 0]
+    row = partial(_path, result)
+    return FilesView(total, LazyRows(shown, partial(_group, result)), LazyRows(paths, row), LazyRows(every, row), tuple(folded))
+
+
+def _listed(result: Diff) -> list[int]:
+    """Returns the positions of the changes that have a row of their own: those with more than another modification time, and
+    of renamed paths the new ones."""
+    files, sources = result.files, result.groups.sources
+    before = {source for source in sources if source >= 0 and files[source].kind == "removed"}
+    return [n for n, fields in enumerate(map(attrgetter("fields"), files)) if fields != ("mtime",) and n not in before]
 
 
 def _mtime_only(count: int, of: str) -> Phrase:
     return (f"{count_of(count, 'path')} of {of} {'differs' if count == 1 else 'differ'} by modification time alone",)
 
 
-def largest(files: Sequence[FileChange], elsewhere: Collection[bytes] = ()) -> LazyRows[FileRow]:
-    """Returns the changes of most bytes, whether added, removed or stored anew, but those `elsewhere` in the report."""
-    import heapq
-
-    heavy = (change for change in files if _weight(change) and change.path not in elsewhere)
-    found = heapq.nsmallest(_LARGEST, heavy, key=lambda f: (-_weight(f), f.path))
-    return LazyRows(found, _file)
+def _number(layer: Layer | None) -> int | None:
+    return layer.number if layer is not None else None
 
 
-def _weight(change: FileChange) -> int:
-    return max(change.stored, abs(change.size_delta))
+def _path(result: Diff, position: int) -> FileRow:
+    """Returns the row of one path."""
+    change, sources = result.files[position], result.groups.sources
+    number = _number(change.layer)
+    if not sources or sources[position] < 0:
+        return FileRow(change.kind, path(change.path), _changed_values(change), _grown(change), number)
+    source = result.files[sources[position]]
+    moved = change._replace(kind="metadata", before=source.before, fields=_renamed_fields(source.before, change.after))
+    what = joined([("from ", path(source.path)), *([_changed_values(moved)] if moved.fields else [])], ", ")
+    return FileRow("renamed", path(change.path), what, _grown(moved), number)
 
 
-def _file(change: FileChange) -> FileRow:
-    number = change.layer.number if change.layer is not None else None
-    return FileRow(change.kind, path(change.path), _changed_values(change), _grown(change), number)
+def _renamed_fields(before: Side | None, after: Side | None) -> tuple[str, ...]:
+    """Returns the fields in which the two sides of a renamed path differ, without times."""
+    if before is None or after is None:
+        return ()
+    a, b = before.entry, after.entry
+    if a.kind == Kind.DIRECTORY:
+        return differing(a, b, True, ("mtime",))
+    return differing(a, b, a.size == b.size and before.content == after.content, ("mtime",))
+
+
+def _group(result: Diff, group: FileGroup) -> FileRow:
+    if group.span == "path":
+        return _path(result, group.first)
+    below = b"*" if group.span == "files" else b"**"
+    place, *before = (path(one + b"/" + below if one else below) for one in (group.path, group.source) if one is not None)
+    what: list[Phrase] = [("from ", one) for one in before]
+    what.append(
+        (f"{_counted(group)} ", *joined(map(_common_field, group.fields), ", ")) if group.fields else (_counted(group),)
+    )
+    grown = signed(group.size_delta) if abs(group.size_delta) * 100 >= max(group.shipped, 1) else ""
+    if group.shipped and group.kind != "added":
+        again = "again" if group.kind in ("metadata", "renamed") else "anew"
+        grown = f"{human(group.shipped)} stored {again}" + (f" ({grown})" if grown else "")
+    if grown:
+        what.append((grown,))
+    if group.edited:
+        what.append((f"{group.edited:,} with other content",))
+    if group.largest >= 0 and group.kind != "renamed":
+        name = result.files[group.largest].path.removeprefix(group.path).lstrip(b"/")
+        what.append(("most of it ", Quote(name, "path")))
+    size = human(group.shipped) if group.shipped else signed(group.size_delta) if group.size_delta else ""
+    return FileRow(group.kind, place, joined(what, ", "), size, _number(group.layer))
+
+
+_DONE = {"renamed": "", "modified": "replaced", "type": "of another type", "metadata": "with other metadata"}
+
+
+def _counted(group: FileGroup) -> str:
+    """Returns how many paths a group has, and what happened to them."""
+    if group.kind == "mixed":
+        return ", ".join(f"{count:,} {_DONE.get(kind, kind)}" for kind, count in group.counts.items() if count)
+    directories = f"{group.directories:,} {'directory' if group.directories == 1 else 'directories'}"
+    named = count_of(group.files, "file") if group.files else directories
+    if group.files and group.directories and group.kind != "renamed":  # directories that moved with their files go unsaid
+        named += f" and {directories}"
+    return named if group.fields else f"{named} {_DONE.get(group.kind, group.kind)}".strip()
+
+
+def _common_field(change: FieldChange) -> Phrase:
+    if change.before is None or change.after is None:
+        return (change.field,)
+    return (_number_change(change.field, change.before, change.after),)
 
 
 def _grown(change: FileChange) -> str:
@@ -147,10 +215,8 @@ def _field(field: str, before: Side, after: Side) -> Phrase:
     a, b = before.entry, after.entry
     if field == "content":
         return (f"content {human(a.size)} -> {human(b.size)}",)
-    if field == "mode":
-        return (f"mode {a.mode:04o} -> {b.mode:04o}",)
-    if field in ("uid", "gid"):
-        return (f"{field} {getattr(a, field)} -> {getattr(b, field)}",)
+    if field in ("mode", "uid", "gid"):
+        return (_number_change(field, getattr(a, field), getattr(b, field)),)
     if field == "linkTarget":
         return ("target ", Quote(a.link, "target"), " -> ", Quote(b.link, "target"))
     if field == "device":
@@ -162,6 +228,10 @@ def _field(field: str, before: Side, after: Side) -> Phrase:
     if field == "links":
         return (f"{len(before.links) or 1} -> {len(after.links) or 1} names",)
     return (field,)
+
+
+def _number_change(field: str, before: int, after: int) -> str:
+    return f"{field} {before:04o} -> {after:04o}" if field == "mode" else f"{field} {before} -> {after}"
 
 
 def _kind(side: Side) -> str:

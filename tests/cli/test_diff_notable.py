@@ -315,14 +315,15 @@ def test_an_ordinary_file_that_is_overwritten_is_not_notable(ocitool: Run, pair:
 def test_the_largest_changes_count_what_is_replaced(ocitool: Run, pair: Pair) -> None:
     a, b = pair([[("big", b"a" * 3_000_000), ("small", b"1")]], [[("big", b"b" * 3_000_000), ("small", b"12")]])
     page = ocitool("diff", "--format", "markdown", a, b).out
-    assert "| 3.0 MB replaced | `/big` | modified | 0 |" in page
+    assert "| modified | `/big` | content 3.0 MB -> 3.0 MB | 3.0 MB replaced | 0 |" in page
     assert page.index("`/big`") < page.index("`/small`")
 
 
 def test_a_file_that_is_stored_again_for_its_mode_is_a_large_change(ocitool: Run, pair: Pair) -> None:
     big = b"a" * 3_000_000
     a, b = pair([[("big", big)]], [[("big", big)], [entry("big", big, mode=0o600)]])
-    assert "| 3.0 MB stored again | `/big` | metadata | 1 |" in ocitool("diff", "--format", "markdown", a, b).out
+    page = ocitool("diff", "--format", "markdown", a, b).out
+    assert "| metadata | `/big` | mode 0644 -> 0600 | 3.0 MB stored again | 1 |" in page
 
 
 def test_the_report_of_indexes_names_both_references_and_digests(ocitool: Run, testdata: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ocitool.comparison.groups import grouped
 from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, LayerPair, Notable, Patch, Quoted, Side, Summary
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
@@ -50,7 +51,8 @@ def result(**changes: Any) -> Diff:
         LayerPair("changed", layers[1], layers[1], "its files changed")), "config": (), "files": (), "notable": (),
         "failures": (), "summary": Summary(0, 0, 0, 0, 0, 0, 0, 0, False), "patches": None, "notices": (),
     }  # fmt: skip
-    return Diff(**(made | changes))
+    made |= changes
+    return Diff(**({"groups": grouped(made["files"])} | made))
 
 
 def hostile(text: str) -> Diff:

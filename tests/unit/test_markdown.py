@@ -169,7 +169,7 @@ def test_what_a_reviewer_must_see_comes_before_the_tables() -> None:
         notable=(Notable("deleted-still-ships", b"a", None, layer(1), ("deleted",), "cost"),
                  Notable("setuid", b"b", None, layer(1), ("new setuid file, owner 0:0",), "security")),
         failures=(Failure("size:+10MB", 10_000_000, 12_300_000),), files=(change(b"c"),)))  # fmt: skip
-    marks = ["setuid** `/b`", "deleted-still-ships**", "`size:+10MB`: 12.3 MB (limit 10.0 MB)", "**Layers**", "Largest"]
+    marks = ["setuid** `/b`", "deleted-still-ships**", "`size:+10MB`: 12.3 MB (limit 10.0 MB)", "**Layers**", "**Files**"]
     assert [page.index(mark) for mark in marks] == sorted(page.index(mark) for mark in marks)
 
 

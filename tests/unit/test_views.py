@@ -67,7 +67,7 @@ def counted(text: str) -> dict[str, int]:
     """LazyRows of each kind in a text report."""
     return {
         "settings": len(re.findall(r"^  [ADM] /", text, re.MULTILINE)),
-        "files": len(re.findall(r"^  [ADMTm]  /", text, re.MULTILINE)),
+        "files": len(re.findall(r"^  [ADMTRm]  /", text, re.MULTILINE)),
     }
 
 
@@ -78,7 +78,7 @@ def rows_of(page: str) -> dict[str, int]:
     for block in page.split("\n\n"):
         for head, name in heads.items():
             if block.startswith(head):
-                tables[name] += block.count("\n") - 1
+                tables[name] += block.strip().count("\n") - 1
     return tables
 
 

@@ -16,7 +16,7 @@ from ocitool.report.diff_view import (
     index_view,
 )
 from ocitool.report.escape import cell, fence
-from ocitool.report.files_view import FileRow, FilesView, largest
+from ocitool.report.files_view import FileRow, FilesView
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.spans import before_and_after, rendered
 from ocitool.report.notable import NotableRow
@@ -56,12 +56,12 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
         page.say("", rendered(view.accepted))
     _failures(page, view.failures)
     _layers(page, view.layers)
-    _largest(page, largest(result.files, result.volatile.classes))
+    _files(page, view.files)
     if stat:
         return
     _config(page, view.config)
     _volatile(page, view.volatile)
-    _files(page, view.files)
+    _paths(page, view.files)
     if view.copies is not None:
         from ocitool.report.markdown.copies import say_copies
 
@@ -101,10 +101,13 @@ def _layers(page: Page, layers: LazyRows[LayerRow]) -> None:
     page.section(head, rows, len(layers), "layers", cap=14_000, hint=_HINT)
 
 
-def _largest(page: Page, files: LazyRows[FileRow]) -> None:
-    rows = ([table_row(row.grown, rendered((row.path,), cell), row.kind, _layer(row))] for row in files)
-    head = ["", "**Largest changes**", "", "| size | path | change | layer |", "| ---: | --- | --- | ---: |"]
-    page.section(head, rows, len(files), "large changes", cap=8_000, hint=_HINT)
+def _files(page: Page, view: FilesView) -> None:
+    rows = (
+        [table_row(row.kind, rendered((row.path,), cell), rendered(row.what, cell), row.grown, _layer(row))]
+        for row in view.rows
+    )
+    head = ["", "**Files**", "", "| change | path | what | size | layer |", "| --- | --- | --- | ---: | ---: |"]
+    page.section(head, rows, len(view.rows), "groups of files", cap=8_000, hint=_HINT)
 
 
 def _layer(row: FileRow) -> str:
@@ -149,18 +152,19 @@ def _volatile(page: Page, view: VolatileView | None) -> None:
     )
 
 
-def _files(page: Page, view: FilesView) -> None:
-    if not view.rows:
+def _paths(page: Page, view: FilesView) -> None:
+    """Adds a list of all paths, if the groups do not name each."""
+    if len(view.paths) == len(view.rows):
         lines = ([f"- {rendered(one)}"] for one in view.folded)
         page.section([""], lines, len(view.folded), "layers", hint=_HINT)
         return
     head = ["", f"<details><summary>{count_of(view.total, 'changed file')}</summary>", "", *_folded(view.folded)]
-    head += ["| change | path | what | size | layer |", "| --- | --- | --- | ---: | ---: |"]
+    head += ["| path | change | what | size | layer |", "| --- | --- | --- | ---: | ---: |"]
     rows = (
-        [table_row(row.kind, rendered((row.path,), cell), rendered(row.what, cell), row.grown, _layer(row))]
-        for row in view.rows
+        [table_row(rendered((row.path,), cell), row.kind, rendered(row.what, cell), row.grown, _layer(row))]
+        for row in view.paths
     )
-    page.section(head, rows, len(view.rows), "changes", tail=END, hint=_HINT)
+    page.section(head, rows, len(view.paths), "changes", tail=END, hint=_HINT)
 
 
 def _patches(page: Page, patches: LazyRows[PatchView]) -> None:

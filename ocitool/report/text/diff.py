@@ -23,8 +23,8 @@ from ocitool.report.volatile_view import VolatileView
 
 _FILES = 200
 _INSTRUCTION = 60
-_MARKS = {"added": "A", "removed": "D", "modified": "M", "type": "T", "metadata": "m"}
-_COLOURS = {"A": "32", "D": "31", "M": "33", "T": "33", "m": "36"}
+_MARKS = {"added": "A", "removed": "D", "modified": "M", "mixed": "M", "type": "T", "metadata": "m", "renamed": "R"}
+_COLOURS = {"A": "32", "D": "31", "M": "33", "T": "33", "m": "36", "R": "36"}
 
 
 def diff_text(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Iterator[str]:
