@@ -9,7 +9,7 @@ checks `--fail-on`; `result` has the types of the result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ocitool import masking
@@ -29,6 +29,7 @@ from ocitool.comparison.result import (
     PackageDiff,
     PlatformDiff,
     Summary,
+    VolatileFiles,
     file_size,
 )
 from ocitool.comparison.scope import PathFilter
@@ -207,9 +208,7 @@ def _images(
         compared, volatile = compared._replace(files=kept), volatile._replace(classes={}, groups=())
     found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
     reported = policies.with_acceptances([one for one in found if _in_scope(one, options, scope)], options.policy)
-    groups = grouped(
-        compared.files, lambda path: path in volatile.classes or (packages is not None and packages.explains(path))
-    )
+    groups = grouped(compared.files, _told_elsewhere(packages, volatile))
     summary = _summary(old, new, compared.files)._replace(renamed=groups.renamed)
     failures = list(rules.failures(options.rules, compared.files, changes, reported, summary, compared.before_size))
     budget = None
@@ -251,6 +250,15 @@ def _packages(
         if found is not None:
             return found.packages, tuple(altered_notables(found.altered))
     return None if options.paths or options.ignored_paths else PackageDiff(), ()
+
+
+def _told_elsewhere(packages: PackageDiff | None, volatile: VolatileFiles) -> Callable[[bytes], bool] | None:
+    """Returns a test whether packages or classes of volatile files tell of the change of a path; None if none is told there."""
+    classes = volatile.classes
+    if packages is None or not packages.changed:
+        return classes.__contains__ if classes else None
+    explains = packages.explains
+    return lambda path: path in classes or explains(path)
 
 
 def _in_scope(notable: Notable, options: DiffOptions, scope: PathFilter) -> bool:
