@@ -35,7 +35,7 @@ def volatile_files(
         known = None if change.only_mtime else volatile_class(change.path)
         if known is None or not _may_be_noise(change) or (packages is not None and packages.explains(change.path)):
             continue
-        if known.rule is None or (known.rule == "packages" and _database_kind(change.path) in same):
+        if known.rule is None or (known.rule == "packages" and database_kind(change.path) in same):
             found[change.path] = known
         elif known.rule != "packages":
             doubtful.append((change, known))
@@ -53,7 +53,7 @@ def _unchanged_kinds(packages: PackageDiff | None) -> frozenset[PackageKind]:
     return (SYSTEM_KINDS & READERS.keys()) - {one.change.package.kind for one in packages.changed}
 
 
-def _database_kind(path: bytes) -> PackageKind:
+def database_kind(path: bytes) -> PackageKind:
     """Returns the kind of packages in a database at a path of the class `package-database`."""
     return "deb" if path.startswith(b"var/lib/dpkg/") else "apk" if b"lib/apk/" in path else "rpm"
 
@@ -61,12 +61,13 @@ def _database_kind(path: bytes) -> PackageKind:
 def _may_be_noise(change: FileChange) -> bool:
     """Returns whether a change at a volatile path may be noise, by what changed."""
     if change.kind == "modified":
-        return _FIELDS.issuperset(change.fields) and change.after is not None and _is_data(change.after.entry)
+        return _FIELDS.issuperset(change.fields) and change.after is not None and is_data(change.after.entry)
     side = change.after or change.before
-    return change.kind in ("added", "removed") and side is not None and _is_data(side.entry)
+    return change.kind in ("added", "removed") and side is not None and is_data(side.entry)
 
 
-def _is_data(entry: Entry) -> bool:
+def is_data(entry: Entry) -> bool:
+    """Returns whether an entry can be volatile by what it is: a file that is no program, or a directory."""
     return not entry.xattrs and (entry.kind == Kind.DIRECTORY or (entry.kind == Kind.FILE and not entry.mode & _PROGRAM))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import marshal
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,31 +10,9 @@ from typing import Any
 import pytest
 from support.images import AnyEntry, entry, image, layer_tar, write_layout, write_oci_archive
 from support.report import report_of
+from support.twice_built import BASE, FIRST, SECOND, built, pyc
 
 Run = Callable[..., Any]
-BASE = layer_tar([("etc/", None), ("etc/motd", b"hello\n")])
-
-
-def pyc(when: int, code: object = "code") -> bytes:
-    return b"\xa7\r\r\n" + struct.pack("<III", 0, when, 10) + marshal.dumps(code)
-
-
-def built(when: int, *more: AnyEntry, code: object = "code") -> list[AnyEntry]:
-    """What a build leaves: packages' files, its caches and logs, and Python that it installed and compiled."""
-    dpkg = b"Package: one\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n"
-    return [
-        ("usr/lib/one", b"one" * 1000),
-        entry("srv/a.py", b"source", mtime=when * 10**9),
-        entry("srv/__pycache__/a.cpython-311.pyc", pyc(when, code), mtime=when * 10**9),
-        ("var/cache/apt/pkgcache.bin", (b"%010d" % when) * 3_000),
-        ("var/log/apt/history.log", b"began %d" % when),
-        ("var/log/dpkg.log", b"one installed at %d" % when),
-        ("var/lib/dpkg/status", dpkg),
-        entry("etc/shadow", b"root:*:%d:0:99999:7:::\n" % (when // 86400), mode=0o640),
-        *more,
-    ]
-
-
 Pair = Callable[..., tuple[Path, Path]]
 
 
@@ -50,7 +26,7 @@ def pair(tmp_path: Path) -> Pair:
     return make
 
 
-OLD, NEW = built(1_700_000_000), built(1_700_090_000)
+OLD, NEW = built(FIRST), built(SECOND)
 
 
 def classes(report: Any) -> dict[str, str]:

@@ -19,8 +19,9 @@ from ocitool.globs import matcher
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.rebuild import Plan, RebuildOptions, RebuildReport, _chosen, rebuild
+from ocitool.operations.rebuild import Plan, RebuildOptions, RebuildReport, rebuild
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
+from ocitool.operations.rebuild.reuse import chosen
 from ocitool.operations.rebuild.reuse_check import same
 from ocitool.pipeline import indexed_image
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
@@ -325,5 +326,5 @@ def test_trees_are_the_same_only_if_they_are(pair: tuple[Stack, Stack], times: b
 def test_the_tree_of_matches_is_the_tree_of_the_layers_that_they_name(pair: tuple[Stack, Stack]) -> None:
     _, after, found = matched(*pair, times=False)
     tars = [layer_tar(pair[1][n] if one.layer is None else pair[0][one.layer.number]) for n, one in enumerate(found)]
-    made = _chosen(after, found).tree
+    made = chosen(after, found).tree
     assert described(memory_image(tars), Tree([scanned(tar) for tar in tars])) == described(memory_image(tars), made)

@@ -742,6 +742,7 @@ DETAILS = {
         "layers": [{"index": 0, "match": "same", "old": {"image": "old.tar", "layer": 0}},
                    {"index": 1, "match": "changed", "old": None}],
         "ignored": [{"path": "/a"}], "equalPyc": [{"path": "/\ufffd", "pathBase64": "L/8="}], "stalePyc": [],
+        "suggestion": {"ignorePaths": ["/var/log/**"], "layers": [1], "saves": 7},
         "delta": {"against": "old.tar", "deltas": 1, "hidden": {
             "size": 1, "files": [{"path": "/a", "size": 1, "layer": 0, "kind": "removed"}],
         }},

@@ -4,8 +4,8 @@ Plan `reuse` takes the old layer for each layer that is the same tar or has equa
 and one more, which turns the old file system into the new one. The merged file system of the result is compared with that
 of the image before anything is written.
 
-`layer_match` finds equal layers, `bytecode` decides which compiled Python files count as equal, `reuse_check` checks the
-result.
+`layer_match` finds equal layers, `reuse` those that together give the wanted file system; `bytecode` decides which compiled
+Python files count as equal, `reuse_check` checks the result; `suggestion` finds what more could be re-used.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
 from ocitool.layers.entry import shown_path
 from ocitool.layers.scan import index_layer
-from ocitool.operations.rebuild.bytecode import stale, with_accepted_pyc, with_equal_pyc
-from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
-from ocitool.operations.rebuild.reuse_check import LeftoverFile, ignored_differences, refused, removed_since, same, shipped
+from ocitool.operations.rebuild.bytecode import stale, with_accepted_pyc
+from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage
+from ocitool.operations.rebuild.reuse import chosen, is_wanted, old_image, reused_layers
+from ocitool.operations.rebuild.reuse_check import LeftoverFile, ignored_differences, refused, removed_since, shipped
+from ocitool.operations.rebuild.suggestion import more_reuse
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
 from ocitool.pipeline.rewrite import rewrite
@@ -40,9 +42,6 @@ from ocitool.trees.changeset import Changeset, Ignored, changeset
 
 Plan = Literal["auto", "as-is", "reuse", "delta"]
 CREATED_BY = "ocitool rebuild --plan delta"
-_MAX_TRIES = 32
-"""Most equal layers that are tried one by one if all of them together do not give the wanted file system: each try compares
-whole trees."""
 _CHAIN = 3
 """Consecutive deltas from which on a notice suggests to squash them."""
 
@@ -103,6 +102,15 @@ class DeltaReport(NamedTuple):
     hidden: tuple[LeftoverFile, ...]
 
 
+class Suggestion(NamedTuple):
+    """Globs of volatile paths by which `layers`, numbers of the new image, could be re-used too; `saves`: bytes less to
+    transfer."""
+
+    globs: tuple[str, ...]
+    layers: tuple[int, ...]
+    saves: int
+
+
 class RebuiltImage(NamedTuple):
     """The report on one image. The result differs from the image in the paths `ignored` and in .pyc files, of which
     `equal_pyc` fit the times of their sources, and `stale_pyc` do not."""
@@ -117,6 +125,7 @@ class RebuiltImage(NamedTuple):
     equal_pyc: tuple[bytes, ...]
     stale_pyc: tuple[bytes, ...]
     delta: DeltaReport | None
+    suggestion: Suggestion | None = None
 
     def with_cost(self, transfer: int) -> RebuiltImage:
         """Returns the report with the real transfer of the plan that was taken."""
@@ -154,7 +163,7 @@ class _Rebuilder:
         olds = [self._comparable(new, old) for old in indexed]
         old_layers = _OldLayers(indexed)
         as_is = old_layers.marked(draft)
-        matches = self._verified(new, olds, match(new, olds, times=self._options.times))
+        matches = reused_layers(new, olds, times=self._options.times, ignored=self._ignored)
         reuse = self._reuse(as_is, new, matches)
         best = self._best(olds, names)
         plan = self._options.plan
@@ -162,7 +171,7 @@ class _Rebuilder:
             plan = "reuse" if old_layers.missing(reuse.layers) < old_layers.missing(as_is.layers) else "as-is"
         draft, made, delta = as_is, new, None
         if plan == "reuse":
-            draft, made = reuse, _chosen(new, matches)
+            draft, made = reuse, chosen(new, matches)
         elif plan == "delta":
             if best is None:
                 raise LimitError(f"a delta on {limits.MAX_LAYERS} layers is more than Docker accepts", names[0])
@@ -178,6 +187,7 @@ class _Rebuilder:
         report = RebuiltImage(
             image.where, masking.stated(image.platform), tuple(names), plan, plans,
             _matched(matches, dict(zip(map(id, indexed), names, strict=True))), ignored, equal, stale, delta,
+            self._suggestion(as_is, new, olds, matches, old_layers),
         )  # fmt: skip
         return draft, (report, old_layers)
 
@@ -194,7 +204,7 @@ class _Rebuilder:
             text = f"{new.image.where}: files were taken out of it since {old.image.where}: no path is ignored between them"
             self._task.notice("removed", text)
             ignored = None
-        return OldImage(old, new if self._options.times else with_equal_pyc(new, old), ignored)
+        return old_image(new, old, times=self._options.times, ignored=ignored)
 
     def _differences(
         self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]
@@ -231,26 +241,6 @@ class _Rebuilder:
 
     # Reuse
 
-    def _verified(self, new: IndexedImage, olds: Sequence[OldImage], matches: list[LayerMatch]) -> list[LayerMatch]:
-        """Returns as many of the matches as together give the wanted file system. All of them may not if a layer depends on
-        a path that was ignored in a lower one."""
-        if self._is_right(new, olds, matches):
-            return matches
-        found = [one if one.how != "equal" else LayerMatch("changed") for one in matches]
-        equal = [number for number, one in enumerate(matches) if one.how == "equal"]
-        for number in equal[:_MAX_TRIES]:
-            tried = [*found[:number], matches[number], *found[number + 1 :]]
-            found = tried if self._is_right(new, olds, tried) else found
-        return found
-
-    def _is_right(self, new: IndexedImage, olds: Sequence[OldImage], matches: Sequence[LayerMatch]) -> bool:
-        return all(one.how != "equal" for one in matches) or self._is_wanted(_chosen(new, matches), new, olds)
-
-    def _is_wanted(self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]) -> bool:
-        """Returns whether what was made is the file system of the new image, apart from what counts as equal."""
-        wanted, _ = with_accepted_pyc(made, new, [one.new for one in olds])
-        return same(made.tree, wanted.tree, times=self._options.times, ignored=self._ignored)
-
     def _reuse(self, draft: ImageDraft, new: IndexedImage, matches: Sequence[LayerMatch]) -> ImageDraft:
         for number, found in enumerate(matches):
             old, layer = found.old, found.layer
@@ -261,6 +251,20 @@ class _Rebuilder:
 
     def _output_layer(self, image: Image, like: Layer, old: IndexedImage, layer: Layer) -> OutputLayer:
         return self._writer.layers.of_other(image, like, old.image, layer)._replace(diff_id=old.indexes[layer.number].diff_id)
+
+    def _suggestion(
+        self, draft: ImageDraft, new: IndexedImage, olds: Sequence[OldImage], matches: Sequence[LayerMatch], held: _OldLayers
+    ) -> Suggestion | None:
+        """Returns what `--ignore-path` for volatile files would save beside the cheaper of the plans as-is and reuse."""
+        options = self._options
+        found = more_reuse(new, olds, matches, options.ignore, times=options.times, task=self._task)
+        if found is None:
+            return None
+        now = min(held.missing(draft.layers), held.missing(self._reuse(draft, new, matches).layers))
+        saves = now - held.missing(self._reuse(draft, new, found.matches).layers)
+        pairs = enumerate(zip(matches, found.matches, strict=True))
+        more = tuple(number for number, (one, other) in pairs if one.how == "changed" != other.how)
+        return Suggestion(found.globs, more, saves) if saves > 0 else None
 
     # Delta
 
@@ -300,7 +304,7 @@ class _Rebuilder:
             layer = Layer(len(old.layers), added.blob, added.digest, added.diff_id, added.size, added.media_type, None, None)
             layers = (*old.layers, layer)
             built = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(added.blob, self._task)])
-        if not self._is_wanted(built, new, [delta.old]):
+        if not is_wanted(built, new, [delta.old], times=self._options.times, ignored=self._ignored):
             raise RuntimeError("the delta does not give the file system that was wanted")
         draft = drafts.layered(draft, made, _history(old, image, bool(delta.changes)))
         listed = [one for one in hidden if self._ignored is None or not self._ignored(one.path)]
@@ -379,19 +383,6 @@ def _matched(matches: Sequence[LayerMatch], names: Mapping[int, str]) -> tuple[M
         else MatchedLayer(one.how, None, None)
         for one in matches
     )
-
-
-def _chosen(new: IndexedImage, matches: Sequence[LayerMatch]) -> IndexedImage:
-    """Returns the new image with the matching old layers in place of its own."""
-    layers, indexes = [], []
-    for number, found in enumerate(matches):
-        if found.old is not None and found.layer is not None:
-            layers.append(found.layer)
-            indexes.append(found.old.indexes[found.layer.number])
-        else:
-            layers.append(new.layers[number])
-            indexes.append(new.indexes[number])
-    return IndexedImage(new.image._replace(layers=tuple(layers)), indexes)
 
 
 def _estimate(changes: Changeset, new: IndexedImage) -> int:

@@ -13,7 +13,7 @@ from ocitool.transports.sink import OutputImage
 if TYPE_CHECKING:
     from ocitool.operations.edit import EditReport
     from ocitool.operations.rebase import BaseImage, RebaseReport
-    from ocitool.operations.rebuild import DeltaReport, RebuildReport
+    from ocitool.operations.rebuild import DeltaReport, RebuildReport, Suggestion
     from ocitool.operations.repack import RepackReport
     from ocitool.operations.squash import SquashReport
     from ocitool.volumes.save import VolumeSaved
@@ -104,10 +104,15 @@ def _rebuilt(report: RebuildReport) -> dict[str, Any]:
                 "equalPyc": list(map(path_fields, one.equal_pyc)),
                 "stalePyc": list(map(path_fields, one.stale_pyc)),
                 "delta": _delta(one.delta) if one.delta is not None else None,
+                "suggestion": _suggestion(one.suggestion) if one.suggestion is not None else None,
             }
             for one in report.rebuilt
         ]
     }  # fmt: skip
+
+
+def _suggestion(found: Suggestion) -> dict[str, Any]:
+    return {"ignorePaths": list(found.globs), "layers": list(found.layers), "saves": found.saves}
 
 
 def _delta(delta: DeltaReport) -> dict[str, Any]:

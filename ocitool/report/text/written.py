@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,10 @@ def _rebuilt(report: RebuildReport) -> Iterator[str]:
         counts = Counter(layer.how for layer in image.layers)
         texts = (("same", "same"), ("equal", "equal but for times or ignored paths"), ("changed", "changed"))
         yield "layers: " + ", ".join(f"{counts[how]} {text}" for how, text in texts if counts[how])
+        if (more := image.suggestion) is not None:
+            which = f"{'layer' if len(more.layers) == 1 else 'layers'} {', '.join(map(str, more.layers))}"
+            yield f"volatile files alone keep {which} from being re-used; {human(more.saves)} less to transfer with:"
+            yield "  " + " ".join(f"--ignore-path {shlex.quote(glob)}" for glob in more.globs)
         if image.ignored:
             yield f"not as in the new image: {count_of(len(image.ignored), 'ignored path')}"
         if image.delta is not None and (hidden := image.delta.hidden):
