@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from ocitool.packages.package import Distribution, Package
+from ocitool.packages.package import Distribution, Package, PackageKind
 from ocitool.packages.readers import SYSTEM_KINDS
+
+_ARCHITECTURE: dict[PackageKind, str] = {"conda": "subdir", "gem": "platform"}
+"""The qualifier for the architecture of a package, if it is another than `arch`."""
 
 
 def package_url(package: Package, distribution: Distribution | None = None) -> str:
@@ -19,8 +22,10 @@ def package_url(package: Package, distribution: Distribution | None = None) -> s
     qualifiers = {}
     if package.kind == "rpm" and ":" in version:
         qualifiers["epoch"], _, version = version.partition(":")
+    if package.kind == "conda" and "-" in version:
+        version, _, qualifiers["build"] = version.partition("-")
     if architecture:
-        qualifiers["arch"] = architecture
+        qualifiers[_ARCHITECTURE.get(package.kind, "arch")] = architecture
     if package.kind in SYSTEM_KINDS and distribution is not None:
         namespace = namespace or _encodable(distribution.id)
         qualifiers["distro"] = _encodable("-".join(filter(None, distribution)))

@@ -11,6 +11,7 @@ from support.packages import packages_of
 from ocitool.packages.conda import CondaReader
 from ocitool.packages.gem import GemReader
 from ocitool.packages.package import DatabaseError, DatabaseProblem, Package
+from ocitool.packages.purl import package_url
 
 RECORD = {
     "arch": None, "build": "pyh0701188_6", "build_number": 6, "channel": "conda-forge/noarch", "depends": ["python >=3.8"],
@@ -127,3 +128,13 @@ def test_the_languages_packages_of_an_image_are_listed_together() -> None:
     expected = [("conda", "pysocks"), ("gem", "debug"), ("npm", "x"), ("pypi", "a")]
     assert expected == [(one.kind, one.name) for one in found.packages]
     assert (DatabaseProblem(b"app/node_modules/y/package.json", "it is not JSON that can be read"),) == found.problems
+
+
+def test_package_urls_have_the_qualifiers_of_their_types() -> None:
+    """As in the definitions of the types: https://github.com/package-url/purl-spec."""
+    conda = Package("conda", "numpy", "1.26.4-py311h7125741_0", b"", architecture="linux-64")
+    assert "pkg:conda/numpy@1.26.4?build=py311h7125741_0&subdir=linux-64" == package_url(conda)
+    assert "pkg:gem/debug@1.4.0?platform=x86_64-linux" == package_url(
+        Package("gem", "debug", "1.4.0", b"", architecture="x86_64-linux")
+    )
+    assert "pkg:npm/%40types/node@20.1.0" == package_url(Package("npm", "node", "20.1.0", b"", "@types"))
