@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ocitool.cli import options
 from ocitool.cli.shared import PLATFORMS, READ, REVIEW, Shared, with_shared
 from ocitool.operations import inspect
+
+if TYPE_CHECKING:
+    from ocitool.comparison.rules import FailRule
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -27,6 +31,9 @@ Examples:
   ocitool inspect --format json layout:v1 | jq '.images[].layers'
   ocitool inspect --raw config image.tar
   docker save app | ocitool inspect -
+  ocitool inspect --fail-on security image.tar
+
+Rules of --fail-on: notable (security and cost), security, cost, or names of rules (setuid,secret-env).
 """
 
 
@@ -46,13 +53,19 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="With --raw: print the exact bytes on a terminal too, even binary content.")
     ] = False,
+    notable: Annotated[
+        bool, typer.Option("--notable", help="Read the layers: show keys, setuid files and what else a reviewer must see.")
+    ] = False,
+    fail_on: Annotated[
+        list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 for this, as --notable finds it; see below.")
+    ] = None,
     show_secrets: options.ShowSecrets = False,
     *,
     shared: Shared,
 ) -> None:
-    """Show what an image is, layer by layer. Opens no layer unless --files, --packages or --verify is given.
+    """Show what an image is, layer by layer. Opens no layer unless --files, --packages, --notable or --verify is given.
 
-    Of a store everything is listed; the exit code is 1 if something in it could not be read."""
+    Of a store everything is listed; the exit code is 1 if something in it could not be read, or a rule is met."""
     with shared.running() as session:
         data: bytes | None = None
         if raw is not None:
@@ -62,7 +75,7 @@ def command(
         else:
             result = inspect.inspect(
                 ref, session, files=files, packages=packages, top=top, platform=shared.platform,
-                all_platforms=shared.all_platforms,
+                all_platforms=shared.all_platforms, notable=notable, rules=_rules(fail_on or ()),
             )  # fmt: skip
     if digest:
         print(known)
@@ -74,5 +87,13 @@ def command(
 
     with masking.revealed(show_secrets):
         shared.show("inspect", result)
-    if result.problems:
+    if result.problems or result.failures:
         raise typer.Exit(1)
+
+
+def _rules(texts: Sequence[str]) -> tuple[FailRule, ...]:
+    if not texts:
+        return ()
+    from ocitool.comparison.rules import notable_rule  # `inspect` alone compares nothing
+
+    return tuple(map(notable_rule, texts))

@@ -44,7 +44,7 @@ from ocitool.images.platforms import normalized, parse_platform, rank
 from ocitool.images.select import Target
 from ocitool.pipeline.layer_identity import with_diff_ids
 from ocitool.pipeline.session import Session
-from ocitool.spec.manifest import Config, Platform
+from ocitool.spec.manifest import Platform
 from ocitool.transports.opening import Opened
 from ocitool.trees.indexing import Indexer
 
@@ -176,7 +176,9 @@ def _resolved(opened: Opened, one: PlatformEntry | None, reference: str, session
 
 def _notable_of_added(image: Image, options: DiffOptions, scope: PathFilter, session: Session) -> tuple[Notable, ...]:
     """Returns what a reviewer should see first of an image that is on the after side only: all of it is new."""
-    nothing = image._replace(tags=(), digest=None, manifest=None, config=Config(b"{}", {}), image_id="", layers=())
+    from ocitool.comparison.alone import nothing_of
+
+    nothing = nothing_of(image)
     indexer = session.indexer()
     compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
     scope.record_matches(nothing, image, compared.files, indexer)

@@ -26,8 +26,8 @@ def shadow(before: bytes | None, after: bytes) -> tuple[NotableFact, ...] | None
 
 
 def group(before: bytes | None, after: bytes) -> tuple[NotableFact, ...] | None:
-    """As `passwd`, for `group`."""
-    return _changed(before, after, 4, _of_group, "in group")
+    """As `passwd`, for `group`. Of a new file every distribution has members of powerful groups."""
+    return _changed(before, after, 4, _of_group if before is not None else lambda was, line: "", "in group")
 
 
 def _changed(

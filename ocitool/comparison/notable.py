@@ -52,7 +52,23 @@ def notable_alone(
     """Returns what is notable about one image without another: what `RULES` says of one alone. `compared`, `settings`: its
     differences from `nothing`, an image without content. `explained`: the installed package that a path belongs to."""
     found = _found(nothing, image, compared, settings, task, explained, alone=True)
-    return _sorted([item for item in found if RULES[item.rule].alone])
+    return _sorted([item._replace(said=_of_one(item.said)) for item in found if _tells_alone(item)])
+
+
+_INFO_ALONE = frozenset({"user-root", "setuid", "setgid", "capability", "deleted-still-ships"})
+"""Rules of which `info` is told of one image too; of the others every image has some."""
+
+
+def _tells_alone(item: Notable) -> bool:
+    return RULES[item.rule].alone and (item.severity != "info" or item.rule in _INFO_ALONE)
+
+
+def _of_one(said: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns a sentence about a change as one about what is there."""
+    first, *rest = said
+    for new in ("new: ", "new "):
+        first = first.removeprefix(new)
+    return first.replace(" is new", "").replace(" are new", ""), *rest
 
 
 def _explainer(packages: PackageDiff) -> Explained:
@@ -85,19 +101,27 @@ def _found(
     wanted: list[Content] = []
     for change in compared.files:
         side = change.after
-        if side is None or change.only_mtime:
+        if side is None:
+            if (gone := notable_contents.of_removed(change)) is not None:
+                wanted.append(gone)
+            continue
+        if change.only_mtime:
             continue
         for finding in notable_files.of_attributes(change, side):
             yield _of_path(change, finding, explained, alone)
         role = notable_files.role_of(change, side, named)
+        if alone and role is not None and role.content is None and not role.alone:
+            continue
         if role is None and change.kind == "metadata":
             continue
         if worth_reading(change, role) and explained(change.path) is None:
             wanted.append(Content(change, role))
         elif role is not None:
             yield _of_path(change, notable_files.of_role(change, role), explained, alone)
-    for item, findings in notable_contents.judged(wanted, task):
-        if findings is None and item.role is not None:
+    for item, findings in notable_contents.judged(wanted, task, alone=alone):
+        if item.change.after is None:
+            continue
+        if findings is None and item.role is not None and (item.role.alone or not alone):
             findings = (notable_files.of_role(item.change, item.role),)
         elif not findings and item.role is not None and item.role.rule == "secret-file":
             findings = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ocitool.comparison import accounts, package_sources
+from ocitool.comparison import accounts, package_sources, path_roles
 from ocitool.comparison.path_roles import PathRole
 from ocitool.comparison.result import FileChange, NotableFact, Side
 from ocitool.images.image import Layer
@@ -72,12 +72,21 @@ def worth_reading(change: FileChange, role: PathRole | None) -> bool:
     return _SHORTEST <= side.entry.size <= _SEARCHED
 
 
-def judged(wanted: Sequence[Content], task: Task) -> Iterator[tuple[Content, tuple[NotableFact, ...] | None]]:
-    """Yields each file with what is notable in it; None if its content says nothing beyond its path."""
+def of_removed(change: FileChange) -> Content | None:
+    """Returns a removed file whose content says what is no news elsewhere: a source of packages."""
+    if not change.path.startswith(b"etc/") or change.before is None or change.before.entry.kind != Kind.FILE:
+        return None
+    role = path_roles.rule(change.path)
+    return Content(change, role) if role is not None and role.content == "sources" else None
+
+
+def judged(wanted: Sequence[Content], task: Task, *, alone: bool) -> Iterator[tuple[Content, tuple[NotableFact, ...] | None]]:
+    """Yields each file with what is notable in it; None if its content says nothing beyond its path. `alone`: no other image
+    says which sources of packages are the usual ones."""
     chosen = _bounded(wanted, task)
     both = [item for item in chosen if item.role is not None and item.role.content in _COMPARED]
     single = [item for item in chosen if item.role is None or item.role.content not in _COMPARED]
-    yield from _compared(both, task)
+    yield from _compared(both, task, alone)
     for position, data in contents([_file(item.change.after) for item in single], task):
         item = single[position]
         yield item, _secrets(item, data)
@@ -88,8 +97,8 @@ def _bounded(wanted: Sequence[Content], task: Task) -> list[Content]:
     chosen: list[Content] = []
     total = left = 0
     for item in sorted(wanted, key=lambda item: item.role is None):
-        assert item.change.after is not None
-        size = item.change.after.entry.size
+        side = item.change.after or item.change.before
+        size = side.entry.size if side is not None else 0
         if len(chosen) >= _FILES or total + size > _BYTES:
             left += 1
             continue
@@ -159,7 +168,7 @@ def _harmless(data: bytes) -> bool:
 # Accounts and sources of packages
 
 
-def _compared(items: Sequence[Content], task: Task) -> Iterator[tuple[Content, tuple[NotableFact, ...] | None]]:
+def _compared(items: Sequence[Content], task: Task, alone: bool) -> Iterator[tuple[Content, tuple[NotableFact, ...] | None]]:
     sides = [side for item in items for side in (item.change.before, item.change.after)]
     read = dict(contents([_file(side) for side in sides], task))
     known: dict[str, set[bytes]] = {}
@@ -167,7 +176,7 @@ def _compared(items: Sequence[Content], task: Task) -> Iterator[tuple[Content, t
     for number, item in enumerate(items):
         if item.role is not None and item.role.content == "sources":
             known.setdefault(package_sources.kind_of(item.change.path), set()).update(
-                package_sources.hosts(read.get(2 * number, b""))
+                package_sources.hosts(read.get(2 * number + alone, b""))
             )
     for number, item in enumerate(items):
         before, after = read.get(2 * number), read.get(2 * number + 1)

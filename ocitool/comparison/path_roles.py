@@ -11,12 +11,13 @@ from ocitool.patterns import byte_pattern, pattern
 
 class PathRole(NamedTuple):
     """The meaning of a file at a path: the rule it is reported under, the text and the severity. `content`: what its content
-    is compared as, if that says more than the path."""
+    is compared as, if that says more than the path. `alone`: the path is notable in one image without another."""
 
     rule: str
     text: str
     severity: Severity = "security"
     content: Literal["passwd", "shadow", "group", "sources", "secret"] | None = None
+    alone: bool = False
 
 
 _PLACES: tuple[tuple[Any, PathRole], ...] = (
@@ -24,19 +25,21 @@ _PLACES: tuple[tuple[Any, PathRole], ...] = (
     (byte_pattern(rb"etc/sub[ug]id-?"), PathRole("accounts", "who may log in", "info")),
     (byte_pattern(rb"etc/passwd-?"), PathRole("accounts", "who may log in, or act as others", content="passwd")),
     (byte_pattern(rb"etc/group-?"), PathRole("accounts", "who may log in, or act as others", content="group")),
-    (byte_pattern(rb"etc/(?:doas\.conf|sudoers|sudoers\.d/.+|polkit-1/.+|pam\.d/.+|pam\.conf|security/.+\.conf"
+    (byte_pattern(rb"etc/(?:doas\.conf|sudoers|sudoers\.d/.+)"),
+     PathRole("accounts", "who may log in, or act as others", alone=True)),
+    (byte_pattern(rb"etc/(?:polkit-1/.+|pam\.d/.+|pam\.conf|security/.+\.conf"
                 rb"|ssh/sshd_config(?:\.d/.+)?|login\.defs|nsswitch\.conf)"),
      PathRole("accounts", "who may log in, or act as others")),
     (byte_pattern(rb"(?:.*/)?\.ssh/(?:authorized_keys2?|rc|environment)|(?:.*/)?\.(?:rhosts|shosts)|etc/hosts\.equiv"),
-     PathRole("accounts", "who may log in")),
+     PathRole("accounts", "who may log in", alone=True)),
     (byte_pattern(rb"etc/ld\.so\.preload|etc/ld-musl-[^/]*\.path|etc/environment|(?:.*/)?(?:site|user)customize\.py"),
-     PathRole("loader", "decides which code programs load")),
+     PathRole("loader", "decides which code programs load", alone=True)),
     (byte_pattern(rb"etc/ld\.so\.conf(?:\.d/.+)?"), PathRole("loader", "decides which code programs load", "info")),
     (byte_pattern(rb"etc/(?:crontab|anacrontab|cron\.(?:d|hourly|daily|weekly|monthly)/.+)|var/spool/(?:cron|at)/.+"
                 rb"|(?:etc|usr/lib)/systemd/(?:system|user)/.+\.timer"), PathRole("cron", "commands that are run by time")),
     (byte_pattern(rb"usr/local/share/ca-certificates/.+|etc/pki/ca-trust/source/.+|etc/ca-certificates/trust-source/.+"
                 rb"|etc/apt/(?:trusted\.gpg(?:\.d/.+)?|keyrings/.+)|etc/pki/rpm-gpg/.+|etc/apk/keys/.+|etc/containers/policy\.json"),
-     PathRole("trust", "which signatures and certificates count")),
+     PathRole("trust", "which signatures and certificates count", alone=True)),
     (byte_pattern(rb"etc/(?:ssl/(?:cert\.pem|certs/ca-(?:certificates|bundle)\.crt|ca-bundle\.pem)|pki/tls/(?:cert\.pem|certs/ca-bundle.*)"
                 rb"|pki/ca-trust/extracted/.+|ca-certificates\.conf)|(?:.*/)?(?:cacerts|certifi/cacert\.pem)"
                 rb"|(?:usr/)?lib/ssl/cert\.pem|usr/share/ca-certificates/.*/?ca-bundle.*"),
@@ -46,9 +49,10 @@ _PLACES: tuple[tuple[Any, PathRole], ...] = (
                 rb"|(?:.*/)?\.?pip/pip\.conf|usr/local/etc/npmrc"),
      PathRole("package-source", "where packages come from", content="sources")),
     (byte_pattern(rb"(?:.*/)?\.git/config|(?:.*/)?\.hg/hgrc|(?:.*/)?\.svn/wc\.db"),
-     PathRole("secret-file", "a repository's own files, with its addresses and maybe its credentials", content="secret")),
+     PathRole("secret-file", "a repository's own files, with its addresses and maybe its credentials", content="secret",
+              alone=True)),
 )  # fmt: skip
-_SECRET = PathRole("secret-file", "a file whose path looks secret", content="secret")
+_SECRET = PathRole("secret-file", "a file whose path looks secret", content="secret", alone=True)
 
 
 _BELOW = (b"etc/", b"usr/local/share/ca-", b"usr/local/etc/npmrc", b"usr/lib/s", b"usr/share/ca-", b"var/spool/", b"lib/ssl/")

@@ -79,8 +79,7 @@ def failures(
     counts = {"files": len(files), "config": len(config)}
     for entry in rules:
         if entry.what == "notable":
-            if by := fired(entry, notable):
-                yield Failure(entry.text, 0, sum(count for _, count in by), fired=by)
+            yield from failures_alone((entry,), notable, None)
         elif entry.what in counts:
             if counts[entry.what]:
                 yield Failure(entry.text, 0, counts[entry.what])
@@ -92,6 +91,13 @@ def failures(
             actual = summary.size_delta if entry.what == "size" else summary.transfer_bytes
             if actual > entry.limit:
                 yield Failure(entry.text, _limit(entry), actual)
+
+
+def failures_alone(rules: Sequence[FailRule], notable: Sequence[Notable], platform: str | None) -> Iterator[Failure]:
+    """Yields the rules that what is notable about one image meets. `platform`: that of the image, if there are several."""
+    for entry in rules:
+        if by := fired(entry, notable):
+            yield Failure(entry.text, 0, sum(count for _, count in by), platform, by)
 
 
 def not_compared(rules: Sequence[FailRule], others: Sequence[NotCompared]) -> Iterator[Failure]:
@@ -121,7 +127,7 @@ def of_indexes(
         for one in entries:
             if one.status != "both" and entry.what in ("files", "config"):
                 yield Failure(entry.text, 0, 1, str(one.platform))
-            elif one.status == "added" and entry.what == "notable" and (by := fired(entry, one.notable)):
-                yield Failure(entry.text, 0, sum(count for _, count in by), str(one.platform), by)
+            elif one.status == "added" and entry.what == "notable":
+                yield from failures_alone((entry,), one.notable, str(one.platform))
             elif one.status == "both" and one.diff is None and one.before != one.after:
                 yield from not_compared((entry,), (NotCompared(one.platform, "changed", one.before, one.after),))

@@ -22,6 +22,8 @@ from ocitool.task import Task
 from ocitool.transports.opening import Opened
 
 if TYPE_CHECKING:
+    from ocitool.comparison.result import Failure, Notable
+    from ocitool.comparison.rules import FailRule
     from ocitool.layers.index import LayerIndex
     from ocitool.operations.packages import InstalledPackages
     from ocitool.trees.indexing import Indexer
@@ -41,13 +43,15 @@ class LayerFacts(NamedTuple):
 
 class InspectedImage(NamedTuple):
     """An image and its facts. `layers`: facts of each of its layers. `waste`: hidden and largest files, `packages`: what is
-    installed; both None unless requested. `verified`: every layer was read and hashed."""
+    installed, `notable`: what a reviewer should see first; each None unless requested. `verified`: every layer was read and
+    hashed."""
 
     image: Image
     layers: tuple[LayerFacts, ...]
     waste: "Waste | None"
     verified: bool
     packages: "InstalledPackages | None" = None
+    notable: "tuple[Notable, ...] | None" = None
 
 
 class InspectedEntry(NamedTuple):
@@ -67,7 +71,7 @@ class InspectedEntry(NamedTuple):
 
 class Inspection(NamedTuple):
     """The result. `document`, `entries`: the index that the reference names, if it names one. `problems`: what could not be
-    read; all else is in the result."""
+    read; all else is in the result. `failures`: the rules of `--fail-on` that are met."""
 
     reference: str
     transport: str
@@ -76,6 +80,7 @@ class Inspection(NamedTuple):
     images: tuple[InspectedImage, ...]
     notices: tuple[Notice, ...]
     problems: tuple[OcitoolError, ...] = ()
+    failures: "tuple[Failure, ...]" = ()
 
 
 class _RepeatedConfigs:
@@ -134,13 +139,16 @@ def inspect(
     top: int = 10,
     platform: str | None = None,
     all_platforms: bool = False,
+    notable: bool = False,
+    rules: "Sequence[FailRule]" = (),
 ) -> Inspection:
-    """Returns what the reference names. Opens no layer unless `files` or `packages` is set or the session verifies;
-    otherwise only the first bytes of layers are read.
+    """Returns what the reference names. Opens no layer unless `files`, `packages`, `notable` or `rules` is set or the session
+    verifies; otherwise only the first bytes of layers are read. `rules`: rules of `--fail-on` about what is notable.
 
     An image that cannot be read is one of the `problems` if there are several; a single or selected one raises what reading
     raises."""
-    deep = files or packages or session.verify
+    notable = notable or bool(rules)
+    deep = files or packages or notable or session.verify
     opened = session.open(reference, "layers" if deep else "documents" if all_platforms else "summary")
     source = opened.source
     groups = list(select.groups(opened))
@@ -167,12 +175,24 @@ def inspect(
         for image in selection.images(target):
             repeats.add(image)
             with problems.tolerant(several or all_platforms):
-                images.append(_inspected(image, indexer, files, packages, top))
+                found_image = _inspected(image, indexer, files, packages, top)
+                images.append(_with_notable(found_image, indexer) if notable else found_image)
     if platform is not None and not images and not problems.all():
         raise NotFoundError(f"no image for {platform}", source.where)
     return Inspection(
-        reference, source.transport.name, index, entries, tuple(images), tuple(session.task.notices), problems.all()
-    )
+        reference, source.transport.name, index, entries, tuple(images), tuple(session.task.notices), problems.all(),
+        tuple(_failures(images, rules)),
+    )  # fmt: skip
+
+
+def _failures(images: Sequence[InspectedImage], rules: "Sequence[FailRule]") -> "Iterator[Failure]":
+    if not rules:
+        return
+    from ocitool.comparison.rules import failures_alone
+
+    for item in images:
+        platform = str(item.image.platform) if len(images) > 1 else None
+        yield from failures_alone(rules, item.notable or (), platform)
 
 
 def _index(
@@ -269,6 +289,15 @@ class _Selection(NamedTuple):
             if target.document is not self.opened.source.index:
                 text += "; --platform picks another, --all-platforms shows all"
             self.task.notice("platform", text)
+
+
+def _with_notable(found: InspectedImage, indexer: "Indexer | None") -> InspectedImage:
+    """Returns the image with what is notable about it, if it is one."""
+    if indexer is None or not found.image.is_image:
+        return found
+    from ocitool.comparison.alone import notable_of_image
+
+    return found._replace(notable=notable_of_image(found.image, indexer))
 
 
 def _inspected(image: Image, indexer: "Indexer | None", files: bool, packages: bool, top: int) -> InspectedImage:

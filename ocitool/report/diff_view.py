@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.comparison.config_changes import incidental
-from ocitool.comparison.policies import BUDGET_RULE
 from ocitool.comparison.result import (
     ConfigChange,
     Diff,
-    Failure,
     IndexDiff,
     LayerPair,
     Patch,
@@ -20,7 +18,7 @@ from ocitool.comparison.result import (
 from ocitool.images.image import Image
 from ocitool.report.escape import clip, human, signed
 from ocitool.report.files_view import KINDS, Counts, FilesView, counts_of, files_view, growth_of
-from ocitool.report.notable import NotableRow, accepted, notable_rows
+from ocitool.report.notable import FailureRow, NotableRow, accepted, failure_row, notable_rows
 from ocitool.report.phrases import (
     LazyRows,
     Phrase,
@@ -47,14 +45,6 @@ _MAX_PLATFORMS = 20
 _MAX_SINGLE_ROWS = 3
 """Consecutive shared layers that changed no file have a row each up to this number; more of them are folded into one
 row."""
-
-
-class FailureRow(NamedTuple):
-    """A rule of `--fail-on` that is met. `of`: the platform, empty if one image was compared with one image."""
-
-    rule: Phrase
-    of: Phrase
-    met: Phrase
 
 
 class LayerRow(NamedTuple):
@@ -153,7 +143,7 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
     counts = counts_of(result.files)
     return DiffView(
         _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
-        totals(result), not_compared(result), LazyRows(result.failures, _failure), tuple(notable_rows(result.notable)),
+        totals(result), not_compared(result), LazyRows(result.failures, failure_row), tuple(notable_rows(result.notable)),
         accepted(result.notable, result.policy),
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
         files_view(result), volatile_view(result),
@@ -173,7 +163,7 @@ def index_view(result: IndexDiff) -> IndexView:
     """Returns the report on two indexes."""
     return IndexView(
         (exact_quote(result.before_reference),), (exact_quote(result.after_reference),), _index_verdict(result),
-        LazyRows(result.failures, _failure), config_view(result.config), LazyRows(result.platforms, _platform),
+        LazyRows(result.failures, failure_row), config_view(result.config), LazyRows(result.platforms, _platform),
     )  # fmt: skip
 
 
@@ -253,31 +243,6 @@ def _index_verdict(result: IndexDiff) -> Phrase:
     if result.config:
         parts.append(count_of(len(result.config), "change") + " in the documents")
     return (f"indexes differ: {', '.join(parts)}{remark}",)
-
-
-def _failure(failure: Failure) -> FailureRow:
-    of: Phrase = (platform_quote(failure.platform),) if failure.platform is not None else ()
-    if failure.actual is None:
-        return FailureRow((exact_quote(failure.rule),), of, ("not compared",))
-    actual, limit = _amount(failure.rule, failure.actual), _amount(failure.rule, failure.limit)
-    if actual == limit:  # of sizes, which are rounded
-        actual, limit = (_amount("", side) for side in (failure.actual, failure.limit))
-    by = ", ".join(f"{rule} {count:,}" if count > 1 else rule for rule, count in failure.fired)
-    return FailureRow((exact_quote(failure.rule),), of, (*actual, " (limit ", *limit, ")" + (f" by {by}" if by else "")))
-
-
-def _amount(rule: str, value: int | float | str | None) -> Phrase:
-    if rule.startswith(BUDGET_RULE) and not isinstance(value, str):
-        from ocitool.report.budget_view import amount, unit_of
-
-        return (amount(value, unit_of(rule.removeprefix(BUDGET_RULE))),)
-    if isinstance(value, str):
-        return (Quote(value, "value"),)
-    if value is None:
-        return ("none",)
-    if rule.endswith("%"):
-        return (f"{value:g}%",)
-    return (human(int(value)) if rule.startswith(("size:", "transfer:")) else f"{value:,}",)
 
 
 def _platform(entry: PlatformDiff) -> PlatformView:

@@ -22,6 +22,7 @@ from ocitool.spec import mediatypes
 
 if TYPE_CHECKING:
     from ocitool.report.installed_view import InstalledView
+    from ocitool.report.notable import FailureRow, NotableRow
     from ocitool.report.waste_view import WasteView
 
 _SETTINGS = ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthcheck", "OnBuild", "Shell")
@@ -63,7 +64,7 @@ class NamedValue(NamedTuple):
 class ImageView(NamedTuple):
     """An image. `what`: its platform, or the type of an artifact. `settings` and `keys`: by field of the configuration;
     `keys` has those whose values are lists of names. `unpaired`: a remark if layers and history do not agree, else
-    empty."""
+    empty. `notable`: None unless requested."""
 
     tags: tuple[Quote, ...]
     what: Phrase
@@ -77,6 +78,7 @@ class ImageView(NamedTuple):
     unpaired: str
     waste: "WasteView | None"
     packages: "InstalledView | None"
+    notable: "tuple[NotableRow, ...] | None"
 
 
 class IndexHead(NamedTuple):
@@ -89,7 +91,7 @@ class IndexHead(NamedTuple):
 
 class InspectView(NamedTuple):
     """What an `inspect` report says. `head`: None unless an index was inspected as a whole. `entries`: those of the index.
-    `images`: the inspected images. `problems`: messages about what could not be read."""
+    `images`: the inspected images. `problems`: messages about what could not be read. `failures`: the rules that are met."""
 
     reference: Quote
     head: IndexHead | None
@@ -97,6 +99,7 @@ class InspectView(NamedTuple):
     images: LazyRows[ImageView]
     problems_title: str
     problems: LazyRows[Quote]
+    failures: "tuple[FailureRow, ...]"
 
 
 def inspect_view(result: Inspection) -> InspectView:
@@ -108,8 +111,16 @@ def inspect_view(result: Inspection) -> InspectView:
     problems = f"{count_of(len(result.problems), 'problem')}: what could not be read"
     return InspectView(
         exact_quote(result.reference), head, LazyRows(result.entries, _entry), LazyRows(result.images, _image), problems,
-        LazyRows(result.problems, lambda one: Quote(str(one), "message")),
+        LazyRows(result.problems, lambda one: Quote(str(one), "message")), _failures(result),
     )  # fmt: skip
+
+
+def _failures(result: Inspection) -> "tuple[FailureRow, ...]":
+    if not result.failures:
+        return ()
+    from ocitool.report.notable import failure_row
+
+    return tuple(map(failure_row, result.failures))
 
 
 def _entry(entry: InspectedEntry) -> EntryRow:
@@ -141,6 +152,7 @@ def _image(item: InspectedImage) -> ImageView:
         "" if agree else _unpaired(image),
         _waste(item),
         _packages(item),
+        _notable(item),
     )  # fmt: skip
 
 
@@ -164,6 +176,14 @@ def _waste(item: InspectedImage) -> "WasteView | None":
     from ocitool.report.waste_view import waste_view  # its types take a hundredth of the time of an `inspect` without --files
 
     return waste_view(item.waste, item.image)
+
+
+def _notable(item: InspectedImage) -> "tuple[NotableRow, ...] | None":
+    if item.notable is None:
+        return None
+    from ocitool.report.notable import notable_rows  # only with --notable
+
+    return tuple(notable_rows(item.notable))
 
 
 def _facts(item: InspectedImage) -> Iterator[tuple[str, Phrase]]:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.comparison.notable_rules import RULES, SEVERITIES, Severity
-from ocitool.comparison.result import Notable, Quoted
+from ocitool.comparison.policies import BUDGET_RULE
+from ocitool.comparison.result import Failure, Notable, Quoted
 from ocitool.masking.files import secret_path
 from ocitool.report.escape import human
-from ocitool.report.phrases import Phrase, Quote, exact_quote, made_by, path, sentence
+from ocitool.report.phrases import Phrase, Quote, exact_quote, made_by, path, platform_quote, sentence
 from ocitool.report.sides import pointer_text
 
 _PER_RULE = 15
@@ -33,6 +34,14 @@ class NotableRow(NamedTuple):
     made_by: Phrase
     text: Phrase
     more: bool = False
+
+
+class FailureRow(NamedTuple):
+    """A rule of `--fail-on` that is met. `of`: the platform, empty if one image was compared with one image."""
+
+    rule: Phrase
+    of: Phrase
+    met: Phrase
 
 
 Group = Sequence[Notable]
@@ -193,3 +202,32 @@ def said(parts: Sequence[str]) -> Phrase:
 def _counted(count: int, groups: Sequence[Group]) -> str:
     size = sum(map(_size, groups))
     return f"{count:,} more" + (f", {human(size)}" if size else "") + " (--format json lists all)"
+
+
+# Rules of --fail-on
+
+
+def failure_row(failure: Failure) -> FailureRow:
+    """Returns a rule of `--fail-on` that is met as a row."""
+    of: Phrase = (platform_quote(failure.platform),) if failure.platform is not None else ()
+    if failure.actual is None:
+        return FailureRow((exact_quote(failure.rule),), of, ("not compared",))
+    actual, limit = _amount(failure.rule, failure.actual), _amount(failure.rule, failure.limit)
+    if actual == limit:  # of sizes, which are rounded
+        actual, limit = (_amount("", side) for side in (failure.actual, failure.limit))
+    by = ", ".join(f"{rule} {count:,}" if count > 1 else rule for rule, count in failure.fired)
+    return FailureRow((exact_quote(failure.rule),), of, (*actual, " (limit ", *limit, ")" + (f" by {by}" if by else "")))
+
+
+def _amount(rule: str, value: int | float | str | None) -> Phrase:
+    if rule.startswith(BUDGET_RULE) and not isinstance(value, str):
+        from ocitool.report.budget_view import amount, unit_of
+
+        return (amount(value, unit_of(rule.removeprefix(BUDGET_RULE))),)
+    if isinstance(value, str):
+        return (Quote(value, "value"),)
+    if value is None:
+        return ("none",)
+    if rule.endswith("%"):
+        return (f"{value:g}%",)
+    return (human(int(value)) if rule.startswith(("size:", "transfer:")) else f"{value:,}",)

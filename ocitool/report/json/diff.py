@@ -8,20 +8,16 @@ from ocitool import masking
 from ocitool.comparison.result import (
     ConfigChange,
     Diff,
-    Failure,
     FileChange,
     IndexDiff,
     LayerPair,
-    Notable,
     PackageDiff,
-    Quoted,
     Side,
     VolatileGroup,
 )
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
-from ocitool.policy.acceptance import Acceptance
 from ocitool.report.json.budget import limit_json
 from ocitool.report.json.fields import (
     TYPES,
@@ -36,6 +32,7 @@ from ocitool.report.json.fields import (
     stated,
 )
 from ocitool.report.json.groups import group_fields, groups_fields
+from ocitool.report.json.notable import failure_fields, notable_fields
 from ocitool.report.packages_view import full_name
 from ocitool.report.sides import pointer_text, sides
 
@@ -59,13 +56,13 @@ def diff_json(result: Diff | IndexDiff) -> dict[str, Any]:
                 "status": entry.status,
                 "before": str(entry.before) if entry.before else None,
                 "after": str(entry.after) if entry.after else None,
-                "notable": [_notable(item) for item in entry.notable],
+                "notable": [notable_fields(item) for item in entry.notable],
                 "diff": _diff(entry.diff) if entry.diff is not None else None,
             }
             for entry in result.platforms
         ],
         "config": [_config(change) for change in result.config],
-        "failures": [_failure(item) for item in result.failures],
+        "failures": [failure_fields(item) for item in result.failures],
         "notices": notice_list(result.notices),
     }
 
@@ -91,8 +88,8 @@ def _diff(result: Diff) -> dict[str, Any]:
         "groups": groups_fields(result),
         "packages": _packages(result.packages),
         "volatile": [_volatile(group) for group in result.volatile.groups],
-        "notable": [_notable(item) for item in result.notable],
-        "failures": [_failure(item) for item in result.failures],
+        "notable": [notable_fields(item) for item in result.notable],
+        "failures": [failure_fields(item) for item in result.failures],
         "policy": clean(result.policy),
         "budget": None if result.budget is None else [limit_json(line) for line in result.budget],
         "summary": {
@@ -147,43 +144,6 @@ def _copied(result: Diff) -> dict[str, Any]:
 
 def _digest(digest: Digest | None) -> str | None:
     return str(digest) if digest is not None else None
-
-
-def _notable(item: Notable) -> dict[str, Any]:
-    return {
-        "rule": item.rule,
-        **(path_fields(item.path) if item.path is not None else {"path": None}),
-        "pointer": clean(pointer_text(item.pointer)) if item.pointer is not None else None,
-        "layer": layer_fields(item.layer),
-        "severity": item.severity,
-        "message": clean("".join(masking.reason(part) if isinstance(part, Quoted) else part for part in item.said)),
-        "key": clean(item.key and masking.text(item.key)),
-        "bytes": item.size,
-        "shippedBy": layer_fields(item.holder),
-        "accepted": _acceptance(item.acceptance),
-    }
-
-
-def _acceptance(found: Acceptance | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    until = found.entry.until
-    return {
-        "entry": found.entry.number,
-        "reason": clean(found.entry.reason),
-        "until": until.isoformat() if until is not None else None,
-        "ended": found.ended,
-    }
-
-
-def _failure(item: Failure) -> dict[str, Any]:
-    return {
-        "rule": item.rule,
-        "limit": item.limit,
-        "actual": item.actual,
-        "platform": stated(item.platform),
-        "firedBy": [{"rule": rule, "count": count} for rule, count in item.fired],
-    }
 
 
 def _image(reference: str, image: Image) -> dict[str, Any]:

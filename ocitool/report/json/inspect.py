@@ -9,6 +9,7 @@ from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection
 from ocitool.report.json.fields import clean, created_by, notice_list, path_fields, platform_fields, stated
+from ocitool.report.json.notable import failure_fields, notable_fields
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Index
 
@@ -25,6 +26,7 @@ def inspect_json(result: Inspection) -> dict[str, Any]:
         "transport": result.transport,
         "index": _index(result.document, result.entries) if result.document is not None else None,
         "images": [_inspected(item) for item in result.images],
+        "failures": [failure_fields(item) for item in result.failures],
         "problems": [
             {"where": clean(one.where), "text": clean(str(one)), "exitCode": one.exit_code} for one in result.problems
         ],
@@ -96,6 +98,7 @@ def _inspected(item: InspectedImage) -> dict[str, Any]:
         "missing": [str(digest) for digest in image.missing],
         "waste": _waste(item.waste, image) if item.waste is not None else None,
         **_packages(item.packages),
+        "notable": [notable_fields(one) for one in item.notable] if item.notable is not None else None,
     }
 
 

@@ -8,7 +8,6 @@ from ocitool.comparison.result import Diff, IndexDiff
 from ocitool.report.diff_view import (
     ConfigView,
     DiffView,
-    FailureRow,
     LayerRow,
     PatchView,
     PlatformView,
@@ -17,9 +16,9 @@ from ocitool.report.diff_view import (
 )
 from ocitool.report.escape import cell, fence
 from ocitool.report.files_view import FileRow, FilesView
+from ocitool.report.markdown.notable import say_failures, say_notable
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.spans import before_and_after, rendered
-from ocitool.report.notable import NotableRow
 from ocitool.report.phrases import LazyRows, Phrase, count_of
 from ocitool.report.sides import CHANGED
 from ocitool.report.volatile_view import VolatileView
@@ -51,10 +50,10 @@ def _title(verdict: Phrase) -> str:
 def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     if view.not_compared:
         page.say("", rendered(view.not_compared))
-    _notable(page, view.notable)
+    say_notable(page, view.notable, _HINT)
     if view.accepted:
         page.say("", rendered(view.accepted))
-    _failures(page, view.failures)
+    say_failures(page, view.failures)
     _layers(page, view.layers)
     _files(page, view.files)
     if stat:
@@ -67,25 +66,6 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
 
         say_copies(page, view.copies, _HINT)
     _patches(page, view.patches)
-
-
-def _notable(page: Page, notable: Sequence[NotableRow]) -> None:
-    lines = ([_notable_line(row)] for row in notable)
-    page.section(["", "**Notable**", ""], lines, len(notable), "notable changes", cap=14_000, hint=_HINT)
-
-
-def _notable_line(row: NotableRow) -> str:
-    if row.more:
-        return f"- {row.severity} **{row.rule}**: {rendered(row.text)}"
-    parts = [f"- {row.severity} **{row.rule}**", rendered(row.place), rendered(row.text)]
-    if row.layer is not None:
-        parts += [f"· layer {row.layer}", rendered(row.made_by)]
-    return " ".join(filter(None, parts))
-
-
-def _failures(page: Page, failures: LazyRows[FailureRow]) -> None:
-    rows = ([f"- {': '.join(map(rendered, filter(None, failure)))}"] for failure in failures)
-    page.section(["", "**Rules that are met (`--fail-on`)**", ""], rows, len(failures), "rules", cap=3_000)
 
 
 def _layers(page: Page, layers: LazyRows[LayerRow]) -> None:
@@ -188,7 +168,7 @@ def _index(page: Page, result: IndexDiff, stat: bool) -> None:
     rows = ([table_row(rendered((entry.platform,), cell), rendered(entry.state, cell))] for entry in entries)
     head = ["", "| platform | result |", "| --- | --- |"]
     page.section(head, rows, len(entries), "platforms", cap=12_000, hint=_HINT)
-    _failures(page, view.failures)
+    say_failures(page, view.failures)
     if not stat:
         _config(page, view.config)
     _platforms(page, [entry for entry in entries if entry.notable or entry.differs], stat)
@@ -202,7 +182,7 @@ def _platforms(page: Page, entries: Sequence[PlatformView], stat: bool) -> None:
             page.say(*cut(len(entries) - position, "more platforms", _HINT))
             return
         part.say("", f"#### {rendered((entry.platform,))}", "", f"**{_title(entry.state)}**")
-        _notable(part, entry.notable)
+        say_notable(part, entry.notable, _HINT)
         if entry.diff is not None:
             view = diff_view(entry.diff._replace(failures=()), grown=True)
             part.say("", view.totals)

@@ -34,6 +34,10 @@ def inspect_markdown(result: Inspection) -> str:
         _image(part, image, titled=len(view.images) > 1)
         page.say(*part.lines)
     problems = ([f"- {rendered((one,))}"] for one in view.problems)
+    if view.failures:
+        from ocitool.report.markdown.notable import say_failures
+
+        say_failures(page, view.failures)
     page.section(["", titled(view.problems_title), ""], problems, len(view.problems), "problems", cap=8_000, hint=_HINT)
     say_notices(page, result.notices)
     return str(page)
@@ -67,6 +71,12 @@ def _image(page: Page, image: ImageView, *, titled: bool) -> None:
     if image.tags:
         facts.append([table_row("tags", some(image.tags, _TAGS))])
     page.section(["", "| | |", "| --- | --- |"], facts, len(facts), "facts", hint=_HINT)
+    if image.notable is not None:
+        from ocitool.report.markdown.notable import say_notable
+
+        if not image.notable:
+            page.say("", "Nothing is notable")
+        say_notable(page, image.notable, _HINT)
     counted = any(one.files is not None for one in image.layers)
     rows = (
         [table_row(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from ocitool.comparison.result import Diff, IndexDiff
 from ocitool.report.diff_view import (
     ConfigView,
     DiffView,
-    FailureRow,
     PatchView,
     diff_view,
     index_view,
 )
 from ocitool.report.escape import shown
 from ocitool.report.files_view import FilesView
-from ocitool.report.notable import NotableRow
-from ocitool.report.phrases import Phrase, count_of
+from ocitool.report.phrases import count_of
 from ocitool.report.sides import CHANGED
+from ocitool.report.text.notable import failure_lines, notable_lines
 from ocitool.report.text.parts import Paint, before_and_after, columns, rendered
 from ocitool.report.volatile_view import VolatileView
 
@@ -34,13 +33,13 @@ def diff_text(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> 
     view = index_view(result)
     yield paint.bold(f"{rendered(view.before)} -> {rendered(view.after)}")
     yield "  " + rendered(view.verdict)
-    yield from _failures(view.failures, paint)
+    yield from failure_lines(view.failures, paint)
     yield from _config(view.config, paint)
     for entry in view.platforms:
         yield ""
         state = ("on both sides",) if entry.diff is not None else entry.state
         yield paint.bold(f"{rendered((entry.platform,))}: {rendered(state)}")
-        yield from _notable(entry.notable, paint)
+        yield from notable_lines(entry.notable, paint)
         if entry.diff is not None:
             yield from _diff(diff_view(entry.diff._replace(failures=())), paint, stat)
 
@@ -51,8 +50,8 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
     yield "  " + view.totals
     if view.not_compared:
         yield paint("  " + rendered(view.not_compared), "33")
-    yield from _failures(view.failures, paint)
-    yield from _notable(view.notable, paint, view.accepted)
+    yield from failure_lines(view.failures, paint)
+    yield from notable_lines(view.notable, paint, view.accepted)
     yield ""
     yield paint.bold("layers")
     table = []
@@ -73,25 +72,6 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
     for patch in view.patches:
         yield ""
         yield from _patch(patch, paint)
-
-
-def _failures(failures: Iterable[FailureRow], paint: Paint) -> Iterator[str]:
-    for failure in failures:
-        yield paint(f"  --fail-on {': '.join(map(rendered, filter(None, failure)))}", "31")
-
-
-def _notable(notable: Sequence[NotableRow], paint: Paint, accepted: Phrase = ()) -> Iterator[str]:
-    if not notable and not accepted:
-        return
-    yield ""
-    yield paint.bold("notable")
-    yield from columns([
-        [row.severity, row.rule, rendered(row.place), f"layer {row.layer}" if row.layer is not None else "", rendered(row.text)]
-        for row in notable if not row.more
-    ])  # fmt: skip
-    yield from (f"  {row.severity}  {row.rule}: {rendered(row.text)}" for row in notable if row.more)
-    if accepted:
-        yield "  " + rendered(accepted)
 
 
 def _config(view: ConfigView, paint: Paint) -> Iterator[str]:

@@ -25,6 +25,10 @@ def inspect_text(result: Inspection, paint: Paint) -> Iterator[str]:
         yield ""
     for image in view.images:
         yield from _image(view, image, paint)
+    if view.failures:
+        from ocitool.report.text.notable import failure_lines
+
+        yield from failure_lines(view.failures, paint)
     if view.problems:
         yield paint.bold(view.problems_title)
         yield from (f"  {rendered((one,))}" for one in view.problems)
@@ -46,6 +50,10 @@ def _image(view: InspectView, image: ImageView, paint: Paint) -> Iterator[str]:
     if settings:
         yield ""
         yield from columns(settings)
+    if image.notable is not None:
+        from ocitool.report.text.notable import notable_lines
+
+        yield from notable_lines(image.notable, paint, nothing="nothing is notable")
     yield ""
     rows = [["layer", "size", "unpacked", "codec", "digest", "instruction"]]
     for one in image.layers:
