@@ -357,6 +357,11 @@ def dedupe(s: Setting) -> Plan:
     return _held_by("dedupe", s)
 
 
+def packages(s: Setting) -> Plan:
+    """the packages of an image, and those that differ between two, beside syft, dpkg-query and rpm: what each names."""
+    return _held_by("packages", s)
+
+
 def layers(layout: Path) -> list[Path]:
     """The stored layers of a layout's first image, lowest first."""
 
@@ -385,6 +390,7 @@ PLANS: dict[str, Callable[[Setting], Plan]] = {
     "big-layer": big_layer,
     "rebuild": rebuild,
     "dedupe": dedupe,
+    "packages": packages,
 }
 PARTS = {
     "startup": ("field", "sparse"),
@@ -404,6 +410,7 @@ PARTS = {
     "big-layer": (),
     "rebuild": ("field", "update"),
     "dedupe": ("field", "update", "archives", "images"),
+    "packages": ("field", "update"),
     "headers": ("field",),
 }
 ABOUT = {name: (plan.__doc__ or "").strip() for name, plan in PLANS.items()}

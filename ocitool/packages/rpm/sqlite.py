@@ -41,12 +41,13 @@ def header_blobs(content: bytes, log: bytes = b"") -> Iterator[bytes]:
         raise DatabaseError("it is no SQLite database")
     if not hasattr(sqlite3.Connection, "deserialize"):
         raise DatabaseError("the sqlite3 module of this Python cannot open databases in memory")
-    content = _without_log(content, log)
-    left = len(content)
+    merged = _without_log(content, log)
+    del content, log
+    left = len(merged)
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
-        connection.deserialize(content)
-        del content
+        connection.deserialize(merged)
+        del merged
         _confine(connection, left)
         table = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'Packages'").fetchone()
         if table is None or not str(table[0]).startswith("CREATE TABLE"):
@@ -83,7 +84,7 @@ def _confine(connection: Connection, size: int) -> None:
     connection.set_authorizer(authorised)
 
 
-def _without_log(content: bytes, log: bytes) -> bytes:
+def _without_log(content: bytes, log: bytes) -> bytearray:
     """Returns the database with what is committed in its write-ahead log, in the format that needs no log: SQLite opens no
     other in memory. A log that is not valid is ignored, and so is all after its last valid commit, as SQLite does."""
     merged = bytearray(content)
@@ -101,7 +102,7 @@ def _without_log(content: bytes, log: bytes) -> bytes:
     # The number of pages is only valid if the two counters of changes agree.
     if unpack_from(">I", merged, 92) == (changes,) and stated * _page_size(merged) > len(merged):
         raise DatabaseError("the SQLite database is truncated")
-    return bytes(merged)
+    return merged
 
 
 def _page_size(content: bytes | bytearray) -> int:
