@@ -149,23 +149,32 @@ def versions(data: bytes) -> None:
         ordered(kind, one, other)
 
 
+PATHS: dict[str, tuple[PackageKind, tuple[str, ...]]] = {
+    "dpkg": ("deb", ("var/lib/dpkg/status", "var/lib/dpkg/info/a.list", "var/lib/dpkg/diversions", "var/lib/dpkg/status.d/a",
+                     "var/lib/dpkg/status.d/a.md5sums")),
+    "apk": ("apk", ("lib/apk/db/installed",)),
+    "rpm-sqlite": ("rpm", ("var/lib/rpm/rpmdb.sqlite",)),
+    "rpm-log": ("rpm", ("var/lib/rpm/rpmdb.sqlite-wal",)),
+    "rpm-ndb": ("rpm", ("usr/lib/sysimage/rpm/Packages.db",)),
+    "rpm-berkeley": ("rpm", ("var/lib/rpm/Packages",)),
+    "python": ("pypi", ("s/a-1.dist-info/METADATA", "s/a-1.dist-info/RECORD", "s/b.egg-info", "s/c.egg-info/PKG-INFO",
+                        "s/c.egg-info/installed-files.txt")),
+    "conda": ("conda", ("opt/conda-meta/a.json",)),
+    "npm": ("npm", ("app/node_modules/@scope/a/package.json", "usr/lib/node_modules/npm/package.json")),
+    "gem": ("gem", ("usr/lib/ruby/gems/3.1.0/specifications/a-1.gemspec",
+                    "usr/lib/ruby/gems/3.1.0/specifications/default/b-1.gemspec")),
+    "go": ("golang", ("usr/bin/app",)),
+    "java": ("maven", ("app/a-1.0.jar",)),
+}  # fmt: skip
+"""Target -> the kind of packages, and where their reader looks for such a file."""
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "dpkg": at("deb", "var/lib/dpkg/status", "var/lib/dpkg/info/a.list", "var/lib/dpkg/diversions",
-               "var/lib/dpkg/status.d/a", "var/lib/dpkg/status.d/a.md5sums"),
-    "apk": at("apk", "lib/apk/db/installed"),
+    **{name: at(kind, *paths) for name, (kind, paths) in PATHS.items()},
     "rpm-header": rpm_header,
     "rpm-sqlite": rpm_sqlite,
     "rpm-log": rpm_log,
     "rpm-ndb": rpm_ndb,
     "rpm-berkeley": rpm_berkeley,
-    "python": at("pypi", "s/a-1.dist-info/METADATA", "s/a-1.dist-info/RECORD", "s/b.egg-info", "s/c.egg-info/PKG-INFO",
-                 "s/c.egg-info/installed-files.txt"),
-    "conda": at("conda", "opt/conda-meta/a.json"),
-    "npm": at("npm", "app/node_modules/@scope/a/package.json", "usr/lib/node_modules/npm/package.json"),
-    "gem": at("gem", "usr/lib/ruby/gems/3.1.0/specifications/a-1.gemspec",
-              "usr/lib/ruby/gems/3.1.0/specifications/default/b-1.gemspec"),
-    "go": at("golang", "usr/bin/app"),
-    "java": at("maven", "app/a-1.0.jar"),
     "elf": elf,
     "os-release": os_release,
     "versions": versions,

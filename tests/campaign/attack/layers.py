@@ -11,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 import zstandard
+from campaign import fuzz, package_fuzz
 from support.layers import BLOCK, END, GNU, V7, base256, head, long, member, old_sparse, pad, pax, record, seal, sparse_1_0
 from support.streams import encode, skippable
 
@@ -108,6 +109,20 @@ def content(chance: random.Random) -> bytes:
     return chance.choice((b"root:x:0:0::/:/bin/sh\n", b"a\nb\nc\n", b"#!/bin/sh\n", b"\x7fELF", b"{}"))
 
 
+def recorded(chance: random.Random) -> tuple[bytes, bytes]:
+    """The path and content of a file that records packages, often with a change."""
+    target = chance.choice(list(package_fuzz.PATHS))
+    found, path = chance.choice(samples(target)), chance.choice(package_fuzz.PATHS[target][1])
+    if chance.random() < 0.7:
+        found = fuzz.mutate(found, chance, samples(target), target)
+    return path.encode(), found
+
+
+@cache
+def samples(target: str) -> list[bytes]:
+    return package_fuzz.corpus(target)
+
+
 def entry(chance: random.Random, canary: bytes) -> bytes:
     """One entry with whatever stands before it."""
     path, turn = name(chance, canary), chance.random()
@@ -122,6 +137,8 @@ def entry(chance: random.Random, canary: bytes) -> bytes:
         path = path[:99]
     if chance.random() < 0.15:
         before += extended(chance, canary)
+    if turn < 0.06:
+        return member(*recorded(chance), **fields)
     if turn < 0.45 and not path.endswith(b"/"):
         return before + member(path, content(chance), **fields)
     if turn < 0.6:

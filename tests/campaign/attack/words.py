@@ -130,7 +130,7 @@ def line(chance: random.Random, places: list[Place], unpacked: str | None) -> Li
     elif name in ("ls", "cat"):
         words += [ref(), chance.choice(places[0].paths + [text for text in TEXTS if text])]
         made.verbatim = name == VERBATIM
-    elif name == "inspect":
+    elif name in ("inspect", "packages", "budget"):
         words += [ref()]
     elif name == "unpack":
         form = chance.choice(("editable", "rootfs", "bundle", "layers", "tar"))
