@@ -37,10 +37,11 @@ def engine_df(
 
 def engine_diff(
     container: str, *, image: Reference | None = None, pause: bool = False, path: Words = (), ignore_path: Words = (),
-    allow_no_match: bool = False, ignore_volatile: bool = False, patch: bool = False, semantic: bool = False,
-    ignore: Words = (), fail_on: Words = (), show_secrets: bool = False, platform: str | None = None, verify: bool = False,
-    no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None, engine: EngineOptions | None = None,
-    progress: Progress | None = None, cancellation: Cancellation | None = None,
+    allow_no_match: bool = False, ignore_volatile: bool = False, patch: bool = False, inside: bool = False,
+    semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
+    platform: str | None = None, verify: bool = False, no_cache: bool = False, jobs: int = 4,
+    registry: RegistryOptions | None = None, engine: EngineOptions | None = None, progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Diff:  # fmt: skip
     """Returns what a container (its name, or the beginning of its id) changed of its image, and in `copied` which files it
     copied up. `image`: the image in a file or at a registry, instead of the engine's. `pause`: pauses a running container
@@ -50,7 +51,7 @@ def engine_diff(
     from ocitool.containers.difference import engine_diff
 
     diff_options = DiffOptions(
-        ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, secrets=show_secrets,
+        ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, inside=inside, secrets=show_secrets,
         ignored_paths=words(ignore_path), allow_no_match=allow_no_match, ignore_volatile=ignore_volatile,
         rules=tuple(map(rule, words(fail_on))),
     )  # fmt: skip

@@ -23,6 +23,9 @@ _IgnoreVolatile = Annotated[
 ]
 _Stat = Annotated[bool, typer.Option("--stat", help="Show totals and layers, no lists.")]
 _Patch = Annotated[bool, typer.Option("--patch", "-p", help="Show unified diffs of changed text files.")]
+_Inside = Annotated[
+    bool, typer.Option("--inside", help="Look into all changed archives, programs and databases, not only where it is quick.")
+]
 _Semantic = Annotated[bool, typer.Option("--semantic", help="Ignore times, layer boundaries, the history and compression.")]
 _Ignore = Annotated[
     _Texts, typer.Option("--ignore", metavar="FIELD", help="type content mode uid gid mtime linkTarget links xattrs device")
@@ -36,6 +39,7 @@ OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "allow_no_match": (options.AllowNoMatch, False),
     "stat": (_Stat, False),
     "patch": (_Patch, False),
+    "inside": (_Inside, False),
     "semantic": (_Semantic, False),
     "ignore": (_Ignore, None),
     "fail_on": (_FailOn, None),
@@ -64,9 +68,9 @@ def diff_options(given: Mapping[str, Any]) -> DiffOptions:
     texts = given["fail_on"] or (policy.fail_on if policy is not None else ())
     return DiffOptions(
         ignore=tuple(given["ignore"] or ()), semantic=given.get("semantic", False), paths=tuple(given["path"] or ()),
-        patch=given["patch"], secrets=given["show_secrets"], ignored_paths=tuple(given["ignore_path"] or ()),
-        ignore_volatile=given["ignore_volatile"], allow_no_match=given["allow_no_match"], rules=tuple(map(rule, texts)),
-        policy=policy,
+        patch=given["patch"], inside=given["inside"], secrets=given["show_secrets"],
+        ignored_paths=tuple(given["ignore_path"] or ()), ignore_volatile=given["ignore_volatile"],
+        allow_no_match=given["allow_no_match"], rules=tuple(map(rule, texts)), policy=policy,
     )  # fmt: skip
 
 

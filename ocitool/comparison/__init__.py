@@ -42,7 +42,7 @@ from ocitool.images.image import Image
 from ocitool.images.index_children import image_of_child
 from ocitool.images.platforms import normalized, parse_platform, rank
 from ocitool.images.select import Target
-from ocitool.pipeline.layer_identity import with_diff_ids
+from ocitool.pipeline.layer_identity import layer_identity, with_diff_ids
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Platform
 from ocitool.transports.opening import Opened
@@ -50,6 +50,8 @@ from ocitool.trees.indexing import Indexer
 
 if TYPE_CHECKING:
     from ocitool.comparison.indexes import PlatformEntry
+    from ocitool.comparison.inside.values import Insides
+    from ocitool.task import Task
 
 __all__ = ["Diff", "DiffOptions", "IndexDiff", "diff", "diff_images", "diff_platforms"]
 
@@ -238,6 +240,7 @@ def _images(
         groups=groups,
         volatile=volatile,
         ignored_volatile=options.ignore_volatile,
+        inside=_inside(old, new, compared, packages, options, session.task),
     )  # fmt: skip
 
 
@@ -261,6 +264,24 @@ def _told_elsewhere(packages: PackageDiff | None, volatile: VolatileFiles) -> Ca
         return classes.__contains__ if classes else None
     explains = packages.explains
     return lambda path: path in classes or explains(path)
+
+
+def _inside(
+    old: Image, new: Image, compared: ComparedFiles, packages: PackageDiff | None, options: DiffOptions, task: Task
+) -> Insides | None:
+    """Returns what changed inside files. A file that a package of the system explains is not looked into unless all are; one
+    that records its own packages, as programs of Go do, always is."""
+    if not any(change.kind == "modified" for change in compared.files):
+        return None
+    from ocitool.comparison.inside.reading import look_inside  # not for images without changed files
+
+    shared = {layer_identity(layer) for layer in old.layers} & {layer_identity(layer) for layer in new.layers} - {None}
+    explained: set[bytes] = set()
+    if packages is not None:
+        explained = (
+            packages.owners.keys() - {one.change.package.database for one in packages.changed} | packages.followers.keys()
+        )
+    return look_inside(compared.files, task, thorough=options.inside, shared=shared, explained=explained)
 
 
 def _in_scope(notable: Notable, options: DiffOptions, scope: PathFilter) -> bool:

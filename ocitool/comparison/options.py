@@ -22,6 +22,8 @@ class DiffOptions(NamedTuple):
     semantic: bool = False
     paths: tuple[str, ...] = ()
     patch: bool = False
+    inside: bool = False
+    """Look into all changed files of known formats, not only where it is quick."""
     secrets: bool = False
     """Show files that look secret in patches."""
     rules: tuple[rules.FailRule, ...] = ()

@@ -16,6 +16,7 @@ from ocitool.spec.manifest import Platform
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ocitool.comparison.inside.values import Insides
     from ocitool.packages.changes import PackageChange
     from ocitool.packages.package import Distribution, PackageKind
     from ocitool.policy.acceptance import Acceptance
@@ -370,6 +371,8 @@ class Diff(NamedTuple):
     volatile: VolatileFiles = VolatileFiles()
     ignored_volatile: bool = False
     """Whether volatile files were left out."""
+    inside: Insides | None = None
+    """What changed inside files; None if there was none to look into."""
     copied: CopiedFiles | None = None
     """For a container: the files of its image that it copied up."""
 

@@ -40,6 +40,7 @@ from ocitool.report.volatile_view import VolatileView, all_volatile, volatile_vi
 
 if TYPE_CHECKING:
     from ocitool.report.copies_view import CopiesView
+    from ocitool.report.inside_view import InsideView
 
 _MAX_PLATFORMS = 20
 _MAX_SINGLE_ROWS = 3
@@ -114,6 +115,7 @@ class DiffView(NamedTuple):
     volatile: VolatileView | None
     patches: LazyRows[PatchView]
     copies: CopiesView | None
+    inside: InsideView | None
 
 
 class PlatformView(NamedTuple):
@@ -148,6 +150,7 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
         files_view(result), volatile_view(result),
         LazyRows(result.patches or (), _patch), _copies(result),
+        _inside(result),
     )  # fmt: skip
 
 
@@ -157,6 +160,14 @@ def _copies(result: Diff) -> CopiesView | None:
     from ocitool.report.copies_view import copies_view  # only of containers
 
     return copies_view(result.copied, result.after)
+
+
+def _inside(result: Diff) -> InsideView | None:
+    if result.inside is None or not (result.inside.files or result.inside.left_out):
+        return None
+    from ocitool.report.inside_view import inside_view  # only if there is something to say
+
+    return inside_view(result.inside)
 
 
 def index_view(result: IndexDiff) -> IndexView:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from ocitool.comparison.groups import grouped
+from ocitool.comparison.inside.values import FileInside, InnerChange, InnerFact, Insides
 from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, LayerPair, Notable, Patch, Quoted, Side, Summary
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
@@ -77,4 +78,7 @@ def hostile(text: str) -> Diff:
         failures=(Failure("files", 0, 3), Failure("other", text, text)),
         patches=(Patch(raw, f"--- a/{text}\n+++ b/{text}\n@@ -1 +1 @@\n-{text}\n+```\n+{text}\n"),),
         notices=(Notice("x", f"about {text}"),),
+        inside=Insides({raw: FileInside(
+            "a zip archive", "member", (InnerFact(text, text, None),), (InnerChange("added", raw, None, 1),), 1, 0, 0, "", text,
+        )}, 1, True),
     )  # fmt: skip

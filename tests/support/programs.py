@@ -105,7 +105,7 @@ def zipped(members: Mapping[str, bytes], *, deflated: bool = True, front: bytes 
     """A zip archive, after `front`."""
     made = io.BytesIO(front)
     made.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(made, "a", zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(made, "a") as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED)
     return made.getvalue()

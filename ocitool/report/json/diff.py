@@ -121,6 +121,7 @@ def _diff(result: Diff) -> dict[str, Any]:
             for one in result.not_compared
         ],
         **_copied(result),
+        **_inside(result),
         "notices": notice_list(result.notices),
     }
 
@@ -140,6 +141,21 @@ def _copied(result: Diff) -> dict[str, Any]:
     from ocitool.report.json.copies import copies_fields
 
     return {"copiedUp": copies_fields(result.copied, result.after)}
+
+
+def _inside(result: Diff) -> dict[str, Any]:
+    """How far files were looked into; nothing if no content changed."""
+    if result.inside is None:
+        return {}
+    return {"inside": {"all": result.inside.thorough, "leftOut": result.inside.left_out}}
+
+
+def _inside_of(path: bytes, result: Diff) -> dict[str, Any]:
+    if result.inside is None or path not in result.inside.files:
+        return {}
+    from ocitool.report.json.inside import inside_fields
+
+    return {"inside": inside_fields(result.inside.files[path])}
 
 
 def _digest(digest: Digest | None) -> str | None:
@@ -233,6 +249,7 @@ def _change(change: FileChange, result: Diff) -> dict[str, Any]:
         "volatile": result.volatile.classes.get(change.path),
         "package": packages.owners.get(change.path) if packages is not None else None,
         **({"followsPackages": follows} if follows is not None else {}),
+        **_inside_of(change.path, result),
     }
 
 

@@ -61,6 +61,10 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     _config(page, view.config)
     _volatile(page, view.volatile)
     _paths(page, view.files)
+    if view.inside is not None:
+        from ocitool.report.markdown.inside import say_inside
+
+        say_inside(page, view.inside, _HINT)
     if view.copies is not None:
         from ocitool.report.markdown.copies import say_copies
 

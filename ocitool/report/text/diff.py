@@ -64,6 +64,10 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
     yield from _config(view.config, paint)
     yield from _volatile(view.volatile, paint)
     yield from _files(view.files, paint)
+    if view.inside is not None:
+        from ocitool.report.text.inside import inside_text
+
+        yield from inside_text(view.inside, paint)
     if view.copies is not None:
         from ocitool.report.text.copies import copies_text
 
