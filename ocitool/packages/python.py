@@ -50,7 +50,8 @@ class _Distribution:
 
 class PythonReader:
     """Reads the distributions of each directory that has some; together they are one database. A distribution that another
-    one lists among its files (setuptools carries a dozen) is part of it, and not a package of its own: pip lists none either.
+    one lists among its files (setuptools carries a dozen) is part of it, and not a package of its own: pip lists none
+    either. One that is recorded twice in its directory, as Debian has some, is one; what lists its files goes first.
 
     Names are normalised (PEP 503), so that a project that writes `PyYAML` today and `pyyaml` tomorrow keeps its name.
     """
@@ -91,13 +92,17 @@ class PythonReader:
             for path in one.files
             if path in sites and len(sites[path]) > len(one.site) and sites[path].startswith(one.site)
         }
-        for one in self._found.values():
-            if one.fields and one.metadata not in parts:
+        seen: set[tuple[bytes, str, str]] = set()
+        for one in sorted(self._found.values(), key=lambda one: not one.files):
+            if not one.fields or one.metadata in parts:
+                continue
+            name, version = re.sub(r"[-_.]+", "-", one.fields[b"name"]).lower(), one.fields[b"version"]
+            if (one.site, name, version) not in seen:
+                seen.add((one.site, name, version))
                 license = one.fields.get(b"license-expression") or one.fields.get(b"license", "")
                 yield Package(
-                    "pypi", re.sub(r"[-_.]+", "-", one.fields[b"name"]).lower(), one.fields[b"version"], one.metadata,
-                    license=shortened(license), files=one.files, directory=one.directory,
-                )  # fmt: skip
+                    "pypi", name, version, one.metadata, license=shortened(license), files=one.files, directory=one.directory
+                )
 
 
 def _metadata(content: bytes) -> dict[bytes, str]:

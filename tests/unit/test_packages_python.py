@@ -87,6 +87,18 @@ def test_a_distribution_that_another_one_carries_is_part_of_it() -> None:
     assert [("setuptools", "80"), ("wheel", "0.1"), ("wheel", "1")] == sorted((one.name, one.version) for one in found)
 
 
+def test_a_distribution_that_is_recorded_twice_in_a_directory_is_one() -> None:
+    """As `python3-cryptography` of Debian."""
+    found = only(
+        {
+            SITE + "a.egg-info/PKG-INFO": metadata("A", "1"),
+            SITE + "a-1.dist-info/METADATA": metadata("a", "1"),
+            SITE + "a-1.dist-info/RECORD": "a.py,,\n",
+        }
+    )
+    assert (SITE + "a.py").encode() in found.files
+
+
 @pytest.mark.parametrize(
     "text", ["", "Name: a\n", "Version: 1\n", "\nName: a\nVersion: 1", "Name: a b\nVersion: 1\n", "Name: -\nVersion: 1"]
 )
