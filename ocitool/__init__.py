@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ocitool.api.image import ImageInfo, MergedTree
     from ocitool.api.image import OpenImage as Image
     from ocitool.api.image import open as open
-    from ocitool.api.reading import dedupe, diff, inspect, packages, tags, validate
+    from ocitool.api.reading import budget, dedupe, diff, inspect, packages, tags, validate
     from ocitool.api.rendering import render
     from ocitool.api.running import Cancellation, RegistryOptions
     from ocitool.api.writing import append, copy, edit, rebase, rebuild, repack, squash, unpack
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     )
     from ocitool.images.image import Layer
     from ocitool.layers.entry import Entry, Kind
+    from ocitool.operations.budget import BudgetReport
     from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection, LayerFacts
     from ocitool.operations.listing import File
     from ocitool.operations.packages import ImagePackages, InstalledPackage, InstalledPackages
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from ocitool.packages.package import DatabaseProblem, Distribution, Package
     from ocitool.pipeline.image_writer import WriteResult
     from ocitool.pipeline.problems import Problem
+    from ocitool.policy.budget import BudgetKey, BudgetLine, Limit
+    from ocitool.policy.updating import UpdatedLimit
     from ocitool.progress import Notice, Progress
     from ocitool.spec.manifest import Config, Descriptor, HistoryEntry, Index, Manifest, Platform
     from ocitool.transports.engine import EngineOptions
@@ -74,23 +77,25 @@ if TYPE_CHECKING:
     from ocitool.validation import Checked, Finding, Validation
 
 __all__ = [
-    "Advice", "Cancellation", "CancelledError", "Checked", "Config", "ConfigChange", "ContainerList", "ContainerSummary",
-    "CopiedFile", "CopiedFiles", "CopyCost", "DatabaseProblem", "Deduped", "Descriptor", "DestinationError", "Diff", "Digest",
-    "Distribution", "EngineOptions", "EngineUsage", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult",
-    "FormatError", "HistoryEntry", "Image", "ImageInfo", "ImagePackages", "Index", "IndexDiff", "InspectedEntry",
-    "InspectedImage", "Inspection", "InstalledPackage", "InstalledPackages", "IntegrityError", "Kind", "Layer", "LayerFacts",
-    "LayerPair", "LimitError", "Manifest", "MergedTree", "NotAnImageError", "NotCompared", "NotFoundError", "Notable",
-    "Notice", "OcitoolError", "OutputImage", "OutputLayer", "Package", "Patch", "Platform", "PlatformDiff", "Problem",
-    "Progress", "RegistryOptions", "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags", "TransportError",
-    "UnpackResult", "UnsafeError", "UnsupportedError", "UsageError", "Validation", "WriteResult", "__version__", "append",
-    "copy", "dedupe", "diff", "edit", "engine_commit", "engine_containers", "engine_df", "engine_diff", "inspect", "open",
-    "packages", "rebase", "rebuild", "render", "repack", "squash", "tags", "unpack", "validate",
+    "Advice", "BudgetKey", "BudgetLine", "BudgetReport", "Cancellation", "CancelledError", "Checked", "Config",
+    "ConfigChange", "ContainerList", "ContainerSummary", "CopiedFile", "CopiedFiles", "CopyCost", "DatabaseProblem",
+    "Deduped", "Descriptor", "DestinationError", "Diff", "Digest", "Distribution", "EngineOptions", "EngineUsage",
+    "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult", "FormatError", "HistoryEntry", "Image",
+    "ImageInfo", "ImagePackages", "Index", "IndexDiff", "InspectedEntry", "InspectedImage", "Inspection",
+    "InstalledPackage", "InstalledPackages", "IntegrityError", "Kind", "Layer", "LayerFacts", "LayerPair", "Limit",
+    "LimitError", "Manifest", "MergedTree", "NotAnImageError", "NotCompared", "NotFoundError", "Notable", "Notice",
+    "OcitoolError", "OutputImage", "OutputLayer", "Package", "Patch", "Platform", "PlatformDiff", "Problem", "Progress",
+    "RegistryOptions", "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags", "TransportError",
+    "UnpackResult", "UnsafeError", "UnsupportedError", "UpdatedLimit", "UsageError", "Validation", "WriteResult",
+    "__version__", "append", "budget", "copy", "dedupe", "diff", "edit", "engine_commit", "engine_containers",
+    "engine_df", "engine_diff", "inspect", "open", "packages", "rebase", "rebuild", "render", "repack", "squash",
+    "tags", "unpack", "validate",
 ]  # fmt: skip
 
 _NAMES = {
     "api.engines": "engine_commit engine_containers engine_df engine_diff",
     "api.image": "ImageInfo MergedTree OpenImage=Image open",
-    "api.reading": "dedupe diff inspect packages tags validate",
+    "api.reading": "budget dedupe diff inspect packages tags validate",
     "api.rendering": "render",
     "api.running": "Cancellation RegistryOptions",
     "api.writing": "append copy edit rebase rebuild repack squash unpack",
@@ -107,6 +112,7 @@ _NAMES = {
     "layers.entry": "Entry Kind",
     "comparison": "Diff IndexDiff",
     "comparison.result": "ConfigChange Failure FileChange LayerPair NotCompared Notable Patch PlatformDiff Side Summary",
+    "operations.budget": "BudgetReport",
     "operations.inspect": "InspectedEntry InspectedImage Inspection LayerFacts",
     "operations.listing": "File",
     "operations.packages": "ImagePackages InstalledPackage InstalledPackages",
@@ -119,6 +125,8 @@ _NAMES = {
     "pipeline.image_writer": "WriteResult",
     "pipeline.problems": "Problem",
     "spec.manifest": "Config Descriptor HistoryEntry Index Manifest Platform",
+    "policy.budget": "BudgetKey BudgetLine Limit",
+    "policy.updating": "UpdatedLimit",
     "progress": "Notice Progress",
     "transports.engine": "EngineOptions",
     "transports.engine.containers": "ContainerSummary",

@@ -19,7 +19,7 @@ from typing import Any
 import ocitool
 
 FUNCTIONS = (
-    "open", "inspect", "packages", "diff", "validate", "dedupe", "tags", "copy", "append", "edit", "squash", "rebase",
+    "open", "inspect", "packages", "diff", "budget", "validate", "dedupe", "tags", "copy", "append", "edit", "squash", "rebase",
     "rebuild", "repack", "unpack", "engine_containers", "engine_diff", "engine_commit", "engine_df", "render",
 )  # fmt: skip
 TO_CALL_WITH = ("RegistryOptions", "EngineOptions", "Progress", "Cancellation")

@@ -9,6 +9,8 @@ from ocitool.api.arguments import Reference, References, Words, once, one_of, on
 from ocitool.api.running import Cancellation, RegistryOptions, open_session
 from ocitool.comparison import Diff, IndexDiff
 from ocitool.dedupe import Deduped
+from ocitool.errors import UsageError
+from ocitool.operations.budget import BudgetReport
 from ocitool.operations.inspect import Inspection
 from ocitool.operations.packages import ImagePackages
 from ocitool.operations.tags import Tags
@@ -106,17 +108,40 @@ def diff(
     one_or_all(platform, all_platforms)
     before, after = os.fspath(a), os.fspath(b)
     once(before, after)
-    accepting = read(policy) if policy is not None else None
     options = DiffOptions(
         ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, inside=inside, secrets=show_secrets,
         ignored_paths=words(ignore_path), allow_no_match=allow_no_match, ignore_volatile=ignore_volatile,
-        rules=tuple(map(rule, words(fail_on))), policy=accepting,
+        rules=tuple(map(rule, words(fail_on))), policy=read(policy) if policy is not None else None,
     )  # fmt: skip
     with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
                       platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         if all_platforms:
             return diff_platforms(before, after, options, session)
         return diff(before, after, options, session, platform=platform)
+
+
+def budget(
+    reference: Reference, *, against: Reference | None = None, policy: Reference | None = None, update: bool = False,
+    headroom: int = 5, dry_run: bool = False, platform: str | None = None, verify: bool = False, no_cache: bool = False,
+    jobs: int = 4, registry: RegistryOptions | None = None, engine: EngineOptions | None = None,
+    progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+) -> BudgetReport:  # fmt: skip
+    """Returns each limit of a budget with what an image has. `against`: the image before, for growth and bytes to transfer.
+    `policy`: the file that has the budget; by default `.ocitool.toml` or `.dive-ci` of the repository that the current
+    directory is in.
+
+    `update`: write what was measured into the file, sizes with `headroom` per cent more, unless `dry_run`."""
+    from ocitool.operations.budget import budget
+
+    if not 0 <= headroom <= 1000:
+        raise UsageError(f"--headroom {headroom}: not in the range 0 to 1000")
+    with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
+                      platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
+        return budget(
+            os.fspath(reference), session, against=optional(against), policy=optional(policy), update=update,
+            headroom=headroom, dry_run=dry_run, platform=platform,
+        )  # fmt: skip
 
 
 def validate(
@@ -148,7 +173,6 @@ def dedupe(
 
     `problems` of the result: sources that could not be read; with `strict` the first of them is raised."""
     from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
-    from ocitool.errors import UsageError
 
     if zstd is not None and not 1 <= zstd <= 19:
         raise UsageError(f"--zstd {zstd}: not in the range 1 to 19")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ocitool.containers.disk_usage import EngineUsage
     from ocitool.containers.listing import ContainerList
     from ocitool.dedupe import Deduped
+    from ocitool.operations.budget import BudgetReport
     from ocitool.operations.inspect import Inspection
     from ocitool.operations.packages import ImagePackages
     from ocitool.operations.tags import Tags
@@ -26,12 +27,12 @@ Format = Literal["text", "json", "markdown", "cyclonedx"]
 
 
 def render(
-    result: Inspection | ImagePackages | Diff | IndexDiff | Validation | Deduped | Tags | WriteResult | UnpackResult
-    | StoreResult | FlatResult | ContainerList | EngineUsage,
+    result: Inspection | ImagePackages | Diff | IndexDiff | BudgetReport | Validation | Deduped | Tags | WriteResult
+    | UnpackResult | StoreResult | FlatResult | ContainerList | EngineUsage,
     format: Format = "text", *, show_secrets: bool = False, stat: bool = False,
 ) -> str:  # fmt: skip
     """Returns the report of a result as its command prints it: text, JSON that is valid by the schema of the report, or
-    Markdown (for results of `inspect`, `diff` and `dedupe`), or CycloneDX (for those of `packages`).
+    Markdown (for results of `inspect`, `diff`, `budget` and `dedupe`), or CycloneDX (for those of `packages`).
 
     Text of an image is escaped, and what looks like a secret is `***` unless `show_secrets`. `stat`: of a diff only totals
     and layers, no lists. Raises `UsageError` for any value that is not a result of a function of `ocitool`."""
@@ -52,6 +53,7 @@ _REPORTS = {
     "ImagePackages": "packages",
     "Diff": "diff",
     "IndexDiff": "diff",
+    "BudgetReport": "budget",
     "Validation": "validate",
     "Deduped": "dedupe",
     "Tags": "tags",

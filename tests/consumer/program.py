@@ -90,6 +90,7 @@ def account(store: str) -> None:
     found = ocitool.inspect(store, files=True)
     assert_type(found, ocitool.Inspection)
     assert commands(ocitool.open(store)) == commands(found.images[0].image)
+    assert_type(ocitool.budget(store, policy=".ocitool.toml").lines, tuple[ocitool.BudgetLine, ...])
     assert_type(ocitool.dedupe([store, "other.tar"]), ocitool.Deduped)
     assert_type(ocitool.dedupe(store).advice, tuple[ocitool.Advice, ...])
     assert_type(ocitool.tags("docker://localhost:5000/app").tags, tuple[str, ...])
