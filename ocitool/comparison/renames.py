@@ -11,14 +11,15 @@
 Empty files are never renamed without their directory, contents of less than `SMALLEST` bytes only under the same name: they
 are equal by chance.
 
-What is found in one direction is found in the other. Time and memory are linear in the paths, their directories included.
+What is found in one direction is found in the other. Time and memory are linear in the paths and their directories: about
+4 us and 250 bytes for each path that only one image has.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from ocitool.comparison.result import FileChange, Side
@@ -30,7 +31,9 @@ SMALLEST = 32
 _SUFFIX = 8
 """Names at the end of a path that are compared to tell copies of one content apart."""
 
-_Pair = tuple[bytes, bytes]
+_DEEPEST = 64
+"""Directories above a file that tells where they moved. Deeper ones move only with those above them: in a hostile image each
+file could have a thousand."""
 
 
 def find_renames(files: Sequence[FileChange]) -> array[int]:
@@ -129,20 +132,16 @@ class _Search:
         """Finds the directories most of whose files moved together."""
         unclear = {n for old, new in self.contents for n in old if n not in self.to}
         unclear |= {n for old, new in self.contents for n in new if n not in self.taken}
+        known = _Directories()
         old, new = (
-            _below(directory_of(self.paths[n]) for n, one in side.items() if n not in unclear and _has_content(one))
+            known.below(self.paths[n] for n, one in side.items() if n not in unclear and _has_content(one))
             for side in (self.old, self.new)
         )
-        for (before, after), count in _moved_below(self._moves()).items():
+        paths = self.paths
+        moves = known.moves((paths[before], paths[after]) for before, after in self.to.items())
+        for (before, after), count in moves.items():
             if 2 * count > old[before] and 2 * count > new[after]:
-                self.moved[before] = after
-
-    def _moves(self) -> Iterator[_Pair]:
-        """Yields the directories before and after of each file that kept its name."""
-        for before, after in self.to.items():
-            old, new = self.paths[before], self.paths[after]
-            if name_of(old) == name_of(new):
-                yield directory_of(old), directory_of(new)
+                self.moved[known.paths[before]] = known.paths[after]
 
     def pair_by_directories(self) -> None:
         """Pairs what is below directories that moved, and these themselves: first equal contents, then the rest."""
@@ -157,6 +156,70 @@ class _Search:
                 continue
             if _is_alike(before, self.new[after]):
                 self._pair(n, after)
+
+
+class _Directories:
+    """Directories by number, each after the one it is in; the root is 0. Files that are deeper than `_DEEPEST` count
+    nowhere."""
+
+    def __init__(self) -> None:
+        self.paths = [b""]
+        self._parents = [0]
+        self._depths = [0]
+        self._numbers = {b"": 0}
+
+    def _number(self, path: bytes) -> int:
+        """Returns the number of a directory."""
+        missing = []
+        while path not in self._numbers:
+            missing.append(path)
+            path = directory_of(path)
+        number = self._numbers[path]
+        for path in reversed(missing):
+            self.paths.append(path)
+            self._parents.append(number)
+            self._depths.append(self._depths[number] + 1)
+            number = self._numbers[path] = len(self.paths) - 1
+        return number
+
+    def below(self, files: Iterable[bytes]) -> Counter[int]:
+        """Returns how many files are in each directory and below it."""
+        counts = Counter(filter(self._is_counted, (self._number(directory_of(path)) for path in files)))
+        for number in range(len(self.paths) - 1, 0, -1):
+            if number in counts:
+                counts[self._parents[number]] += counts[number]
+        return counts
+
+    def _is_counted(self, number: int) -> bool:
+        return self._depths[number] <= _DEEPEST
+
+    def moves(self, files: Iterable[tuple[bytes, bytes]]) -> Counter[tuple[int, int]]:
+        """Returns how many files moved from each directory, or below it, to the same path below another one. `files`: paths
+        before and after."""
+        counts: Counter[tuple[int, int]] = Counter()
+        for old, new in files:
+            if name_of(old) == name_of(new):
+                before, after = self._number(directory_of(old)), self._number(directory_of(new))
+                if before != after and self._is_counted(before) and self._is_counted(after):
+                    counts[before, after] += 1
+        for pair in [*counts]:
+            above = self._above(pair)
+            while above is not None and above not in counts:
+                counts[above] = 0
+                above = self._above(above)
+        for pair in sorted(counts, reverse=True):
+            above = self._above(pair)
+            if above is not None:
+                counts[above] += counts[pair]
+        return counts
+
+    def _above(self, pair: tuple[int, int]) -> tuple[int, int] | None:
+        """Returns the directories above two of one name; None if there is no move to see in them."""
+        before, after = pair
+        above = self._parents[before], self._parents[after]
+        if not before or not after or above[0] == above[1] or name_of(self.paths[before]) != name_of(self.paths[after]):
+            return None
+        return above
 
 
 class _Mapping:
@@ -184,45 +247,6 @@ def _joined(directory: bytes | None, name: bytes) -> bytes | None:
     if directory is None:
         return None
     return directory + b"/" + name if directory else name
-
-
-def _below(directories: Iterable[bytes]) -> Counter[bytes]:
-    """Returns how often each directory occurs, or one below it."""
-    counts = Counter(directories)
-    for path in [*counts]:
-        while path:
-            path = directory_of(path)
-            if path in counts:
-                break
-            counts[path] = 0
-    for path in sorted(counts, key=len, reverse=True):
-        if path:
-            counts[directory_of(path)] += counts[path]
-    return counts
-
-
-def _moved_below(moves: Iterable[_Pair]) -> Counter[_Pair]:
-    """Returns how many files moved from each directory, or below it, to the same path below another one."""
-    counts = Counter(pair for pair in moves if pair[0] != pair[1])
-    for pair in [*counts]:
-        above = _above(pair)
-        while above is not None and above not in counts:
-            counts[above] = 0
-            above = _above(above)
-    for pair in sorted(counts, key=lambda pair: len(pair[0]), reverse=True):
-        above = _above(pair)
-        if above is not None:
-            counts[above] += counts[pair]
-    return counts
-
-
-def _above(pair: _Pair) -> _Pair | None:
-    """Returns the directories above two of one name, None if there is no move to see in them."""
-    old, new = pair
-    if not old or not new or name_of(old) != name_of(new):
-        return None
-    above = directory_of(old), directory_of(new)
-    return above if above[0] != above[1] else None
 
 
 # Paths and sides

@@ -123,6 +123,12 @@ def test_a_file_that_both_images_have_is_compared_with_the_hash_of_another_name(
     assert [(item["path"], item["fields"]) for item in report["files"]] == [("/x", ["links"]), ("/y", ["content", "links"])]
 
 
+def test_directories_that_only_hostile_images_have_are_not_followed_but_their_files_are(json_of: Any) -> None:
+    deep = "/".join(["d"] * 300)
+    report = json_of([[(f"a/{deep}/f", BIG[0])]], [[(f"b/{deep}/f", BIG[0])]])
+    assert renames(report) == {f"/b/{deep}/f": f"/a/{deep}/f"}
+
+
 # Groups
 
 
