@@ -58,7 +58,7 @@ def compare_packages(before: Image, after: Image, compared: ComparedFiles, index
     task = indexer.task
 
     def read(side: tuple[Tree, Sequence[Layer]]) -> PackageList:
-        return installed(side[0], side[1], task, only=databases)
+        return installed(side[0], side[1], task, only=databases, indexer=indexer)
 
     old, new = task.map(read, trees)
     for image, found in ((before, old), (after, new)):

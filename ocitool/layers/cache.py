@@ -1,10 +1,10 @@
 """Indexes of layers kept between runs, under digests that were computed, never under digests that were only stated.
 
-Two tables of small files. `ids` maps the digest of stored bytes, or a file's identity, to the diff_id and stored digest
-computed from those bytes, and their codec. `indexes` maps a computed diff_id to the index. Every file ends in a
-checksum of its name and content: a file of another version, damaged or renamed is ignored and made again. Files are
-written by rename, so processes may share the cache; if it grows beyond `OCITOOL_CACHE_SIZE` (default 1 GiB), the least
-recently used files are removed.
+Three tables of small files. `ids` maps the digest of stored bytes, or a file's identity, to the diff_id and stored digest
+computed from those bytes, and their codec. `indexes` maps a computed diff_id to the index, `contents` to what
+`kept_contents` kept of the layer's files. Every file ends in a checksum of its name and content: a file of another
+version, damaged or renamed is ignored and made again. Files are written by rename, so processes may share the cache; if
+it grows beyond `OCITOOL_CACHE_SIZE` (default 1 GiB), the least recently used files are removed.
 
 The directory must belong to the user and be closed to others, since anyone who can write here can change what a report
 says an image contains. The same holds for the directories in it; a file of another user, or with a second name, is not
@@ -19,6 +19,7 @@ import json
 import os
 import sys
 from array import array
+from collections.abc import Mapping
 from typing import Any
 
 from ocitool import limits
@@ -48,7 +49,7 @@ class IndexCache:
         if directory:
             try:
                 at = private_directory(directory)
-                self._tables = {table: private_below(at, table) for table in ("ids", "indexes")}
+                self._tables = {table: private_below(at, table) for table in ("ids", "indexes", "contents")}
             except ValueError as error:
                 self.refused = str(error)
 
@@ -82,13 +83,31 @@ class IndexCache:
                         return index
         return None
 
-    def store(self, index: LayerIndex, identity: str | None) -> None:
+    @property
+    def stores(self) -> bool:
+        """Whether anything can be found and stored."""
+        return bool(self._tables)
+
+    def find_contents(self, diff_id: Digest) -> dict[int, bytes]:
+        """Returns the kept contents of files of the layer with this computed diff_id, by row of its index; those that are
+        not known are missing."""
+        data = self._read("contents", _name(str(diff_id))) if self._tables else None
+        if data is None:
+            return {}
+        try:
+            return load_contents(data)
+        except (ValueError, KeyError, TypeError, EOFError, OverflowError):
+            return {}
+
+    def store(self, index: LayerIndex, identity: str | None, contents: Mapping[int, bytes] | None = None) -> None:
         """Stores an index that has both computed digests and all contents; any other is ignored. `identity`: of the
-        bytes it comes from."""
+        bytes it comes from. `contents`: kept contents of its files, by row."""
         if not self._tables or index.diff_id is None or index.digest is None or index.hashed != "all":
             return
         self.record_bytes(index, identity)  # first, so that a killed process leaves no index that cannot be found
         self._write("indexes", _name(str(index.diff_id)), dump(index))
+        if contents:
+            self._write("contents", _name(str(index.diff_id)), dump_contents(contents))
         if self._size is None or self._size > limits.cache_size():  # counting all files takes time, so it is not done each time
             self._size = self._trim()
 
@@ -227,14 +246,7 @@ def dump(index: LayerIndex) -> bytes:
 
 def load(data: bytes) -> LayerIndex:
     """Returns the index of `dump`'s bytes. Raises `ValueError`, `KeyError`, `TypeError` and the like for anything else."""
-    import zstandard
-
-    if not data.startswith(_MAGIC):
-        raise ValueError("another version")
-    try:
-        body = zstandard.ZstdDecompressor().decompress(memoryview(data)[len(_MAGIC) :])
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from None
+    body = _unpacked(data)
     end = body.index(b"\n")
     head: dict[str, Any] = json.loads(body[:end])
     view, position = memoryview(body), end + 1
@@ -265,6 +277,38 @@ def load(data: bytes) -> LayerIndex:
     index.hashed = "all"
     index.diff_id = Digest.parse(head["diffId"])
     return index
+
+
+def dump_contents(contents: Mapping[int, bytes]) -> bytes:
+    """Returns kept contents as bytes."""
+    import zstandard
+
+    head = json.dumps([[row, len(content)] for row, content in contents.items()], separators=(",", ":")).encode() + b"\n"
+    return _MAGIC + zstandard.ZstdCompressor(level=1).compress(head + b"".join(contents.values()))
+
+
+def load_contents(data: bytes) -> dict[int, bytes]:
+    """Returns the contents of the bytes of `dump_contents`. Raises `ValueError` and the like for anything else."""
+    body = _unpacked(data)
+    position = body.index(b"\n") + 1
+    found: dict[int, bytes] = {}
+    for row, length in json.loads(body[:position]):
+        found[row] = body[position : position + length]
+        position += length
+    if position != len(body):
+        raise ValueError("contents of another length")
+    return found
+
+
+def _unpacked(data: bytes) -> bytes:
+    import zstandard
+
+    if not data.startswith(_MAGIC):
+        raise ValueError("another version")
+    try:
+        return zstandard.ZstdDecompressor().decompress(memoryview(data)[len(_MAGIC) :])
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
 
 
 def _xattrs(pairs: list[list[str]]) -> Xattrs:

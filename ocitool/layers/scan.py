@@ -18,7 +18,8 @@ from ocitool.digest import Digest, digest_of, hashed
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
 from ocitool.layers import codecs, magic, streams
 from ocitool.layers.entry import Entry, Kind, Segments
-from ocitool.layers.index import MAX_HASHED_HOLES, MAX_LAYER_HOLES, UNKNOWN, LayerIndex
+from ocitool.layers.index import MAX_HASHED_HOLES, MAX_LAYER_HOLES, LayerIndex
+from ocitool.layers.kept_contents import ENDINGS, KeptContents
 from ocitool.layers.tar import entries
 from ocitool.layers.tar_notes import TarNotes
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
@@ -26,6 +27,9 @@ from ocitool.task import Task
 
 _EMPTY = hashlib.sha256(b"").digest()
 _ZEROS = bytes(1 << 16)
+_FILE = Kind.FILE
+_SMALL = 1 << 14
+"""Bytes of a content up to which copying it once costs less than hashing it in pieces."""
 _AHEAD = 1 << 20
 """Bytes of a blob from which on a second thread is worth its cost."""
 
@@ -35,10 +39,12 @@ OnFile = Callable[[int, Entry, TarInput], None]
 
 
 def index_layer(
-    blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFile | None = None, whiteouts: bool = True
-) -> LayerIndex:
+    blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFile | None = None, whiteouts: bool = True,
+    kept: KeptContents | None = None,
+) -> LayerIndex:  # fmt: skip
     """Returns the whole index, every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` gets
-    the contents instead: then none is hashed. Without `whiteouts` it is an archive of files: see `tar.entries`.
+    the contents instead: then none is hashed. Without `whiteouts` it is an archive of files: see `tar.entries`. `kept`
+    collects the contents of some small files.
 
     Raises `IntegrityError` if the blob does not match its digest, and what decoder and tar reader raise. A damaged blob
     with a stated digest is an integrity error, whichever part notices first: see `_explain`.
@@ -73,7 +79,12 @@ def index_layer(
                 continue
             if entry.segments is not None:
                 holes.count(entry)
-            add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
+            if entry.kind != _FILE:
+                add(entry)
+            elif kept is not None and entry.path.endswith(ENDINGS) and kept.wants(entry):
+                add(entry, kept.hashed(len(index.paths), entry, tar))
+            else:
+                add(entry, content_hash(tar, entry))
     index.hashed = "all" if keep is None else "none"
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     index.size = size
@@ -229,10 +240,16 @@ def content_hash(tar: TarInput, entry: Entry) -> bytes:
     """Returns the SHA-256 of a file's content, whose data must be next in `tar`."""
     if entry.segments is not None:
         return _sparse_hash(tar, entry.size, entry.segments, entry.stored)
-    if not entry.stored:
+    stored = entry.stored
+    if not stored:
         return _EMPTY
+    if stored <= _SMALL:
+        content = tar.read(stored)
+        if len(content) != stored:
+            raise FormatError(f"tar ends inside an entry, at offset {tar.offset}")
+        return hashlib.sha256(content).digest()
     hasher = hashlib.sha256()
-    for piece in tar.pieces(entry.stored):
+    for piece in tar.pieces(stored):
         hasher.update(piece)
     return hasher.digest()
 

@@ -321,7 +321,7 @@ def _inspected(image: Image, indexer: "Indexer | None", files: bool, packages: b
         from ocitool.operations.packages import packages_of
         from ocitool.trees.tree import Tree
 
-        listed = packages_of(image, Tree(indexes), indexer.task)
+        listed = packages_of(image, Tree(indexes), indexer)
     if not files:
         return InspectedImage(image, tuple(facts), None, indexer.verify, listed)
     from ocitool.trees.waste import waste

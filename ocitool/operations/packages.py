@@ -13,7 +13,7 @@ from ocitool.packages.package import DatabaseProblem, Distribution, Package, Pac
 from ocitool.packages.purl import package_url
 from ocitool.pipeline.session import Session
 from ocitool.progress import Notice
-from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
 from ocitool.trees.tree import Tree
 
 
@@ -53,16 +53,17 @@ def packages(
     """Returns the packages of an image. `kinds`: kinds of packages, all by default. A database that cannot be read is one of
     the problems, and a notice; raises what reading an image raises."""
     image = session.image(reference, platform)
-    tree = Tree(session.indexer().indexes(image))
-    found = packages_of(image, tree, session.task, kinds)
+    indexer = session.indexer()
+    found = packages_of(image, Tree(indexer.indexes(image)), indexer, kinds)
     return ImagePackages(reference, image, session.verify, found, tuple(session.task.notices))
 
 
-def packages_of(image: Image, tree: Tree, task: Task, kinds: Collection[PackageKind] | None = None) -> InstalledPackages:
-    """Returns the packages of an image with this merged tree. Adds a notice for each database that cannot be read."""
-    listed = installed(tree, image.layers, task, kinds=kinds)
+def packages_of(image: Image, tree: Tree, indexer: Indexer, kinds: Collection[PackageKind] | None = None) -> InstalledPackages:
+    """Returns the packages of an image with this merged tree, of indexes that `indexer` made. Adds a notice for each database
+    that cannot be read."""
+    listed = installed(tree, image.layers, indexer.task, kinds=kinds, indexer=indexer)
     for path, reason in listed.problems:
-        task.notice("packages", f"{image.where}: {shown_path(path)}: {reason}; not all of its packages are listed")
+        indexer.task.notice("packages", f"{image.where}: {shown_path(path)}: {reason}; not all of its packages are listed")
     found = tuple(
         InstalledPackage(
             package, package_url(package, listed.distribution), footprint.files, footprint.size,

@@ -14,6 +14,7 @@ from ocitool.packages.package import DatabaseError, DatabaseProblem, Package, Pa
 from ocitool.packages.readers import SYSTEM_KINDS, readers
 from ocitool.task import Task
 from ocitool.trees.file_contents import contents
+from ocitool.trees.indexing import Indexer
 from ocitool.trees.nodes import Directory
 from ocitool.trees.tree import Tree, node_at
 
@@ -22,11 +23,10 @@ Databases = Mapping[PackageKind, Collection[bytes]]
 
 
 class _File(NamedTuple):
-    """A file to be read: its path, its layer and entry, the readers that want it, and the database by which problems name
-    it."""
+    """A file to be read. `ref`: that of its inode; `kinds`: those whose readers want it, none for `os-release`."""
 
     path: bytes
-    layer: Layer
+    ref: int
     entry: Entry
     kinds: tuple[PackageKind, ...]
 
@@ -38,11 +38,13 @@ def installed(
     *,
     kinds: Collection[PackageKind] | None = None,
     only: Databases | None = None,
+    indexer: Indexer | None = None,
 ) -> PackageList:
     """Returns the packages that the databases of a tree record.
 
     `layers`: those of the tree's indexes. `kinds`: kinds of packages, all by default. `only`: read no other databases than
-    these (see `databases_of`), and look for files of databases only where these are. A database that cannot be read is
+    these (see `databases_of`), and look for files of databases only where these are. `indexer`: made the indexes; contents
+    that it has kept are not read again. A database that cannot be read is
     one of the `problems`. Memory: one file, and what the readers keep of it; files are read up to `limits.DATABASE_FILE`,
     packages up to `limits.PACKAGES`. Raises what reading a layer raises.
     """
@@ -51,7 +53,7 @@ def installed(
     files: list[_File] = []
     named: dict[PackageKind, bytes] = {}
     holes = 0
-    for path, layer, entry, asking in _candidates(tree, layers, wanted, only):
+    for path, ref, entry, asking in _candidates(tree, wanted, only):
         for kind, database in asking.items():
             named.setdefault(kind, database)
         holes += entry.size - entry.stored
@@ -60,13 +62,12 @@ def installed(
         elif holes > limits.DATABASE_FILE:
             problems.append(DatabaseProblem(path, f"sparse files with more than {limits.DATABASE_FILE} bytes of holes"))
         else:
-            files.append(_File(path, layer, entry, tuple(asking)))
-    release = _release_file(tree, layers) if SYSTEM_KINDS & named.keys() else None
+            files.append(_File(path, ref, entry, tuple(asking)))
+    release = _release_file(tree) if SYSTEM_KINDS & named.keys() else None
     if release is not None:
         files.append(release)
     distribution = None
-    for position, content in contents([(file.layer, file.entry) for file in files], task):
-        file = files[position]
+    for file, content in _contents(files, tree, layers, task, indexer):
         if not file.kinds:
             distribution = os_release.distribution(content)
         for kind in file.kinds:
@@ -103,10 +104,30 @@ def databases_of(files: Iterable[tuple[bytes, Entry]], kinds: Collection[Package
     return found
 
 
+def _contents(
+    files: Iterable[_File], tree: Tree, layers: Sequence[Layer], task: Task, indexer: Indexer | None
+) -> Iterator[tuple[_File, bytes]]:
+    """Yields files with their contents: those that were kept with the indexes, and then the others, layer by layer."""
+    by_layer: dict[int, list[_File]] = {}
+    for file in files:
+        by_layer.setdefault(Tree.layer(file.ref), []).append(file)
+    others: list[_File] = []
+    for number, found in by_layer.items():
+        kept = indexer.kept_contents(tree.indexes[number]) if indexer is not None else {}
+        for file in found:
+            content = kept.get(Tree.row(file.ref))
+            if content is None:
+                others.append(file)
+            else:
+                yield file, content
+    for position, content in contents([(layers[Tree.layer(file.ref)], file.entry) for file in others], task):
+        yield others[position], content
+
+
 def _candidates(
-    tree: Tree, layers: Sequence[Layer], wanted: Mapping[PackageKind, PackageReader], only: Databases | None
-) -> Iterator[tuple[bytes, Layer, Entry, dict[PackageKind, bytes]]]:
-    """Yields the files of databases, each once, with its database by kind."""
+    tree: Tree, wanted: Mapping[PackageKind, PackageReader], only: Databases | None
+) -> Iterator[tuple[bytes, int, Entry, dict[PackageKind, bytes]]]:
+    """Yields the files of databases, each once: path, ref of the inode, entry, and its database by kind."""
     if only is None:
         places = [(b"", tuple(wanted))]
     else:
@@ -124,7 +145,7 @@ def _candidates(
                 if database is not None and (only is None or database in only[kind]):
                     asking[kind] = database
             if asking:
-                yield path, layers[Tree.layer(tree.inode(ref))], entry, asking
+                yield path, ref, entry, asking
 
 
 def _topmost(paths: Collection[bytes]) -> Iterator[bytes]:
@@ -137,24 +158,24 @@ def _topmost(paths: Collection[bytes]) -> Iterator[bytes]:
 
 
 def _regular_files(tree: Tree, place: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yields the regular files at a path and below it: path and ref."""
+    """Yields the regular files at a path and below it: path, and ref of the inode."""
     node = node_at(tree, place)
     found = tree.walk(node, place) if isinstance(node, Directory) else () if node is None else ((place, node),)
     for path, one in found:
         if not isinstance(one, Directory):
             inode = tree.inode(one)
             if tree.indexes[Tree.layer(inode)].kinds[Tree.row(inode)] == Kind.FILE:
-                yield path, one
+                yield path, inode
 
 
-def _release_file(tree: Tree, layers: Sequence[Layer]) -> _File | None:
+def _release_file(tree: Tree) -> _File | None:
     """Returns the file that states the distribution, None if there is none of a sensible size."""
     for path in os_release.PATHS:
         node = tree.find(path, follow=True)
         if node is not None and not isinstance(node, Directory):
             entry = tree.entry(node)
             if entry.kind == Kind.FILE and entry.size <= limits.DOCUMENT_SIZE:
-                return _File(path, layers[Tree.layer(tree.inode(node))], entry, ())
+                return _File(path, tree.inode(node), entry, ())
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ocitool.blob import Blob, BytesBlob, expected_sizes, label, missing_blob
 from ocitool.digest import Digest, verified, wrong_diff_id
@@ -11,6 +11,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs, magic
 from ocitool.layers.cache import IndexCache, within_limits
 from ocitool.layers.index import LayerIndex
+from ocitool.layers.kept_contents import KeptContents
 from ocitool.layers.scan import hash_rows, index_headers, index_layer, index_layer_unhashed
 from ocitool.layers.tar import ODD_TIME
 from ocitool.spec import mediatypes
@@ -63,6 +64,11 @@ class Indexer:
         found = hash_rows(index, layer.blob, missing, self.task)
         self._held[_key(layer, self.verify)] = found
         return found
+
+    def kept_contents(self, index: LayerIndex) -> Mapping[int, bytes]:
+        """Returns the contents of files that were kept when this index was computed, by row. What is missing must be read
+        from the layer: all of it if nothing is cached or if verifying."""
+        return {} if self.verify or index.diff_id is None else self._cache.find_contents(index.diff_id)
 
     def _read_all(self, wanted: Sequence[tuple[Image, Layer]], read: Read) -> list[LayerIndex]:
         coming = {_key(layer, self.verify): layer.blob for _, layer in wanted if layer.blob is not None}
@@ -173,8 +179,9 @@ class Indexer:
     # Ways to read a layer whose index is not cached
 
     def _read_hashed(self, blob: Blob, algorithm: str) -> LayerIndex:
-        index = index_layer(blob, self.task, algorithm=algorithm)
-        self._cache.store(index, blob.identity)
+        kept = KeptContents() if self._cache.stores else None
+        index = index_layer(blob, self.task, algorithm=algorithm, kept=kept)
+        self._cache.store(index, blob.identity, kept.found if kept is not None else None)
         return index
 
     def _read_listing(self, blob: Blob, algorithm: str) -> LayerIndex:

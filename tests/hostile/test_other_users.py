@@ -489,7 +489,7 @@ def test_hints_are_not_kept_in_a_cache_of_another_user(place: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["theirs", "open", "link"])
-@pytest.mark.parametrize("table", ["ids", "indexes", "origins"])
+@pytest.mark.parametrize("table", ["ids", "indexes", "contents", "origins"])
 def test_a_directory_of_another_user_in_a_cache_is_not_used(table: str, how: str, place: Path) -> None:
     cache = place.parent / "cache"
     cache.mkdir(0o700)

@@ -1,0 +1,58 @@
+"""Contents of small files that are kept beside the index of a layer: the databases of packages.
+
+They are at hand while a layer is hashed. Without them a compressed layer, or one of a registry, would be read a second
+time for a few of its files. Which files these are is told by their names alone; `ocitool.packages` reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from ocitool.errors import FormatError
+from ocitool.layers.entry import Entry
+from ocitool.layers.tarinput import TarInput
+from ocitool.patterns import byte_pattern
+
+ENDINGS = (
+    b"/status", b"/diversions", b".list", b"/os-release", b"/installed", b"/rpmdb.sqlite", b"/Packages.db",
+    b"/Packages", b"/METADATA", b"/RECORD", b"/PKG-INFO", b"/package.json", b".gemspec", b".json", b".txt",
+)  # fmt: skip
+"""Endings of the names that `_KEPT` takes: this quick test comes first, for every file of a layer."""
+
+_KEPT = byte_pattern(
+    rb"var/lib/dpkg/(?:status|diversions|info/[^/]+\.list)"
+    rb"|(?:etc|usr/lib)/os-release"
+    rb"|(?:usr/)?lib/apk/db(?:-uvol)?/installed"
+    rb"|(?:var/lib/rpm|usr/lib/sysimage/rpm|usr/share/rpm)/(?:rpmdb\.sqlite|Packages|Packages\.db)"
+    rb"|(?:.*/)?[^/]+\.(?:dist-info|egg-info)/(?:METADATA|RECORD|PKG-INFO|[a-z_-]+\.txt)"
+    rb"|(?:.*/)?conda-meta/[^/]+\.json"
+    rb"|(?:.*/)?node_modules/.*/package\.json"
+    rb"|(?:.*/)?specifications/(?:default/)?[^/]+\.gemspec"
+)
+
+FILE = 16 << 20
+"""Bytes of a file that is kept."""
+LAYER = 24 << 20
+"""Bytes of all kept files of a layer."""
+
+
+class KeptContents:
+    """Collects contents while a layer is read; at most `LAYER` bytes. `found`: by row of the index."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, bytes] = {}
+        self._room = LAYER
+
+    def wants(self, entry: Entry) -> bool:
+        """Returns whether the content of a regular file whose name has one of the `ENDINGS` is kept."""
+        size = entry.size
+        return size <= FILE and size <= self._room and entry.segments is None and _KEPT.fullmatch(entry.path) is not None
+
+    def hashed(self, row: int, entry: Entry, tar: TarInput) -> bytes:
+        """Keeps the content of the file whose data is next, and returns its SHA-256. Raises `FormatError`."""
+        content = tar.read(entry.size)
+        if len(content) != entry.size:
+            raise FormatError(f"tar ends inside an entry, at offset {tar.offset}")
+        self._room -= entry.size
+        self.found[row] = content
+        return hashlib.sha256(content).digest()
