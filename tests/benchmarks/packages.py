@@ -2,6 +2,9 @@
 
 Images are a real Debian with an update, and the pairs of `tests/support/review_pairs.py`. How many packages a program names is
 counted in a run of its own, unmeasured. The databases' own tools read a root that was unpacked before, unmeasured too.
+
+As a program (`packages.py DIRECTORY`, with the Python that has ocitool) it makes the pairs, and prints a line of JSON for each:
+its name, and its two images or the tool that is missing.
 """
 
 from __future__ import annotations
@@ -17,10 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
 import jobs
-from support.review_pairs import PAIRS
 
 Named = set[tuple[str, str, str]]
 """Kind, name and version of packages."""
@@ -57,17 +57,14 @@ def add(plan: Any, s: Any) -> AbstractContextManager[None]:
     job = _Job(plan, s, Path(stack.enter_context(TemporaryDirectory(prefix="packages-", dir=s.work))))
     job.image("Debian with Python", s.work / "field-a")
     job.pair("Debian update", s.work / "update-a", s.work / "update-b")
-    for name, build in PAIRS.items():
-        place = job.work / name
-        try:
-            pair = build(place)
-        except FileNotFoundError as error:
-            plan.skipped.append(f"{error.filename} ({name})")
+    made = subprocess.run([s.python, __file__, job.work], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for name, *refs in map(json.loads, made.splitlines()):
+        if len(refs) == 1:
+            plan.skipped.append(f"{refs[0]} ({name})")
             continue
-        sides = []
-        for side, ref in (("a", pair.before), ("b", pair.after)):  # syft reads no layout with two images
-            subprocess.run([*s.ours, "copy", "--quiet", ref, f"oci:{place}/{side}"], check=True)
-            sides.append(place / side)
+        sides = [job.work / name / side for side in ("a", "b")]
+        for side, ref in zip(sides, refs, strict=True):  # syft reads no layout with two images
+            subprocess.run([*s.ours, "copy", "--quiet", ref, f"oci:{side}"], check=True, stdout=subprocess.DEVNULL)
         job.pair(name, *sides)
     return stack
 
@@ -117,7 +114,7 @@ class _Job:
         if not root.exists():
             root.parent.mkdir(exist_ok=True)
             unpack = [*self.s.ours, "unpack", "--quiet", "--as", "rootfs", "--rootless", str(layout), str(root)]
-            subprocess.run(unpack, check=True)
+            subprocess.run(unpack, check=True, stdout=subprocess.DEVNULL)
         found = []
         for own in OWN:
             directory = root / own.directory
@@ -160,3 +157,21 @@ def _counted(found: Named) -> str:
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counter.items())) or "none"
+
+
+def make_pairs(work: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    sys.path[:0] = [str(root), str(root / "tests")]
+    from support.review_pairs import PAIRS
+
+    for name, build in PAIRS.items():
+        try:
+            pair = build(work / name)
+        except FileNotFoundError as error:
+            print(json.dumps([name, error.filename]))
+        else:
+            print(json.dumps([name, pair.before, pair.after]))
+
+
+if __name__ == "__main__":
+    make_pairs(Path(sys.argv[1]))
