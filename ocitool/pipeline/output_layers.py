@@ -12,6 +12,7 @@ from ocitool.errors import FormatError, IntegrityError, OcitoolError
 from ocitool.images import drafts
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
+from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.sink import OutputLayer
 
@@ -41,11 +42,12 @@ def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
 
 def from_fallback(image: Image, lender: Image, layer: Layer, task: Task) -> OutputLayer:
     """Returns a layer of another image, unchanged, for use in this image: with the media type that this image's manifest
-    needs."""
+    needs, or its own if no media type states its compression."""
     found = kept(lender, layer, task)
     if lender.is_foreign(layer):
         return found._replace(origin="reused")
-    media_type = drafts.layer_type(image, layer.compression or "none")
+    codec = layer.compression or "none"
+    media_type = drafts.layer_type(image, codec) if codec in mediatypes.SUFFIXES else layer.media_type
     descriptor = None if found.descriptor is None else {**found.descriptor, "mediaType": media_type}
     return found._replace(media_type=media_type, origin="reused", descriptor=descriptor)
 

@@ -11,6 +11,7 @@ directory, bytes a file, "link:T" a symlink, "hard:T" a hard link.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import json
@@ -74,7 +75,7 @@ def zst(data: bytes) -> bytes:
 
 
 def compress(data: bytes, codec: str) -> bytes:
-    codecs: dict[str, Callable[[bytes], bytes]] = {"none": lambda d: d, "gzip": gz, "zstd": zst}
+    codecs: dict[str, Callable[[bytes], bytes]] = {"none": lambda d: d, "gzip": gz, "zstd": zst, "bzip2": bz2.compress}
     return codecs[codec](data)
 
 
