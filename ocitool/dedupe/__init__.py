@@ -12,8 +12,8 @@ In the direction of the data:
 - `advice` finds what could be saved, from documents alone (`archive_merge`: by a layout instead of archives); `commands`
   writes the commands for it.
 - `layers` reads layers, with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files and
-  `package_copies` their packages; `actions` finds what could be saved by rewriting layers; `export` writes the rows as
-  Parquet.
+  `package_copies` their packages; `actions` finds what rewriting layers would save, and `rebuild_check` tries it; `export`
+  writes the rows as Parquet.
 
 It may import `operations`, `pipeline` and what is below them.
 """
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from ocitool.dedupe.actions import advise_from_contents
 from ocitool.dedupe.advice import Advice, EqualLayers, advise_from_documents, equal_uncompressed, ordered_by_saving
-from ocitool.dedupe.bases import SharedBase, bases
+from ocitool.dedupe.bases import SharedBase, bases, repeated_builds
 from ocitool.dedupe.collection import Collection, ImageEntry, StoredBlob, Usage
 from ocitool.dedupe.discovery import RepositoryFilter
 from ocitool.dedupe.disk_usage import DiskUsage
@@ -36,6 +36,7 @@ from ocitool.dedupe.options import DedupeOptions
 from ocitool.dedupe.package_copies import PackageTotals
 from ocitool.dedupe.repeated_files import ContentTotals
 from ocitool.errors import UsageError
+from ocitool.limits import KiB
 from ocitool.pipeline.problems import Problem
 from ocitool.pipeline.session import Session
 from ocitool.progress import Notice
@@ -104,13 +105,15 @@ def dedupe(references: Sequence[str], options: DedupeOptions, session: Session) 
     equal = equal_uncompressed(collection)
     advice = list(advise_from_documents(collection, found, equal, disk, read=options.wants_files(session)))
     totals = packages = None
+    if not options.wants_files(session):
+        _notice_repeated_builds(collection, session)
     if deep:
         layers = LayerReader(collection, options, session, problems, disk)
         if options.wants_files(session):
             contents = layers.contents()
             totals = contents.totals(options.top, layers.index_of)
             packages = layers.packages(contents)
-            advice += advise_from_contents(collection, contents, layers.index_or_none, layers.measure, disk)
+            advice += advise_from_contents(collection, contents, layers.index_or_none, layers.measure, disk, session)
         if options.zstd is not None:
             advice += layers.zstd(options.zstd)
         damaged = layers.damaged()  # no advice may use these, or delete an image because of them
@@ -130,6 +133,21 @@ def dedupe(references: Sequence[str], options: DedupeOptions, session: Session) 
         packages, tuple(ordered_by_saving(advice)),
         tuple(problems), options.top, session.verify, _in_order(session.task.notices),
     )  # fmt: skip
+
+
+def _notice_repeated_builds(collection: Collection, session: Session) -> None:
+    """Adds a notice of images that others may be equal to but for noise, if reading them may be worth it."""
+    count, size = repeated_builds(collection)
+    if size >= _WORTH_READING:
+        images = "1 image is" if count == 1 else f"{count:,} images are"
+        text = (
+            f"{images} built by the instructions of another; up to {size:,} bytes of layers may differ in times and noise alone"
+        )
+        session.task.notice("built-again", f"{text}: --files tells")
+
+
+_WORTH_READING = 64 * KiB
+"""Bytes of layers from which on a notice suggests to read them."""
 
 
 def _in_order(notices: Sequence[Notice]) -> tuple[Notice, ...]:

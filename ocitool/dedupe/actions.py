@@ -14,16 +14,19 @@ from ocitool.dedupe.advice import Advice, AdviceKind, rebuild_advice
 from ocitool.dedupe.collection import Collection, ImageEntry, PlatformImage, StoredBlob
 from ocitool.dedupe.commands import command_line, repack_commands, rewritable, rewrite_commands, shell_word
 from ocitool.dedupe.disk_usage import DiskUsage
+from ocitool.dedupe.rebuild_check import RebuildCheck
 from ocitool.dedupe.repeated_files import DistinctContents, hash_of_rows
-from ocitool.globs import matcher
 from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB
+from ocitool.pipeline.layer_identity import instruction
+from ocitool.pipeline.session import Session
 from ocitool.trees.compare import Key, compare, rows_by_path
 from ocitool.trees.nodes import Directory
 from ocitool.trees.tree import Tree, node_at
 from ocitool.trees.waste import waste
+from ocitool.volatile import volatile_class
 
 Recall = Callable[[StoredBlob], LayerIndex | None]
 """A function from a layer to its index; None if it could not be read."""
@@ -43,9 +46,6 @@ class _Guess(NamedTuple):
 _LEAST, _SHARE = 64 * KiB, 0.02
 """Bytes, and share of the image's own bytes, below which rewriting an image is not worth it."""
 
-_BUILD_LEFTOVERS = ("/var/log/**", "/var/cache/**", "/var/lib/apt/lists/**", "**/__pycache__/**", "**/*.pyc")
-"""Logs, caches and compiled files that builds leave behind, and that differ from build to build."""
-
 _MAX_LINKS = 20
 """Most files that one piece of advice links."""
 
@@ -56,9 +56,10 @@ def advise_from_contents(
     recall: Recall,
     measure: Callable[[Files], Sequence[int]],
     disk: DiskUsage,
+    session: Session,
 ) -> Iterator[Advice]:
     """Yields the advice. `measure` returns the bytes that files take in their layers."""
-    yield from _rebuilt(collection, contents, recall, disk)
+    yield from _rebuilt(collection, contents, recall, disk, session)
     guesses = [
         guess for member in collection.members if rewritable(member)
         for guess in _of_image(member, member.platform_images[0], contents, recall)
@@ -70,8 +71,10 @@ def advise_from_contents(
             yield guess.advice(saves)
 
 
-def _rebuilt(collection: Collection, contents: DistinctContents, recall: Recall, disk: DiskUsage) -> Iterator[Advice]:
-    """Yields advice about layers with equal entries, apart from times."""
+def _rebuilt(
+    collection: Collection, contents: DistinctContents, recall: Recall, disk: DiskUsage, session: Session
+) -> Iterator[Advice]:
+    """Yields advice about layers with equal entries, apart from times and volatile files."""
     pairs: list[tuple[StoredBlob, StoredBlob]] = []
     for alike in contents.equal_but_times.values():
         kept: list[StoredBlob] = []
@@ -81,56 +84,32 @@ def _rebuilt(collection: Collection, contents: DistinctContents, recall: Recall,
                 kept.append(layer)
             elif other.diff_id != layer.diff_id:
                 pairs.append((layer, other))
-    ignored: dict[StoredBlob, Sequence[str]] = {}
     dropped = {gone for gone, _ in pairs}
-    for gone, stays, globs in _nearly_equal(contents, recall):
-        if gone not in dropped and stays not in dropped:
-            pairs.append((gone, stays))
-            ignored[gone] = globs
-    yield from rebuild_advice(
-        collection, "rebuild", pairs, "layers that differ from those of {keeper} in times alone", disk, ignored
-    )
+    nearly = [(gone, stays) for gone, stays in _nearly_equal(contents, recall) if not dropped & {gone, stays}]
+    why = "layers that differ from those of {keeper} in times alone"
+    check = RebuildCheck(collection, recall, session)
+    yield from rebuild_advice(collection, "rebuild", [*pairs, *nearly], why, disk, check, {gone for gone, _ in nearly})
 
 
-def _nearly_equal(contents: DistinctContents, recall: Recall) -> Iterator[tuple[StoredBlob, StoredBlob, Sequence[str]]]:
-    """Yields layers of one instruction that are equal apart from times, logs, caches and compiled Python: the layer
-    that can be dropped, the one that stays, and globs of what differs."""
+def _nearly_equal(contents: DistinctContents, recall: Recall) -> Iterator[tuple[StoredBlob, StoredBlob]]:
+    """Yields layers of one instruction that may be equal apart from times and volatile files: the layer that can be dropped,
+    and the one that stays. Time is linear in the entries of layers whose instruction others have too."""
     made: dict[str, list[StoredBlob]] = {}
     for layer in contents.timeless_hashes:
-        if layer.created_by and layer.size >= _LEAST:
-            made.setdefault(layer.created_by, []).append(layer)
-    leaves = matcher(_BUILD_LEFTOVERS)
+        line = instruction(layer.created_by)
+        if line and layer.size >= _LEAST:
+            made.setdefault(line, []).append(layer)
     for layers in made.values():
-        if len(layers) < 2 or len({contents.timeless_hashes[layer] for layer in layers}) < 2:
+        if len({contents.timeless_hashes[layer] for layer in layers}) < 2:
             continue
         alike: dict[int, list[StoredBlob]] = {}
         for layer in sorted(layers, key=lambda layer: (layer.users[:1], layer.key)):
             index = recall(layer)
             if index is not None:
-                rows = [row for row, path in enumerate(index.paths) if leaves(path)]
+                rows = [row for row, path in enumerate(index.paths) if volatile_class(path) is not None]
                 alike.setdefault(contents.timeless_hashes[layer] - hash_of_rows(index, rows), []).append(layer)
         for kept, *others in alike.values():
-            for gone in others:
-                globs = (
-                    _differing(gone, kept, recall) if contents.timeless_hashes[gone] != contents.timeless_hashes[kept] else None
-                )
-                if globs:
-                    yield gone, kept, globs
-
-
-def _differing(one: StoredBlob, other: StoredBlob, recall: Recall) -> Sequence[str] | None:
-    """Returns the globs of the paths in which two layers differ; None if they also differ elsewhere."""
-    a, b = recall(one), recall(other)
-    if a is None or b is None:
-        return None
-    kinds = [(glob, matcher([glob])) for glob in _BUILD_LEFTOVERS]
-    found: dict[str, None] = {}
-    for change in compare(a, b, ("mtime",)):
-        glob = next((glob for glob, matches in kinds if matches(change.path)), None)
-        if glob is None:
-            return None
-        found[glob] = None
-    return tuple(found)
+            yield from ((gone, kept) for gone in others if contents.timeless_hashes[gone] != contents.timeless_hashes[kept])
 
 
 def _equal(one: StoredBlob, other: StoredBlob, recall: Recall) -> bool:

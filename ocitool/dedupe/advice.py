@@ -11,10 +11,10 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ocitool import reference
 from ocitool.dedupe.archive_merge import archive_merge
@@ -35,6 +35,9 @@ from ocitool.dedupe.disk_usage import DiskUsage, documents
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.transports.layout_store import StoredFile, blob_files
+
+if TYPE_CHECKING:
+    from ocitool.dedupe.rebuild_check import RebuildCheck  # with all of `rebuild`, which documents alone do not need
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
 
@@ -122,31 +125,37 @@ def rebuild_advice(
     dropped: Iterable[tuple[StoredBlob, StoredBlob]],
     why: str,
     disk: DiskUsage,
-    ignored: Mapping[StoredBlob, Sequence[str]] = {},
+    check: RebuildCheck | None = None,
+    doubtful: Container[StoredBlob] = (),
 ) -> Iterator[Advice]:
     """Yields advice to rebuild images with layers of another image: `dropped` holds (dropped, kept) pairs, grouped by
     the images that need the dropped layers.
 
-    `why`: a sentence with a place for `{keeper}`. `ignored`: globs of the paths in which a dropped layer differs.
+    `why`: a sentence with a place for `{keeper}`. `doubtful`: dropped layers that may differ in more than times, so that
+    `check` must try it.
     """
     pairs = [one for one in dropped if not one[0].kept_by and all(rewritable(collection.members[at]) for at in one[0].users)]
     keepers = _keepers(collection, pairs)
     groups: dict[tuple[tuple[int, ...], int], list[tuple[StoredBlob, StoredBlob]]] = {}
-    globs: dict[tuple[tuple[int, ...], int], dict[str, None]] = {}
     for gone, kept in pairs:
         if (gone, kept) in keepers:
-            place = tuple(gone.users), keepers[gone, kept]
-            globs.setdefault(place, {}).update(dict.fromkeys(ignored.get(gone, ())))
-            groups.setdefault(place, []).append((gone, kept))
+            groups.setdefault((tuple(gone.users), keepers[gone, kept]), []).append((gone, kept))
     for (users, number), found in groups.items():
+        globs: Mapping[int, Sequence[str]] = {}
+        if check is not None and any(gone in doubtful for gone, _ in found):
+            found, globs = check.confirmed(users, number, found)
+            if not found:
+                continue
         size = sum(gone.size for gone, _ in found)
         members, keeping = [collection.members[one] for one in users], collection.members[number].reference
         references = tuple(one.reference for one in members)
-        options = "".join(f" --ignore-path {shell_word(glob)}" for glob in globs[users, number])
-        commands = rewrite_commands("rebuild", members, f"--against {shell_word(keeping)}{options}")
+        commands = []
+        for one in members:
+            ignored = "".join(f" --ignore-path {shell_word(glob)}" for glob in globs.get(one.number, ()))
+            commands += rewrite_commands("rebuild", [one], f"--against {shell_word(keeping)}{ignored}")
         text = f"{short_list(references)}: {why.format(keeper=keeping)}"
-        if globs[users, number]:
-            text += f", but for {', '.join(globs[users, number])}, which stay as they are there"
+        if volatile := dict.fromkeys(glob for one in globs.values() for glob in one):
+            text += f", but for {', '.join(volatile)}, which stay as they are there"
         at_once = None
         if not disk.in_one_store((*users, number)):
             changing = set(users)

@@ -90,6 +90,24 @@ def bases(collection: Collection) -> list[SharedBase]:
     return found
 
 
+def repeated_builds(collection: Collection) -> tuple[int, int]:
+    """Returns how many images the same instructions made as another one for the same platform, and the bytes of their layers
+    that no earlier one of them has: at most so much is equal but for times and volatile files, which only contents tell."""
+    held: dict[tuple[str, int], set[StoredBlob]] = {}
+    counted: set[StoredBlob] = set()
+    count = 0
+    for entry in collection.members:
+        for image in entry.platform_images:
+            if image.instructions_hash is None:
+                continue
+            key = image.platform, image.instructions_hash
+            if key in held and not held[key].issuperset(image.layers):
+                count += 1
+                counted.update(layer for layer in image.layers if layer not in held[key])
+            held.setdefault(key, set()).update(image.layers)
+    return count, sum(layer.size for layer in counted)
+
+
 def _name(base: SharedBase, node: _Node, collection: Collection, found: Sequence[SharedBase]) -> str | None:
     """Returns a name of the base: the reference of an image that has its layers and no others; else the name that the
     annotations of all its users state as their base, unless a smaller base has that name."""

@@ -29,6 +29,7 @@ from support.images import (
     write_tar,
 )
 from support.report import report_of
+from support.twice_built import FIRST, SECOND, built, pyc
 
 from ocitool.spec import mediatypes
 
@@ -423,7 +424,8 @@ def install(time: int, *more: tuple[str, bytes]) -> bytes:
     """What a build leaves of one instruction: the same files at another time, its logs, its caches, its compiled Python."""
     left = [
         ("var/log/apt/history.log", b"began %d" % time), ("var/cache/ldconfig/aux-cache", text(f"aux{time}", 30_000)),
-        ("var/cache/apt/pkgcache.bin", text(f"apt{time}", 30_000)), ("usr/lib/m/__pycache__/a.cpython-311.pyc", b"\0%d" % time),
+        ("var/cache/apt/pkgcache.bin", text(f"apt{time}", 30_000)), entry("usr/lib/m/a.py", b"source", mtime=time * 10**9),
+        entry("usr/lib/m/__pycache__/a.cpython-311.pyc", pyc(time), mtime=time * 10**9),
     ]  # fmt: skip
     found = [*files("installed", "usr/lib/one", "usr/lib/two", mtime=time * 10**9), *left, *more]
     return layer_tar(found)
@@ -442,8 +444,58 @@ def test_two_builds_that_differ_in_logs_and_caches_get_the_advice_to_rebuild_wit
         write_oci_archive(collection.top / "new.tar", [new])
     advised = collection.follow("rebuild", ".", "--files", archives=how == "oci")
     assert advised["saves"] in (len(old.layers[1]), len(new.layers[1]))
-    for glob in ("'/var/log/**'", "'/var/cache/**'", "'**/__pycache__/**'"):
+    for glob in ("'/var/log/apt/**'", "'/var/cache/apt/**'", "/var/cache/ldconfig/aux-cache"):
         assert f"--ignore-path {glob}" in advised["command"]
+    assert "pyc" not in advised["command"]  # `rebuild` compares them itself: code that differs is never taken
+
+
+def test_builds_of_compiled_python_with_other_code_are_not_taken_for_one_another(collection: Collection) -> None:
+    path = "usr/lib/n/b.pyc"
+    one, other = (image([LOW, install(when, (path, pyc(when, code)))], tag=f"app:{code}")
+                  for when, code in ((1_700_000_000, "1"), (1_710_000_000, "2")))  # fmt: skip
+    collection.layout([one, other])
+    assert [] == collection.advice("rebuild", ".", "--files")
+
+
+def test_builds_of_other_inputs_are_compared_if_the_instruction_is_the_same(collection: Collection) -> None:
+    """Builders name the hash of the files that they copy: a base that was made again is another one to them."""
+    made = [image([install(when)], tag=f"app:{when}", history=[{"created_by": f"ADD file:{digit * 64} in /"}])
+            for when, digit in ((1_700_000_000, "a"), (1_710_000_000, "b"))]  # fmt: skip
+    collection.layout(made)
+    advised = collection.follow("rebuild", ".", "--files")
+    assert advised["saves"] == len(made[1].layers[0])
+
+
+def test_two_builds_of_one_file_share_all_but_their_documents_after_the_command(collection: Collection) -> None:
+    """Base, packages, accounts, Python: each layer differs in times, logs, caches, days of passwords and compiled files."""
+    base = text("base", 200_000)
+    made = [
+        image([layer_tar([("usr/lib/base", base), ("var/log/bootstrap.log", b"%d" % when)]), layer_tar(built(when))],
+              tag=f"app:{when}")
+        for when in (FIRST, SECOND)
+    ]  # fmt: skip
+    collection.layout(made)
+    advised = collection.follow("rebuild", ".", "--files")
+    assert sum(map(len, made[1].layers)) == advised["saves"]
+    assert "/etc/shadow" in advised["command"]
+    collection.diff(f"store:app:{SECOND}", f"store:app:{SECOND}", "--semantic", "--ignore-volatile")
+
+
+def test_from_documents_alone_it_is_said_that_builds_of_one_file_are_worth_reading(collection: Collection) -> None:
+    lines = {"history": [{"created_by": "ADD file:x"}, {"created_by": "RUN install"}]}
+    old, new = (image([LOW, install(when)], tag=f"app:{when}", **lines) for when in (FIRST, SECOND))
+    collection.layout([old, new])
+    (notice,) = collection.report(".")["notices"]
+    assert "built-again" == notice["code"]
+    assert f"1 image is built by the instructions of another; up to {len(new.layers[1]):,} bytes" in notice["text"]
+    assert [] == collection.report(".", "--files")["notices"]
+
+
+def test_images_of_other_instructions_are_no_builds_of_one_another(collection: Collection) -> None:
+    for n, when in enumerate((FIRST, SECOND)):
+        lines = {"history": [{"created_by": "ADD file:x"}, {"created_by": f"RUN install {n}"}]}
+        collection.layout([image([LOW, install(when)], tag=f"app:{when}", **lines)], f"store{n}")
+    assert [] == collection.report(".")["notices"]
 
 
 def test_builds_that_differ_in_a_file_besides_logs_are_not_taken_for_one_another(collection: Collection) -> None:
