@@ -65,7 +65,7 @@ CLASSES: tuple[VolatileClass, ...] = (
         "rm -f /var/cache/ldconfig/aux-cache",
     ),
     VolatileClass(
-        "library-cache", ("/etc/ld.so.cache",), "the loader's cache, with the same libraries in the same order", "", "ld-cache",
+        "library-cache", ("/etc/ld.so.cache",), "the loader's cache, with its names in other places", "", "ld-cache",
     ),
     VolatileClass(
         "man-cache", ("/var/cache/man/**",), "the index of manual pages", "rm -rf /var/cache/man/*",
@@ -99,7 +99,7 @@ CLASSES: tuple[VolatileClass, ...] = (
         "package-database",
         ("/var/lib/dpkg/status", "/var/lib/dpkg/status.d/**", "/var/lib/dpkg/available", "/lib/apk/db/**", "/usr/lib/apk/db/**",
          "/var/lib/rpm/**", "/usr/lib/sysimage/rpm/**"),
-        "package databases with the same packages, installed at another time", "", "packages",
+        "databases of packages, written at another time", "", "packages",
     ),
     VolatileClass(
         "package-backup",

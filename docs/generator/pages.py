@@ -31,6 +31,7 @@ def parts(root: Path) -> dict[str, Callable[[], str]]:
         "limits": tables.limits_table,
         "rules of validate": tables.validate_rules,
         "rules of diff": tables.notable_rules,
+        "volatile classes": tables.volatile_classes,
         "variables": tables.variables,
         "schemas of reports": tables.report_schemas,
         "schemas of documents": tables.document_schemas,

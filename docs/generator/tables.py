@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ocitool import errors, limits
 from ocitool.comparison.notable_rules import RULES as NOTABLE
 from ocitool.validation import RULES as VALIDATE
+from ocitool.volatile import CLASSES, VolatileClass
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,6 +156,16 @@ def validate_rules() -> str:
 def notable_rules() -> str:
     rows = ((f"`{name}`", f"`{rule.severity}`", "yes" if rule.alone else "", rule.finds) for name, rule in NOTABLE.items())
     return table(("Rule", "Class", "One image", "Finds"), *rows)
+
+
+def volatile_classes() -> str:
+    return table(("Class", "Files", "Paths", "To avoid"), *map(_volatile_row, CLASSES))
+
+
+def _volatile_row(one: VolatileClass) -> tuple[str, str, str, str]:
+    conditions = {None: "", "packages": "; if both images have the same packages"}
+    text = one.text + conditions.get(one.rule, "; if nothing else in it differs")
+    return f"`{one.name}`", text, "<br>".join(f"`{glob}`" for glob in one.globs), f"`{one.fix}`" if one.fix else ""
 
 
 # Variables of the environment

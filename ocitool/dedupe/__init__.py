@@ -140,10 +140,8 @@ def _notice_repeated_builds(collection: Collection, session: Session) -> None:
     count, size = repeated_builds(collection)
     if size >= _WORTH_READING:
         images = "1 image is" if count == 1 else f"{count:,} images are"
-        text = (
-            f"{images} built by the instructions of another; up to {size:,} bytes of layers may differ in times and noise alone"
-        )
-        session.task.notice("built-again", f"{text}: --files tells")
+        text = f"{images} built by the instructions of another; up to {size:,} bytes of layers may differ in times and noise"
+        session.task.notice("built-again", f"{text} alone: --files tells")
 
 
 _WORTH_READING = 64 * KiB

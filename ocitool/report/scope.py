@@ -16,10 +16,11 @@ def compared_files(result: Diff) -> Phrase:
     parts: list[Phrase] = []
     if result.paths:
         parts.append(("that matches ", *joined(((exact_quote(glob),) for glob in result.paths), " or ")))
-    if result.ignored_paths:
-        parts.append(("outside ", *joined(((exact_quote(glob),) for glob in result.ignored_paths), " and ")))
+    left_out: list[Phrase] = [(exact_quote(glob),) for glob in result.ignored_paths]
     if result.ignored_volatile:
-        parts.append(("that is not volatile",))
+        left_out.append(("volatile paths",))
+    if left_out:
+        parts.append(("outside ", *joined(left_out, " and ")))
     return joined(parts, " ")
 
 
