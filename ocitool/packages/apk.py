@@ -12,12 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ocitool.layers.entry import Entry
+from ocitool.layers.entry import Entry, escapes, normalise
 from ocitool.packages.package import Package
 from ocitool.packages.paragraphs import paragraphs
 from ocitool.packages.path_budget import PathBudget
 
 _INSTALLED = re.compile(rb"(?:usr/)?lib/apk/db(?:-uvol)?/installed")
+
+
+_LINE = re.compile(rb"^([PVALoFR]):(.*)$", re.MULTILINE)
 
 
 class ApkReader:
@@ -45,23 +48,32 @@ def _package(path: bytes, paragraph: bytes, budget: PathBudget) -> Package | Non
     fields: dict[bytes, str] = {}
     files: list[bytes] = []
     directory = b""
-    for line in paragraph.split(b"\n"):
-        letter, value = line[:2], line[2:]
-        if letter == b"F:":
-            directory = value.strip(b"/")
+    for line in _LINE.finditer(paragraph):
+        letter, value = line[1], line[2]
+        if letter == b"F":
+            directory = _normal(value)
             if directory:
                 budget.take(1, len(directory))
                 files.append(directory)
-        elif letter == b"R:" and (name := value.strip(b"/")):
-            budget.take(1, len(directory) + len(name) + 1)
-            files.append(directory + b"/" + name if directory else name)
-        elif letter in (b"P:", b"V:", b"A:", b"L:", b"o:"):
+        elif letter == b"R":
+            if name := _normal(value):
+                budget.take(1, len(directory) + len(name) + 1)
+                files.append(directory + b"/" + name if directory else name)
+        else:
             fields[letter] = value.decode("utf-8", "replace")
-    package = fields.get(b"P:", "")
+    package = fields.get(b"P", "")
     if not package:
         return None
-    origin = fields.get(b"o:", "")
+    origin = fields.get(b"o", "")
     return Package(
-        "apk", package, fields.get(b"V:", ""), path, architecture=fields.get(b"A:", ""), license=fields.get(b"L:", ""),
+        "apk", package, fields.get(b"V", ""), path, architecture=fields.get(b"A", ""), license=fields.get(b"L", ""),
         source="" if origin == package else origin, files=tuple(files),
     )  # fmt: skip
+
+
+def _normal(path: bytes) -> bytes:
+    """Returns a path without slashes around it; empty if it leaves the root."""
+    path = path.strip(b"/")
+    if b"./" in path or b"//" in path or path.endswith(b"."):
+        path = normalise(path)
+    return b"" if escapes(path) else path

@@ -12,22 +12,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ocitool import limits
-from ocitool.layers.entry import Entry, normalise
-from ocitool.packages.package import DatabaseError, Package
+from ocitool.layers.entry import Entry, escapes, normalise
+from ocitool.packages.package import Package
 from ocitool.packages.paragraphs import paragraphs
+from ocitool.packages.path_budget import PathBudget
 
 _ROOT = b"var/lib/dpkg"
 _STATUS, _DIVERSIONS = _ROOT + b"/status", _ROOT + b"/diversions"
 _INFO, _STATUS_D = _ROOT + b"/info/", _ROOT + b"/status.d/"
 _FIELD = re.compile(rb"^(Package|Status|Version|Architecture|Source):[ \t]*(.*)$", re.MULTILINE | re.IGNORECASE)
 _CONFFILES = re.compile(rb"^Conffiles:[ \t]*\n((?:[ \t].*(?:\n|\Z))*)", re.MULTILINE | re.IGNORECASE)
+_CONFFILE = re.compile(rb"^[ \t]+(/\S+)", re.MULTILINE)
 _SOURCE = re.compile(r"(\S+)(?:[ \t]+\(([^()]*)\))?")
 _NOT_INSTALLED = frozenset({"config-files", "not-installed"})
 
 
 class DpkgReader:
-    """Reads the databases of dpkg in one tree. Bounds: `limits.PACKAGE_FILES` listed paths."""
+    """Reads the databases of dpkg in one tree. Bounds: those of `PathBudget`."""
 
     def __init__(self) -> None:
         self._status: list[tuple[bytes, bytes]] = []
@@ -36,7 +37,7 @@ class DpkgReader:
         self._records: dict[bytes, list[bytes]] = {}
         """Name of a package's files in `info` without their endings -> their paths."""
         self._diversions: dict[bytes, tuple[bytes, str]] = {}
-        self._listed = 0
+        self._budget = PathBudget()
 
     def database_of(self, path: bytes, entry: Entry) -> bytes | None:
         if not path.startswith(b"var/lib/dpkg/"):
@@ -55,9 +56,7 @@ class DpkgReader:
         elif path == _DIVERSIONS:
             self._add_diversions(content)
         elif path.endswith((b".list", b".md5sums")):
-            self._listed += content.count(b"\n") + 1
-            if self._listed > limits.PACKAGE_FILES:
-                raise DatabaseError(f"packages list more than {limits.PACKAGE_FILES} files")
+            self._budget.take(content.count(b"\n") + 1, len(content))
             if path.startswith(_INFO):
                 self._lists[path.removeprefix(_INFO).removesuffix(b".list")] = content
             else:  # a checksum, two spaces, and a path without leading slash
@@ -76,13 +75,16 @@ class DpkgReader:
     def _add_diversions(self, content: bytes) -> None:
         """Takes the diversions: three lines each, the path, what it was moved to, and the package whose file it is now (`:`
         for none)."""
+        self._budget.take(content.count(b"\n") + 1, len(content))
         lines = content.split(b"\n")
         for path, moved, owner in zip(lines[::3], lines[1::3], lines[2::3], strict=False):
-            self._diversions[normalise(path)] = (normalise(moved), owner.decode("utf-8", "replace"))
+            there = normalise(moved)
+            if there and not escapes(there):
+                self._diversions[normalise(path)] = (there, owner.decode("utf-8", "replace"))
 
     def _package(self, path: bytes, paragraph: bytes) -> Package | None:
         """Returns the package of a paragraph, None if it is not installed."""
-        fields = {name.lower().decode(): value.strip().decode("utf-8", "replace") for name, value in _FIELD.findall(paragraph)}
+        fields = {one[1].lower().decode(): one[2].strip().decode("utf-8", "replace") for one in _FIELD.finditer(paragraph)}
         name, version = fields.get("package", ""), fields.get("version", "")
         if not name or fields.get("status", "").rpartition(" ")[2] in _NOT_INSTALLED:
             return None
@@ -108,12 +110,11 @@ class DpkgReader:
         if self._diversions:
             files = dict.fromkeys(self._diverted(file, name) for file in files)
         conffiles = _CONFFILES.search(paragraph)
-        if conffiles is not None:
-            for line in conffiles[1].splitlines():
-                conffile = normalise((line.split() or [b""])[0])
-                files[self._diverted(conffile, name)] = None
+        for conffile in _CONFFILE.finditer(conffiles[1]) if conffiles is not None else ():
+            for file in _listed(conffile[1]):
+                self._budget.take(1, len(file))
+                files[self._diverted(file, name)] = None
         files.update(dict.fromkeys(self._records.pop(key, ())))
-        files.pop(b"", None)
         return tuple(files)
 
     def _diverted(self, file: bytes, name: str) -> bytes:
@@ -122,8 +123,10 @@ class DpkgReader:
 
 
 def _listed(content: bytes) -> Iterator[bytes]:
-    """Yields the paths of a list, without a leading slash."""
+    """Yields the paths of a list without a leading slash. Those that leave the root are passed over."""
     for line in content.split(b"\n"):
-        file = line[1:] if line.startswith(b"/") else line.removeprefix(b"./")
-        if file and file != b".":
+        file = line[1:] if line.startswith(b"/") else line
+        if b"./" in file or b"//" in line or file.endswith((b"/", b"/.")):
+            file = normalise(file)
+        if file and file != b"." and not escapes(file):
             yield file

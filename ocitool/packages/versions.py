@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from ocitool.packages.package import PackageKind
 
 MAX_LENGTH = 500
-"""Characters of a version that is compared; a longer one has no order."""
+"""Characters of a version that is compared; a longer one has no order, nor has one that is not ASCII."""
 
 Item = Any
 """A number, text or tuple that can be compared with the others of its place."""
@@ -45,7 +45,7 @@ def compare(kind: PackageKind, a: str, b: str) -> int | None:
     of this kind."""
     if a == b:
         return 0
-    if len(a) > MAX_LENGTH or len(b) > MAX_LENGTH:
+    if len(a) > MAX_LENGTH or len(b) > MAX_LENGTH or not (a.isascii() and b.isascii()):
         return None
     if kind == "pypi":
         return _compare_pypi(a, b)
