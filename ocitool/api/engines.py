@@ -38,8 +38,8 @@ def engine_df(
 def engine_diff(
     container: str, *, image: Reference | None = None, pause: bool = False, path: Words = (), ignore_path: Words = (),
     allow_no_match: bool = False, ignore_volatile: bool = False, patch: bool = False, inside: bool = False,
-    semantic: bool = False, ignore: Words = (), fail_on: Words = (), policy: Reference | None = None,
-    show_secrets: bool = False,
+    extract: Reference | None = None, semantic: bool = False, ignore: Words = (), fail_on: Words = (),
+    policy: Reference | None = None, show_secrets: bool = False,
     platform: str | None = None, verify: bool = False, no_cache: bool = False, jobs: int = 4,
     registry: RegistryOptions | None = None, engine: EngineOptions | None = None, progress: Progress | None = None,
     cancellation: Cancellation | None = None,
@@ -53,7 +53,8 @@ def engine_diff(
     from ocitool.policy.documents import read
 
     diff_options = DiffOptions(
-        ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, inside=inside, secrets=show_secrets,
+        ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, inside=inside, extract=optional(extract),
+        secrets=show_secrets,
         ignored_paths=words(ignore_path), allow_no_match=allow_no_match, ignore_volatile=ignore_volatile,
         rules=tuple(map(rule, words(fail_on))), policy=read(policy) if policy is not None else None,
     )  # fmt: skip

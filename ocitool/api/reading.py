@@ -68,8 +68,9 @@ def packages(
 @overload
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
-    ignore_volatile: bool = False, patch: bool = False, inside: bool = False, semantic: bool = False, ignore: Words = (),
-    fail_on: Words = (), policy: Reference | None = None, show_secrets: bool = False,
+    ignore_volatile: bool = False, patch: bool = False, inside: bool = False, extract: Reference | None = None,
+    semantic: bool = False, ignore: Words = (), fail_on: Words = (), policy: Reference | None = None,
+    show_secrets: bool = False,
     platform: str | None = None, all_platforms: Literal[False] = False, verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -78,8 +79,9 @@ def diff(
 @overload
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
-    ignore_volatile: bool = False, patch: bool = False, inside: bool = False, semantic: bool = False, ignore: Words = (),
-    fail_on: Words = (), policy: Reference | None = None, show_secrets: bool = False,
+    ignore_volatile: bool = False, patch: bool = False, inside: bool = False, extract: Reference | None = None,
+    semantic: bool = False, ignore: Words = (), fail_on: Words = (), policy: Reference | None = None,
+    show_secrets: bool = False,
     platform: None = None, all_platforms: Literal[True], verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -87,8 +89,9 @@ def diff(
 ) -> IndexDiff: ...  # fmt: skip
 def diff(
     a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
-    ignore_volatile: bool = False, patch: bool = False, inside: bool = False, semantic: bool = False, ignore: Words = (),
-    fail_on: Words = (), policy: Reference | None = None, show_secrets: bool = False,
+    ignore_volatile: bool = False, patch: bool = False, inside: bool = False, extract: Reference | None = None,
+    semantic: bool = False, ignore: Words = (), fail_on: Words = (), policy: Reference | None = None,
+    show_secrets: bool = False,
     platform: str | None = None, all_platforms: bool = False, verify: bool = False, no_cache: bool = False,
     jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None,
@@ -100,7 +103,8 @@ def diff(
     `fail_on`: rules; those that are met are `failures` of the result. `policy`: a file as `.ocitool.toml`; none is looked for.
     What it accepts meets no rule, and limits of its budget that are exceeded are failures. `patch`: also make unified diffs
     of text files, without files that look secret unless `show_secrets`. `inside`: look into all changed archives, programs
-    and databases, not only where it is quick. An image that cannot be read is an error, never a difference."""
+    and databases, not only where it is quick. `extract`: a new or empty directory to which both sides of what changed are
+    written. An image that cannot be read is an error, never a difference."""
     from ocitool.comparison import DiffOptions, diff, diff_platforms
     from ocitool.comparison.rules import rule
     from ocitool.policy.documents import read
@@ -109,7 +113,8 @@ def diff(
     before, after = os.fspath(a), os.fspath(b)
     once(before, after)
     options = DiffOptions(
-        ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, inside=inside, secrets=show_secrets,
+        ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, inside=inside, extract=optional(extract),
+        secrets=show_secrets,
         ignored_paths=words(ignore_path), allow_no_match=allow_no_match, ignore_volatile=ignore_volatile,
         rules=tuple(map(rule, words(fail_on))), policy=read(policy) if policy is not None else None,
     )  # fmt: skip

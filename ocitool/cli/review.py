@@ -26,6 +26,12 @@ _Patch = Annotated[bool, typer.Option("--patch", "-p", help="Show unified diffs 
 _Inside = Annotated[
     bool, typer.Option("--inside", help="Look into all changed archives, programs and databases, not only where it is quick.")
 ]
+_Extract = Annotated[
+    str | None,
+    typer.Option(
+        "--extract", metavar="DIR", help="Write both sides of what changed to DIR/before and DIR/after, for other tools."
+    ),
+]
 _Semantic = Annotated[bool, typer.Option("--semantic", help="Ignore times, layer boundaries, the history and compression.")]
 _Ignore = Annotated[
     _Texts, typer.Option("--ignore", metavar="FIELD", help="type content mode uid gid mtime linkTarget links xattrs device")
@@ -40,6 +46,7 @@ OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "stat": (_Stat, False),
     "patch": (_Patch, False),
     "inside": (_Inside, False),
+    "extract": (_Extract, None),
     "semantic": (_Semantic, False),
     "ignore": (_Ignore, None),
     "fail_on": (_FailOn, None),
@@ -68,7 +75,7 @@ def diff_options(given: Mapping[str, Any]) -> DiffOptions:
     texts = given["fail_on"] or (policy.fail_on if policy is not None else ())
     return DiffOptions(
         ignore=tuple(given["ignore"] or ()), semantic=given.get("semantic", False), paths=tuple(given["path"] or ()),
-        patch=given["patch"], inside=given["inside"], secrets=given["show_secrets"],
+        patch=given["patch"], inside=given["inside"], extract=given["extract"], secrets=given["show_secrets"],
         ignored_paths=tuple(given["ignore_path"] or ()), ignore_volatile=given["ignore_volatile"],
         allow_no_match=given["allow_no_match"], rules=tuple(map(rule, texts)), policy=policy,
     )  # fmt: skip

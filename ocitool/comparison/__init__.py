@@ -22,6 +22,7 @@ from ocitool.comparison.patches import patches
 from ocitool.comparison.result import (
     ConfigChange,
     Diff,
+    ExtractedFiles,
     FileChange,
     IndexDiff,
     Notable,
@@ -122,6 +123,8 @@ def diff_platforms(before: str, after: str, options: DiffOptions, session: Sessi
     from ocitool.comparison import indexes
 
     options.check()
+    if options.extract is not None:
+        raise UsageError("--extract writes one pair of images", hint="--platform OS/ARCH instead of --all-platforms")
     old, new = _side(before, session), _side(after, session)
     pairs = indexes.counterparts(indexes.platform_entries(*old, read=True), indexes.platform_entries(*new, read=True))
     scope = PathFilter(options)
@@ -195,6 +198,10 @@ def _images(
 ) -> Diff:  # fmt: skip
     """Returns the differences of two images. `index`: differences of the index documents that list them, which are reported
     too."""
+    if options.extract is not None:
+        from ocitool.comparison.extracting import check_destination  # before anything is read
+
+        check_destination(options.extract)
     indexer = indexer or session.indexer()
     old, new = with_diff_ids((old, new), indexer)
     _warn_of_claims(old, new, indexer)
@@ -241,6 +248,7 @@ def _images(
         volatile=volatile,
         ignored_volatile=options.ignore_volatile,
         inside=_inside(old, new, compared, packages, options, session.task),
+        extracted=_extracted(compared.files, options, session.task),
     )  # fmt: skip
 
 
@@ -264,6 +272,14 @@ def _told_elsewhere(packages: PackageDiff | None, volatile: VolatileFiles) -> Ca
         return classes.__contains__ if classes else None
     explains = packages.explains
     return lambda path: path in classes or explains(path)
+
+
+def _extracted(files: Sequence[FileChange], options: DiffOptions, task: Task) -> ExtractedFiles | None:
+    if options.extract is None:
+        return None
+    from ocitool.comparison.extracting import extract_changes
+
+    return extract_changes(files, options.extract, task)
 
 
 def _inside(

@@ -24,6 +24,8 @@ class DiffOptions(NamedTuple):
     patch: bool = False
     inside: bool = False
     """Look into all changed files of known formats, not only where it is quick."""
+    extract: str | None = None
+    """The directory to which both sides of what changed are written."""
     secrets: bool = False
     """Show files that look secret in patches."""
     rules: tuple[rules.FailRule, ...] = ()

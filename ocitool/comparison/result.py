@@ -332,6 +332,19 @@ class VolatileFiles(NamedTuple):
     layers: tuple[Layer, ...] = ()
 
 
+class ExtractedFiles(NamedTuple):
+    """What `--extract` wrote to `directory`: files of both sides, and their bytes. `links`: how many of them hold the target of
+    a symbolic link. `special`: changed devices and pipes, which are left out. `secret`: files whose names look secret."""
+
+    directory: str
+    before: int
+    after: int
+    bytes: int
+    links: int
+    special: int
+    secret: int
+
+
 class Diff(NamedTuple):
     """What changed from one image to another. `identical`: nothing that was compared differs. `verified`: every layer was
     read and hashed; otherwise stated digests were trusted. `failures`: the rules of `--fail-on` that are met. `patches`:
@@ -373,6 +386,8 @@ class Diff(NamedTuple):
     """Whether volatile files were left out."""
     inside: Insides | None = None
     """What changed inside files; None if there was none to look into."""
+    extracted: ExtractedFiles | None = None
+    """What was written of both sides; None unless that was requested."""
     copied: CopiedFiles | None = None
     """For a container: the files of its image that it copied up."""
 

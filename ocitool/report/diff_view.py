@@ -116,6 +116,7 @@ class DiffView(NamedTuple):
     patches: LazyRows[PatchView]
     copies: CopiesView | None
     inside: InsideView | None
+    extracted: Phrase
 
 
 class PlatformView(NamedTuple):
@@ -150,7 +151,7 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
         files_view(result), volatile_view(result),
         LazyRows(result.patches or (), _patch), _copies(result),
-        _inside(result),
+        _inside(result), _extracted(result),
     )  # fmt: skip
 
 
@@ -160,6 +161,25 @@ def _copies(result: Diff) -> CopiesView | None:
     from ocitool.report.copies_view import copies_view  # only of containers
 
     return copies_view(result.copied, result.after)
+
+
+def _extracted(result: Diff) -> Phrase:
+    """Returns what was written of both sides, empty if that was not requested."""
+    found = result.extracted
+    if found is None:
+        return ()
+    told = [f"both sides of what changed were written: {count_of(found.before, 'file')} before, {found.after:,} after, "
+            f"{human(found.bytes)}"]  # fmt: skip
+    if found.links:
+        told.append(f"{found.links:,} of them {'holds' if found.links == 1 else 'hold'} the target of a symbolic link")
+    if found.special:
+        told.append(f"{count_of(found.special, 'device or pipe')} left out" if found.special == 1 else
+                    f"{found.special:,} devices and pipes left out")  # fmt: skip
+    if found.secret:
+        told.append(
+            f"{found.secret:,} {'looks' if found.secret == 1 else 'look'} secret: the directory is closed to other users"
+        )
+    return (Quote(found.directory, "name"), ": ", "; ".join(told))
 
 
 def _inside(result: Diff) -> InsideView | None:

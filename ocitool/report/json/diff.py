@@ -122,6 +122,7 @@ def _diff(result: Diff) -> dict[str, Any]:
         ],
         **_copied(result),
         **_inside(result),
+        **_extracted(result),
         "notices": notice_list(result.notices),
     }
 
@@ -148,6 +149,17 @@ def _inside(result: Diff) -> dict[str, Any]:
     if result.inside is None:
         return {}
     return {"inside": {"all": result.inside.thorough, "leftOut": result.inside.left_out}}
+
+
+def _extracted(result: Diff) -> dict[str, Any]:
+    """What was written of both sides; nothing unless that was requested."""
+    found = result.extracted
+    if found is None:
+        return {}
+    return {"extracted": {
+        "directory": clean(found.directory), "before": found.before, "after": found.after, "bytes": found.bytes,
+        "links": found.links, "leftOut": found.special, "secret": found.secret,
+    }}  # fmt: skip
 
 
 def _inside_of(path: bytes, result: Diff) -> dict[str, Any]:

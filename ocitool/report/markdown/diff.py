@@ -56,6 +56,8 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     say_failures(page, view.failures)
     _layers(page, view.layers)
     _files(page, view.files)
+    if view.extracted:
+        page.say("", rendered(view.extracted))
     if stat:
         return
     _config(page, view.config)

@@ -59,6 +59,9 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
         why = f"({rendered(row.why)})" if row.why else ""
         table.append([row.number, row.status, row.stored, row.changes, rendered(row.made_by, _INSTRUCTION), why])
     yield from columns(table, right=(0, 2))
+    if view.extracted:
+        yield ""
+        yield rendered(view.extracted)
     if stat:
         return
     yield from _config(view.config, paint)
