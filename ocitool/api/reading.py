@@ -23,25 +23,31 @@ DocumentKind = Literal["descriptor", "manifest", "index", "config", "layout", "d
 
 def inspect(
     reference: Reference, *, files: bool = False, packages: bool = False, notable: bool = False, fail_on: Words = (),
-    top: int = 10, platform: str | None = None, all_platforms: bool = False, verify: bool = False, no_cache: bool = False,
-    jobs: int = 4, registry: RegistryOptions | None = None, engine: EngineOptions | None = None,
-    progress: Progress | None = None, cancellation: Cancellation | None = None,
+    policy: Reference | None = None, top: int = 10, platform: str | None = None, all_platforms: bool = False,
+    verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
+    engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Inspection:  # fmt: skip
     """Returns what an image is, layer by layer; for a store, all its images. Opens no layer unless `files`, `packages`,
     `notable`, `fail_on` or `verify` is set.
 
     `notable`: also find keys, setuid files and what else a reviewer must see. `fail_on`: rules about that; those that are met
-    are `failures` of the result. `problems` of it: what in a store could not be read; everything else is in the result."""
+    are `failures` of the result. `policy`: a file as `.ocitool.toml`; what it accepts meets no rule.
+    `problems` of the result: what in a store could not be read; everything else is in the result."""
+    from ocitool.comparison.policies import check_policy
     from ocitool.comparison.rules import notable_rule
     from ocitool.operations.inspect import inspect
+    from ocitool.policy.documents import read
 
     one_or_all(platform, all_platforms)
     rules = tuple(map(notable_rule, words(fail_on)))
+    accepting = read(policy) if policy is not None else None
+    if accepting is not None:
+        check_policy(accepting)
     with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
                       platform=platform, progress=progress, cancellation=cancellation) as session:  # fmt: skip
         return inspect(
             os.fspath(reference), session, files=files, packages=packages, top=top, platform=platform,
-            all_platforms=all_platforms, notable=notable, rules=rules,
+            all_platforms=all_platforms, notable=notable, rules=rules, policy=accepting,
         )  # fmt: skip
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ocitool.cli import options
 from ocitool.cli.shared import PLATFORMS, READ, REVIEW, Shared, with_shared
 from ocitool.operations import inspect
-
-if TYPE_CHECKING:
-    from ocitool.comparison.rules import FailRule
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -59,6 +56,7 @@ def command(
     fail_on: Annotated[
         list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 for this, as --notable finds it; see below.")
     ] = None,
+    policy: options.PolicyOption = None,
     show_secrets: options.ShowSecrets = False,
     *,
     shared: Shared,
@@ -75,7 +73,7 @@ def command(
         else:
             result = inspect.inspect(
                 ref, session, files=files, packages=packages, top=top, platform=shared.platform,
-                all_platforms=shared.all_platforms, notable=notable, rules=_rules(fail_on or ()),
+                all_platforms=shared.all_platforms, notable=notable, **_judged_by(notable, fail_on or (), policy),
             )  # fmt: skip
     if digest:
         print(known)
@@ -91,9 +89,18 @@ def command(
         raise typer.Exit(1)
 
 
-def _rules(texts: Sequence[str]) -> tuple[FailRule, ...]:
-    if not texts:
-        return ()
-    from ocitool.comparison.rules import notable_rule  # `inspect` alone compares nothing
+def _judged_by(notable: bool, texts: Sequence[str], path: str | None) -> dict[str, Any]:
+    """Returns the rules and the policy by which `inspect` judges what is notable; none if it looks for nothing notable."""
+    if not (notable or texts):
+        return {}
+    from ocitool.comparison.policies import check_policy  # `inspect` alone compares nothing
+    from ocitool.comparison.rules import notable_rule, rule
+    from ocitool.policy.documents import applicable
 
-    return tuple(map(notable_rule, texts))
+    policy = applicable(path)
+    if policy is not None:
+        check_policy(policy)
+    rules = tuple(map(notable_rule, texts))
+    if not texts and policy is not None:
+        rules = tuple(one for one in map(rule, policy.fail_on) if one.what == "notable")
+    return {"rules": rules, "policy": policy}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocitool.comparison.rules import FailRule
     from ocitool.layers.index import LayerIndex
     from ocitool.operations.packages import InstalledPackages
+    from ocitool.policy.documents import Policy
     from ocitool.trees.indexing import Indexer
     from ocitool.trees.waste import Waste
 
@@ -141,9 +142,11 @@ def inspect(
     all_platforms: bool = False,
     notable: bool = False,
     rules: "Sequence[FailRule]" = (),
+    policy: "Policy | None" = None,
 ) -> Inspection:
     """Returns what the reference names. Opens no layer unless `files`, `packages`, `notable` or `rules` is set or the session
-    verifies; otherwise only the first bytes of layers are read. `rules`: rules of `--fail-on` about what is notable.
+    verifies; otherwise only the first bytes of layers are read. `rules`: rules of `--fail-on` about what is notable;
+    `policy`: what of it is accepted.
 
     An image that cannot be read is one of the `problems` if there are several; a single or selected one raises what reading
     raises."""
@@ -176,7 +179,7 @@ def inspect(
             repeats.add(image)
             with problems.tolerant(several or all_platforms):
                 found_image = _inspected(image, indexer, files, packages, top)
-                images.append(_with_notable(found_image, indexer) if notable else found_image)
+                images.append(_with_notable(found_image, indexer, policy) if notable else found_image)
     if platform is not None and not images and not problems.all():
         raise NotFoundError(f"no image for {platform}", source.where)
     return Inspection(
@@ -291,13 +294,14 @@ class _Selection(NamedTuple):
             self.task.notice("platform", text)
 
 
-def _with_notable(found: InspectedImage, indexer: "Indexer | None") -> InspectedImage:
+def _with_notable(found: InspectedImage, indexer: "Indexer | None", policy: "Policy | None") -> InspectedImage:
     """Returns the image with what is notable about it, if it is one."""
     if indexer is None or not found.image.is_image:
         return found
     from ocitool.comparison.alone import notable_of_image
+    from ocitool.comparison.policies import with_acceptances
 
-    return found._replace(notable=notable_of_image(found.image, indexer))
+    return found._replace(notable=with_acceptances(notable_of_image(found.image, indexer), policy))
 
 
 def _inspected(image: Image, indexer: "Indexer | None", files: bool, packages: bool, top: int) -> InspectedImage:

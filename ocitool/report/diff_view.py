@@ -147,7 +147,7 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
     return DiffView(
         _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
         totals(result), not_compared(result), LazyRows(result.failures, failure_row), tuple(notable_rows(result.notable)),
-        accepted(result.notable, result.policy),
+        accepted(result.notable),
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
         files_view(result), volatile_view(result),
         LazyRows(result.patches or (), _patch), _copies(result),

@@ -64,7 +64,7 @@ class NamedValue(NamedTuple):
 class ImageView(NamedTuple):
     """An image. `what`: its platform, or the type of an artifact. `settings` and `keys`: by field of the configuration;
     `keys` has those whose values are lists of names. `unpaired`: a remark if layers and history do not agree, else
-    empty. `notable`: None unless requested."""
+    empty. `notable`: None unless requested; `accepted`: what of it the policy accepts."""
 
     tags: tuple[Quote, ...]
     what: Phrase
@@ -79,6 +79,7 @@ class ImageView(NamedTuple):
     waste: "WasteView | None"
     packages: "InstalledView | None"
     notable: "tuple[NotableRow, ...] | None"
+    accepted: Phrase
 
 
 class IndexHead(NamedTuple):
@@ -152,7 +153,7 @@ def _image(item: InspectedImage) -> ImageView:
         "" if agree else _unpaired(image),
         _waste(item),
         _packages(item),
-        _notable(item),
+        *_notable(item),
     )  # fmt: skip
 
 
@@ -178,12 +179,13 @@ def _waste(item: InspectedImage) -> "WasteView | None":
     return waste_view(item.waste, item.image)
 
 
-def _notable(item: InspectedImage) -> "tuple[NotableRow, ...] | None":
+def _notable(item: InspectedImage) -> "tuple[tuple[NotableRow, ...] | None, Phrase]":
+    """Returns what is notable, None if that was not asked, and what of it the policy accepts."""
     if item.notable is None:
-        return None
-    from ocitool.report.notable import notable_rows  # only with --notable
+        return None, ()
+    from ocitool.report.notable import accepted, notable_rows  # only with --notable
 
-    return tuple(notable_rows(item.notable))
+    return tuple(notable_rows(item.notable)), accepted(item.notable)
 
 
 def _facts(item: InspectedImage) -> Iterator[tuple[str, Phrase]]:

@@ -67,13 +67,11 @@ def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
         yield from rows
 
 
-def accepted(notable: Sequence[Notable], policy: str | None) -> Phrase:
+def accepted(notable: Sequence[Notable]) -> Phrase:
     """Returns how many changes the policy accepts, by rule; empty if it accepts none."""
     counts = Counter(item.rule for item in notable if item.accepted)
-    if not counts or policy is None:
-        return ()
     listed = ", ".join(f"{rule} {count:,}" for rule, count in sorted(counts.items(), key=lambda pair: _ORDER.get(pair[0], 0)))
-    return (f"accepted: {listed} (", exact_quote(policy), ")")
+    return (f"accepted by the policy: {listed}",) if listed else ()
 
 
 _ORDER = {rule: position for position, rule in enumerate(RULES)}

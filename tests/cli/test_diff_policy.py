@@ -60,7 +60,7 @@ def test_a_group_of_rules_is_accepted_by_its_name(place: Path, ocitool: Run) -> 
 def test_what_is_accepted_is_counted_and_not_listed(form: str, place: Path, ocitool: Run) -> None:
     write(place, ACCEPT)
     done = ocitool("diff", "--format", form, "--stat", "old.tar", "new.tar")
-    assert "accepted: setuid 1" in done.out and 1 == done.out.count("new setuid file")
+    assert "accepted by the policy: setuid 1" in done.out and 1 == done.out.count("new setuid file")
 
 
 @pytest.mark.parametrize("form", ["text", "markdown"])
@@ -124,3 +124,25 @@ def test_layers_that_both_images_have_are_not_read_for_limits_of_bytes_sent(plac
     write_docker_archive(place / "old.tar", [broken])
     write_docker_archive(place / "new.tar", [image([b"not a tar", layer_tar([("a", b"2")])], tag="b:2")])
     assert ["kept"] * 4 == [one["status"] for one in diff(ocitool)["budget"]]
+
+
+# One image alone
+
+
+def test_what_is_accepted_meets_no_rule_of_inspect(place: Path, ocitool: Run) -> None:
+    words = ("inspect", "--notable", "--fail-on", "setuid", "new.tar")
+    assert 1 == ocitool(*words).code
+    write(place, ACCEPT.replace("/usr/bin/*", "**"))
+    done = ocitool(*words)
+    assert 0 == done.code and "accepted by the policy: setuid 2" in done.out
+    assert "accepted by the policy: setuid 2" in ocitool(*words, "--format", "markdown").out
+
+
+def test_the_rules_of_the_policy_about_what_is_notable_count_for_one_image(place: Path, ocitool: Run) -> None:
+    write(place, 'fail-on = ["security", "size:+1GB"]\n')
+    assert (0, 1) == (ocitool("inspect", "new.tar").code, ocitool("inspect", "--notable", "new.tar").code)
+
+
+def test_an_unknown_rule_is_a_usage_error_of_inspect_too(place: Path, ocitool: Run) -> None:
+    write(place, '[[accept]]\nrule = "setuids"\nreason = "x"\n')
+    assert (0, 2) == (ocitool("inspect", "new.tar").code, ocitool("inspect", "--notable", "new.tar").code)

@@ -50,9 +50,7 @@ def _title(verdict: Phrase) -> str:
 def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     if view.not_compared:
         page.say("", rendered(view.not_compared))
-    say_notable(page, view.notable, _HINT)
-    if view.accepted:
-        page.say("", rendered(view.accepted))
+    say_notable(page, view.notable, _HINT, view.accepted)
     say_failures(page, view.failures)
     _layers(page, view.layers)
     _files(page, view.files)

@@ -74,9 +74,9 @@ def _image(page: Page, image: ImageView, *, titled: bool) -> None:
     if image.notable is not None:
         from ocitool.report.markdown.notable import say_notable
 
-        if not image.notable:
+        if not image.notable and not image.accepted:
             page.say("", "Nothing is notable")
-        say_notable(page, image.notable, _HINT)
+        say_notable(page, image.notable, _HINT, image.accepted)
     counted = any(one.files is not None for one in image.layers)
     rows = (
         [table_row(

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from ocitool.report.markdown.page import Page
 from ocitool.report.markdown.spans import rendered
 from ocitool.report.notable import FailureRow, NotableRow
-from ocitool.report.phrases import LazyRows
+from ocitool.report.phrases import LazyRows, Phrase
 
 
-def say_notable(page: Page, notable: Sequence[NotableRow], hint: str) -> None:
+def say_notable(page: Page, notable: Sequence[NotableRow], hint: str, accepted: Phrase = ()) -> None:
     lines = ([_notable_line(row)] for row in notable)
     page.section(["", "**Notable**", ""], lines, len(notable), "notable changes", cap=14_000, hint=hint)
+    if accepted:
+        page.say("", rendered(accepted))
 
 
 def _notable_line(row: NotableRow) -> str:

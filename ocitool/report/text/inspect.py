@@ -53,7 +53,7 @@ def _image(view: InspectView, image: ImageView, paint: Paint) -> Iterator[str]:
     if image.notable is not None:
         from ocitool.report.text.notable import notable_lines
 
-        yield from notable_lines(image.notable, paint, nothing="nothing is notable")
+        yield from notable_lines(image.notable, paint, image.accepted, nothing="nothing is notable")
     yield ""
     rows = [["layer", "size", "unpacked", "codec", "digest", "instruction"]]
     for one in image.layers:
