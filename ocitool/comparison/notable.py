@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ocitool.comparison import notable_contents, notable_files, notable_settings
+from ocitool.comparison import notable_files, notable_settings
 from ocitool.comparison.files import ComparedFiles, ShippedFile
-from ocitool.comparison.notable_contents import Content, worth_reading
+from ocitool.comparison.notable_contents import SmallFiles
 from ocitool.comparison.notable_rules import RULES, SEVERITIES, Severity
 from ocitool.comparison.path_roles import PathRole
 from ocitool.comparison.result import ConfigChange, FileChange, LayerPair, Notable, NotableFact, PackageDiff, Quoted, file_size
@@ -98,27 +98,22 @@ def _found(
     alone: bool,
 ) -> Iterator[Notable]:  # fmt: skip
     named: dict[int, PathRole | None] = {}
-    wanted: list[Content] = []
+    small = SmallFiles(alone=alone)
     for change in compared.files:
         side = change.after
         if side is None:
-            if (gone := notable_contents.of_removed(change)) is not None:
-                wanted.append(gone)
+            small.add_removed(change)
             continue
         if change.only_mtime:
             continue
         for finding in notable_files.of_attributes(change, side):
             yield _of_path(change, finding, explained, alone)
         role = notable_files.role_of(change, side, named)
-        if alone and role is not None and role.content is None and not role.alone:
-            continue
-        if role is None and change.kind == "metadata":
-            continue
-        if worth_reading(change, role) and explained(change.path) is None:
-            wanted.append(Content(change, role))
-        elif role is not None:
+        judged = role if role is not None and role.content is not None else None
+        taken = explained(change.path) is None and small.add(change, judged)
+        if role is not None and not (taken and judged) and (role.alone or not alone):
             yield _of_path(change, notable_files.of_role(change, role), explained, alone)
-    for item, findings in notable_contents.judged(wanted, task, alone=alone):
+    for item, findings in small.judged(task):
         if item.change.after is None:
             continue
         if findings is None and item.role is not None and (item.role.alone or not alone):

@@ -1,7 +1,7 @@
 """What is notable in the contents of changed small files: keys, credentials, accounts and sources of packages.
 
-Each layer is read once for all of its files, and only if one of them is worth it. Bounds: `LARGEST` bytes a file, `_FILES`
-files and `_BYTES` bytes in all, the files whose path already says what they are first; what is left out is counted in a
+Each layer is read once for all of its files, and only if one of them is worth it. Bounds: `LARGEST` bytes a file; `_FILES`
+files and `_BYTES` bytes of those whose path says what they are, and as many of the others; what is left out is counted in a
 notice. Memory: one file, and both sides of the accounts and sources.
 """
 
@@ -25,12 +25,15 @@ LARGEST = 256 << 10
 _SEARCHED = 64 << 10
 """Most bytes of a file that is searched only because it is small."""
 
-_FILES, _BYTES = 20_000, 64 << 20
+_FILES, _BYTES = 50_000, 64 << 20
+_MASKED, _MASKED_FILE = 1 << 20, 16 << 10
+"""Most bytes that are searched for names of secrets, in all and of a file: that takes a second for each MiB."""
+
 _SHORTEST = 20
 """Fewest bytes of a file that may hold a key or token."""
 
 _KEY = byte_pattern(
-    rb"-----BEGIN ([A-Z0-9 ]{0,40})PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])++(?:[A-Za-z-]{1,40}: [^\n]{0,200}\s++)*+"
+    rb"-----BEGIN ([A-Z0-9 ]{0,40})PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])++(?:[A-Za-z-]{1,40}: [^\n]{0,200}\s++){0,12}+"
     rb"[A-Za-z0-9+/=]{16}"
 )
 _PUTTY = b"PuTTY-User-Key-File-"
@@ -53,60 +56,85 @@ _SETTING = byte_pattern(
 )
 
 
+_SETTINGS = byte_pattern(
+    rb"(?:.*/)?(?:\.npmrc|\.yarnrc(?:\.yml)?|\.pypirc|pip\.conf|\.git/config|\.hg/hgrc|\.aws/config|\.s3cfg|\.boto|\.my\.cnf|\.env[^/]*"
+    rb"|[^/]*\.env|\.flaskenv|gradle\.properties|terraform\.tfvars)"
+)
+"""Files that hold names and values: those without a secret among them hold none."""
+
+
 class Content(NamedTuple):
-    """A changed file whose content is worth a look. `role`: what its path says of it, None if it is merely small."""
+    """A changed file whose content is worth a look. `role`: what its path says of its content, None if it is merely small."""
 
     change: FileChange
     role: PathRole | None
 
 
-def worth_reading(change: FileChange, role: PathRole | None) -> bool:
-    """Returns whether the content of a changed file may be notable. `role`: what its path says of it."""
-    side = change.after
-    if side is None or side.entry.kind != Kind.FILE or side.holder is None or side.holder.blob is None:
-        return False
-    if change.kind == "metadata":
-        return False
-    if role is not None and role.content:
-        return side.entry.size <= LARGEST
-    return _SHORTEST <= side.entry.size <= _SEARCHED
+class SmallFiles:
+    """The changed files whose contents are worth a look. `alone`: no other image says which sources of packages are the usual
+    ones."""
 
+    def __init__(self, *, alone: bool) -> None:
+        self._alone = alone
+        self._known: list[Content] = []
+        self._others: list[Content] = []
+        self._bytes = [0, 0]
+        self._left = 0
+        self._masked = 0
 
-def of_removed(change: FileChange) -> Content | None:
-    """Returns a removed file whose content says what is no news elsewhere: a source of packages."""
-    if not change.path.startswith(b"etc/") or change.before is None or change.before.entry.kind != Kind.FILE:
-        return None
-    role = path_roles.rule(change.path)
-    return Content(change, role) if role is not None and role.content == "sources" else None
+    def add(self, change: FileChange, role: PathRole | None) -> bool:
+        """Takes a changed file, and returns True, if its content may be notable. `role`: what its path says of its content."""
+        side = change.after
+        if side is None or side.entry.kind != Kind.FILE or side.holder is None or side.holder.blob is None:
+            return False
+        size, known = side.entry.size, role is not None
+        if change.kind == "metadata" or size > (LARGEST if known else _SEARCHED) or (not known and size < _SHORTEST):
+            return False
+        return self._take(Content(change, role), size)
 
+    def add_removed(self, change: FileChange) -> None:
+        """Takes a removed file whose content says what is no news elsewhere: a source of packages."""
+        side = change.before
+        if change.path.startswith(b"etc/") and side is not None and side.entry.kind == Kind.FILE:
+            role = path_roles.rule(change.path)
+            if role is not None and role.content == "sources" and side.entry.size <= LARGEST:
+                self._take(Content(change, role), side.entry.size)
 
-def judged(wanted: Sequence[Content], task: Task, *, alone: bool) -> Iterator[tuple[Content, tuple[NotableFact, ...] | None]]:
-    """Yields each file with what is notable in it; None if its content says nothing beyond its path. `alone`: no other image
-    says which sources of packages are the usual ones."""
-    chosen = _bounded(wanted, task)
-    both = [item for item in chosen if item.role is not None and item.role.content in _COMPARED]
-    single = [item for item in chosen if item.role is None or item.role.content not in _COMPARED]
-    yield from _compared(both, task, alone)
-    for position, data in contents([_file(item.change.after) for item in single], task):
-        item = single[position]
-        yield item, _secrets(item, data)
+    def _take(self, item: Content, size: int) -> bool:
+        kept, which = (self._others, 1) if item.role is None else (self._known, 0)
+        if len(kept) >= _FILES or self._bytes[which] + size > _BYTES:
+            self._left += 1
+            return False
+        self._bytes[which] += size
+        kept.append(item)
+        return True
 
+    def judged(self, task: Task) -> Iterator[tuple[Content, tuple[NotableFact, ...] | None]]:
+        """Yields each file that was taken with what is notable in it; None if its content says nothing beyond its path. Adds a
+        notice if files were left out. Raises what reading a layer raises."""
+        if self._left:
+            task.notice("contents", f"{self._left:,} changed files were not searched for keys: there are too many")
+        both = [item for item in self._known if item.role is not None and item.role.content in _COMPARED]
+        single = [item for item in self._known if item.role is not None and item.role.content not in _COMPARED]
+        single += self._others
+        yield from _compared(both, task, self._alone)
+        for position, data in contents([_file(item.change.after) for item in single], task):
+            item = single[position]
+            yield item, self._secrets(item, data)
 
-def _bounded(wanted: Sequence[Content], task: Task) -> list[Content]:
-    """Returns the files to read, within the bounds, those with a role first."""
-    chosen: list[Content] = []
-    total = left = 0
-    for item in sorted(wanted, key=lambda item: item.role is None):
-        side = item.change.after or item.change.before
-        size = side.entry.size if side is not None else 0
-        if len(chosen) >= _FILES or total + size > _BYTES:
-            left += 1
-            continue
-        total += size
-        chosen.append(item)
-    if left:
-        task.notice("contents", f"{left} changed files were not searched for keys and credentials: there are too many")
-    return chosen
+    def _secrets(self, item: Content, data: bytes) -> tuple[NotableFact, ...] | None:
+        """Returns what a file says of itself: a key or credentials, that it holds none (an empty tuple), or None."""
+        what = _key(data)
+        if item.role is None:
+            if not what and not _PROGRAMS.search(item.change.path) and _token(data):
+                what = "holds a token of a known form"
+            return (NotableFact("secret-content", (what,)),) if what else None
+        if not what and len(data) <= _MASKED_FILE and self._masked + len(data) <= _MASKED:
+            self._masked += len(data)
+            what = _credentials(data)
+            if not what and _is_harmless(item.change.path, data):
+                return ()
+        return (NotableFact("secret-content", (what,)),) if what else None
 
 
 def _file(side: Side | None) -> tuple[Layer, Entry] | None:
@@ -116,28 +144,6 @@ def _file(side: Side | None) -> tuple[Layer, Entry] | None:
 
 
 # Keys and credentials
-
-
-def _secrets(item: Content, data: bytes) -> tuple[NotableFact, ...] | None:
-    """Returns what a file says of itself: a key or credentials, that it holds none (an empty tuple), or None."""
-    if key := _key(data):
-        return (NotableFact("secret-content", (key,)),)
-    if item.role is None:
-        return None if _PROGRAMS.search(item.change.path) or not _token(data) else (_of_token(),)
-    from ocitool import masking
-    from ocitool.masking.files import secret_content
-
-    if secret_content(data):
-        return (_of_token(),)
-    text = data.decode("utf-8", "replace")
-    hidden = sum(len(masking.hidden(line)) for line in text.split("\n"))
-    if hidden or masking.hidden(text):
-        return (NotableFact("secret-content", ("holds credentials" if hidden != 1 else "holds a value that looks secret",)),)
-    return () if _harmless(data) else None
-
-
-def _of_token() -> NotableFact:
-    return NotableFact("secret-content", ("holds a token of a known form",))
 
 
 def _key(data: bytes) -> str:
@@ -157,12 +163,26 @@ def _token(data: bytes) -> bool:
     return secret_content(data)
 
 
-def _harmless(data: bytes) -> bool:
-    """Returns whether a file whose name looks secret holds public certificates and keys alone, or settings."""
+def _credentials(data: bytes) -> str:
+    """Returns which secrets a file holds whose path looks secret, as a sentence; empty if none is recognised."""
+    from ocitool import masking
+    from ocitool.masking.files import secret_content
+
+    if secret_content(data):
+        return "holds a private key" if b"PRIVATE KEY" in data else "holds a token of a known form"
+    text = data.decode("utf-8", "replace")
+    found = masking.hidden(text) or any(map(masking.hidden, text.split("\n")))
+    return "holds credentials" if found else ""
+
+
+def _is_harmless(path: bytes, data: bytes) -> bool:
+    """Returns whether a file whose path looks secret holds public certificates and keys alone, or settings."""
     if data.lstrip().startswith(b"-----BEGIN") or b"\n-----BEGIN" in data:
         return _PUBLIC.fullmatch(data) is not None
     lines = [line for line in data.split(b"\n") if line.strip()]
-    return len(lines) > 0 and b"\0" not in data and all(_SETTING.fullmatch(line) is not None for line in lines)
+    if not lines or b"\0" in data or _SETTINGS.fullmatch(path) is None:
+        return False
+    return all(_SETTING.fullmatch(line) is not None for line in lines)
 
 
 # Accounts and sources of packages

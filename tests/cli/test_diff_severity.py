@@ -62,16 +62,19 @@ CONTENTS: dict[str, tuple[str, bytes | None, bytes, list[tuple[str, str, str]]]]
     "a token in an example of a library": ("usr/lib/python3/tests/x.py", None, b"TOKEN = 'ghp_" + b"a1" * 18 + b"'", []),
     "credentials of npm": (
         "root/.npmrc", None, b"//registry.npmjs.org/:_authToken=abcdef0123\n",
-        [("secret-content", "security", "holds a value that looks secret")]),
+        [("secret-content", "security", "holds credentials")]),
     "settings of npm": (
         "app/.npmrc", None, b"fund=false\nregistry=https://registry.npmjs.org/\n",
         [("secret-file", "info", "looks secret by its path, but holds neither key nor credentials")]),
     "a repository with a password": (
         "app/.git/config", None, b'[remote "origin"]\n\turl = https://me:hunter2@git.example.org/x\n',
-        [("secret-content", "security", "holds a value that looks secret")]),
+        [("secret-content", "security", "holds credentials")]),
     "a repository without one": (
         "app/.git/config", None, b'[core]\n\tbare = false\n[remote "origin"]\n\turl = https://git.example.org/x\n',
         [("secret-file", "info", "looks secret by its path, but holds neither key nor credentials")]),
+    "a secret that looks like a setting": (
+        "app/db_password", None, b"c2VjcmV0IG9mIG91cnM=\n",
+        [("secret-file", "security", "new: a file whose path looks secret")]),
     "a public certificate": (
         "app/server.pem", None, CERTIFICATE,
         [("secret-file", "info", "looks secret by its path, but holds neither key nor credentials")]),
@@ -107,6 +110,12 @@ CONTENTS: dict[str, tuple[str, bytes | None, bytes, list[tuple[str, str, str]]]]
     "a host of apk": (
         "etc/apk/repositories", b"https://dl-cdn.alpinelinux.org/alpine/v3.19/main\n", b"http://10.0.0.1/x\n",
         [("package-source", "security", "packages come from another source: 10.0.0.1")]),
+    "settings of every login": (
+        "etc/environment", b"LANG=C.UTF-8\n" * 3, b"LANG=C.UTF-8\n" * 4,
+        [("loader", "security", "changed: decides which code programs load")]),
+    "a key in a scheduled command": (
+        "etc/cron.d/x", None, b"* * * * * root x\n" + KEY,
+        [("secret-content", "security", "holds a private key"), ("cron", "security", "new: commands that are run by time")]),
     "a long list of groups": (
         "etc/group", GROUP, GROUP + b"g:x:1:a\n" * 140_000,
         [("engine-exploit", "security", "has 1,120,021 bytes, which engines read into memory (CVE-2026-47262)"),
