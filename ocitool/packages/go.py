@@ -212,5 +212,6 @@ def _packages(path: bytes, build: GoBuild) -> Iterator[Package]:
             full, version = module.replaced
         else:
             full, version = module.path, module.version
-        namespace, _, name = full.rpartition("/")
-        yield Package("golang", name, version, path, namespace)
+        namespace, _, name = full.rstrip("/").rpartition("/")
+        if name:
+            yield Package("golang", name, version, path, namespace)

@@ -49,6 +49,26 @@ def test_paths_of_apk_are_never_empty_or_absolute() -> None:
     assert [(b"x", b"etc", b"etc/y")] == [package.files for package in reader.packages()]
 
 
+def test_paths_of_dpkg_are_never_absolute() -> None:
+    reader = readers(["deb"])["deb"]
+    reader.add(b"var/lib/dpkg/info/a.list", b"/.\n//usr\n/etc\n.//x\n/\n")
+    reader.add(b"var/lib/dpkg/status", stanza("a"))
+    assert [(b"usr", b"etc", b"x")] == [package.files for package in reader.packages()]
+
+
+def test_paths_of_rpm_are_never_absolute() -> None:
+    reader = readers(["rpm"])["rpm"]
+    lists = {"base_names": [b"/opt/", b"x"], "directory_names": [b"", b"//etc/"], "directory_indexes": [0, 1]}
+    reader.add(b"var/lib/rpm/Packages.db", in_ndb([header(name="a", version="1", **lists)]))
+    assert [(b"opt/", b"etc/x")] == [package.files for package in reader.packages()]
+
+
+def test_a_go_module_without_a_name_is_no_package() -> None:
+    reader = GoReader()
+    reader.add(b"a", elf(extra={b".go.buildinfo": go_info(b"go1.22", modules_text("dep\ta/b/\tv1", "dep\t/\tv1"))}))
+    assert ["stdlib", "b"] == [package.name for package in reader.packages()]
+
+
 def test_one_list_of_dpkg_belongs_to_one_paragraph() -> None:
     reader = readers(["deb"])["deb"]
     begun = time.process_time()

@@ -125,13 +125,13 @@ def _files(data: bytes, values: Mapping[int, _Value], budget: PathBudget) -> Ite
         yield from budget.taken(path.lstrip(b"/") for path in _texts(data, values, _OLD_FILE_NAMES))
         return
     names = _texts(data, values, _BASE_NAMES)
-    directories = [path.lstrip(b"/") for path in _texts(data, values, _DIRECTORY_NAMES)]
+    directories = _texts(data, values, _DIRECTORY_NAMES)
     indexes = _numbers(data, values, _DIRECTORY_INDEXES)
     if len(indexes) != len(names) or max(indexes) >= len(directories):
         raise DatabaseError("the lists of files of a header do not fit each other")
     budget.take(len(names), sum(map(len, names)) + sum(len(directories[index]) for index in indexes))
     for index, name in zip(indexes, names, strict=True):
-        yield directories[index] + name
+        yield (directories[index] + name).lstrip(b"/")
 
 
 def _source(file_name: str) -> tuple[str, str]:
