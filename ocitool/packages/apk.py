@@ -16,11 +16,12 @@ from ocitool.layers.entry import Entry, escapes, normalise
 from ocitool.packages.package import Package
 from ocitool.packages.paragraphs import paragraphs
 from ocitool.packages.path_budget import PathBudget
+from ocitool.patterns import byte_pattern
 
-_INSTALLED = re.compile(rb"(?:usr/)?lib/apk/db(?:-uvol)?/installed")
+_INSTALLED = byte_pattern(rb"(?:usr/)?lib/apk/db(?:-uvol)?/installed")
 
 
-_LINE = re.compile(rb"^([PVALoFR]):(.*)$", re.MULTILINE)
+_LINE = byte_pattern(rb"^([PVALoFR]):(.*)$", re.MULTILINE)
 
 
 class ApkReader:

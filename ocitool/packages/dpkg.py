@@ -16,14 +16,15 @@ from ocitool.layers.entry import Entry, escapes, normalise
 from ocitool.packages.package import Package
 from ocitool.packages.paragraphs import paragraphs
 from ocitool.packages.path_budget import PathBudget
+from ocitool.patterns import byte_pattern, pattern
 
 _ROOT = b"var/lib/dpkg"
 _STATUS, _DIVERSIONS = _ROOT + b"/status", _ROOT + b"/diversions"
 _INFO, _STATUS_D = _ROOT + b"/info/", _ROOT + b"/status.d/"
-_FIELD = re.compile(rb"^(Package|Status|Version|Architecture|Source):[ \t]*(.*)$", re.MULTILINE | re.IGNORECASE)
-_CONFFILES = re.compile(rb"^Conffiles:[ \t]*\n((?:[ \t].*(?:\n|\Z))*)", re.MULTILINE | re.IGNORECASE)
-_CONFFILE = re.compile(rb"^[ \t]+(/\S+)", re.MULTILINE)
-_SOURCE = re.compile(r"(\S+)(?:[ \t]+\(([^()]*)\))?")
+_FIELD = byte_pattern(rb"^(Package|Status|Version|Architecture|Source):[ \t]*(.*)$", re.MULTILINE | re.IGNORECASE)
+_CONFFILES = byte_pattern(rb"^Conffiles:[ \t]*\n((?:[ \t].*(?:\n|\Z))*)", re.MULTILINE | re.IGNORECASE)
+_CONFFILE = byte_pattern(rb"^[ \t]+(/\S+)", re.MULTILINE)
+_SOURCE = pattern(r"(\S+)(?:[ \t]+\(([^()]*)\))?")
 _NOT_INSTALLED = frozenset({"config-files", "not-installed"})
 
 

@@ -93,12 +93,12 @@ def recorded(files: Iterable[tuple[Entry, bytes]], kinds: Collection[PackageKind
 def databases_of(files: Iterable[tuple[bytes, Entry]], kinds: Collection[PackageKind] | None = None) -> Databases:
     """Returns the databases to which files belong, given by path and entry; entries that are no regular files are passed
     over."""
-    wanted = readers(kinds)
+    askers = [(kind, reader.database_of) for kind, reader in readers(kinds).items()]
     found: dict[PackageKind, set[bytes]] = {}
     for path, entry in files:
         if entry.kind == Kind.FILE:
-            for kind, reader in wanted.items():
-                database = reader.database_of(path, entry)
+            for kind, database_of in askers:
+                database = database_of(path, entry)
                 if database is not None:
                     found.setdefault(kind, set()).add(database)
     return found
@@ -137,11 +137,12 @@ def _candidates(
                 kinds_at[place] = (*kinds_at.get(place, ()), kind)
         places = sorted(kinds_at.items())
     for place, kinds in places:
+        askers = [(kind, wanted[kind].database_of) for kind in kinds]
         for path, ref in _regular_files(tree, place):
             entry = tree.entry(ref)
             asking = {}
-            for kind in kinds:
-                database = wanted[kind].database_of(path, entry)
+            for kind, database_of in askers:
+                database = database_of(path, entry)
                 if database is not None and (only is None or database in only[kind]):
                     asking[kind] = database
             if asking:

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from ocitool.errors import LimitError
 from ocitool.packages.package import Package
+from ocitool.patterns import byte_pattern
 
-_COMPILED = re.compile(rb"(.*/)?__pycache__/([^/]+?)\.[^./]+(?:\.opt-[12])?\.pyc", re.DOTALL)
+_COMPILED = byte_pattern(rb"(.*/)?__pycache__/([^/]+?)\.[^./]+(?:\.opt-[12])?\.pyc", re.DOTALL)
 """A file that Python compiled from a module beside it (PEP 3147), by which the package is found that has the module."""
 
 

@@ -23,6 +23,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from ocitool.packages.package import PackageKind
+from ocitool.patterns import pattern
 
 MAX_LENGTH = 500
 """Characters of a version that is compared; a longer one has no order, nor has one that is not ASCII."""
@@ -78,8 +79,8 @@ def _always(item: Item) -> Callable[[Item], Item]:
 
 # deb: text and number by turns; each character of the text is an item, then its end.
 
-_TEXT_AND_NUMBER = re.compile(r"(\D*)([0-9]*)", re.ASCII)
-_EPOCH = re.compile(r"([0-9]*):(.*)", re.DOTALL)
+_TEXT_AND_NUMBER = pattern(r"(\D*)([0-9]*)", re.ASCII)
+_EPOCH = pattern(r"([0-9]*):(.*)", re.DOTALL)
 _END = 0
 
 
@@ -105,7 +106,7 @@ def _deb_weight(character: str) -> int:
 
 # rpm: `~`, the end, `^`, text, number
 
-_RPM = re.compile(r"~|\^|[a-zA-Z]+|[0-9]+")
+_RPM = pattern(r"~|\^|[a-zA-Z]+|[0-9]+")
 
 
 def _rpm_parts(version: str) -> Parts:
@@ -124,8 +125,8 @@ def _rpm_items(text: str) -> list[Item]:
 
 # apk: numbers, a letter, suffixes with numbers, the hash of a commit, the revision
 
-_APK = re.compile(r"([0-9]+)((?:\.[0-9]+)*)([a-z]?)((?:_[a-z]+[0-9]*)*)(?:~([0-9a-f]+))?(?:-r([0-9]+))?")
-_APK_SUFFIX = re.compile(r"_([a-z]+)([0-9]*)")
+_APK = pattern(r"([0-9]+)((?:\.[0-9]+)*)([a-z]?)((?:_[a-z]+[0-9]*)*)(?:~([0-9a-f]+))?(?:-r([0-9]+))?")
+_APK_SUFFIX = pattern(r"_([a-z]+)([0-9]*)")
 _APK_BEFORE = ("alpha", "beta", "pre", "rc")
 _APK_AFTER = ("cvs", "svn", "git", "hg", "p")
 
@@ -159,7 +160,7 @@ def _apk_parts(version: str) -> Parts | None:
 
 # npm, golang: three numbers, then the names of a pre-release, which comes before the release
 
-_SEMVER = re.compile(r"v?([0-9]+(?:\.[0-9]+)*)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?", re.DOTALL)
+_SEMVER = pattern(r"v?([0-9]+(?:\.[0-9]+)*)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?", re.DOTALL)
 
 
 def _semver_parts(version: str) -> Parts | None:
@@ -174,7 +175,7 @@ def _semver_parts(version: str) -> Parts | None:
 
 # gem: numbers, and text, which comes before the end
 
-_GEM = re.compile(r"[0-9]+|[A-Za-z]+")
+_GEM = pattern(r"[0-9]+|[A-Za-z]+")
 
 
 def _gem_parts(version: str) -> Parts | None:
@@ -189,7 +190,7 @@ def _gem_parts(version: str) -> Parts | None:
 
 # maven: numbers after `.` count more than those after `-`, those more than text; known text has its place
 
-_MAVEN = re.compile(r"([.\-_]?)([0-9]+|[a-z]+|(?![0-9a-z]))", re.ASCII)
+_MAVEN = pattern(r"([.\-_]?)([0-9]+|[a-z]+|(?![0-9a-z]))", re.ASCII)
 _MAVEN_NAMES = ("alpha", "beta", "milestone", "rc", "snapshot", "", "sp")
 _MAVEN_ALIASES = {"cr": "rc", "ga": "", "final": "", "release": ""}
 _MAVEN_LETTERS = {"a": "alpha", "b": "beta", "m": "milestone"}
@@ -226,7 +227,7 @@ def _maven_fill(other: Item) -> Item:
 
 # conda: parts of numbers and text by turns; `dev` before all text, text before numbers, `post` after all
 
-_CONDA = re.compile(r"[0-9]+|[^0-9]+", re.ASCII)
+_CONDA = pattern(r"[0-9]+|[^0-9]+", re.ASCII)
 
 
 def _conda_parts(version: str) -> Parts:
