@@ -6,6 +6,7 @@ import pytest
 from support.packages import Files, merged, packages_of, stanza
 
 from ocitool import limits
+from ocitool.packages.footprint import footprints
 from ocitool.packages.installed import databases_of, installed
 from ocitool.packages.ownership import owners
 from ocitool.packages.package import DatabaseProblem, Distribution, Package
@@ -156,3 +157,17 @@ def test_compiled_python_belongs_to_the_package_of_its_source() -> None:
     with Task() as task:
         _, tree = merged(task, [])
         assert {paths[0]: (package,)} == owners([package], tree, paths)
+
+
+def test_footprint_of_a_directory_leaves_nested_packages_out_and_counts_links_once() -> None:
+    top = "node_modules/outer"
+    files: Files = [
+        (f"{top}/package.json", b"12"), (f"{top}/node_modules/inner/package.json", b"123"), ("etc/motd", b""),
+    ]  # fmt: skip
+    again: Files = [(f"{top}/bin/a", b"1234"), (f"{top}/bin/b", f"hard:{top}/bin/a"), (f"{top}/bin/c", "link:a")]
+    outer = Package("npm", "outer", "1", f"{top}/package.json".encode(), directory=top.encode())
+    inner = Package("npm", "inner", "1", b"n", directory=f"{top}/node_modules/inner".encode())
+    built = Package("golang", "built", "1", b"etc/motd")
+    with Task() as task:
+        _, tree = merged(task, files, again)
+        assert [(4, 6, 1), (1, 3, 0), (None, None, 0)] == list(footprints([outer, inner, built], tree))
