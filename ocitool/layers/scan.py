@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from typing import Any
 
 from ocitool import limits
@@ -30,6 +31,8 @@ _ZEROS = bytes(1 << 16)
 _FILE = Kind.FILE
 _SMALL = 1 << 14
 """Bytes of a content up to which copying it once costs less than hashing it in pieces."""
+_LARGE = 1 << 20
+"""Bytes of a content from which on it is put together in one buffer."""
 _AHEAD = 1 << 20
 """Bytes of a blob from which on a second thread is worth its cost."""
 
@@ -300,9 +303,20 @@ def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
     last, content = -1, b""
     for entry in files:
         if entry.offset != last or not entry.stored:
-            content = b"".join(content_at(tar, entry))
+            content = _joined(content_at(tar, entry), entry.size)
         last = entry.offset
         yield content
+
+
+def _joined(pieces: Iterator[bytes], size: int) -> bytes:
+    """Returns the pieces as one. Large ones grow in one buffer, which becomes the result: joining would hold all of them
+    twice."""
+    if size < _LARGE:
+        return b"".join(pieces)
+    buffer = BytesIO()
+    for piece in pieces:
+        buffer.write(piece)
+    return buffer.getvalue()
 
 
 def each_content(blob: Blob, files: Iterable[Entry], task: Task | None = None) -> Iterator[Iterator[bytes]]:

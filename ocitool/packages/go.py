@@ -18,7 +18,7 @@ from ocitool.patterns import pattern
 
 SMALLEST, LARGEST = 256 << 10, 256 << 20
 """Bytes of a program that is read: the smallest that Go links has a megabyte, the largest known are of 200 MB. What is larger
-is most likely no program of Go. While one is read, it may be in memory twice: its pieces, and the whole."""
+is most likely no program of Go. One at a time is in memory; of two images that are compared, one of each."""
 
 _MAGIC = b"\xff Go buildinf:"
 _ALIGNMENT = 16

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ from ocitool.errors import CancelledError, FormatError, IntegrityError, LimitErr
 from ocitool.layers import codecs
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import MAX_HASHED_HOLES, LayerIndex
-from ocitool.layers.scan import hash_rows, index_headers, index_layer, open_content
+from ocitool.layers.scan import hash_rows, index_headers, index_layer, open_content, open_contents
 from ocitool.layers.tarwriter import write
 from ocitool.task import Task
 
@@ -265,3 +266,19 @@ def test_what_our_writer_writes_tarfile_reads() -> None:
 def test_padding_that_is_not_zero_is_ignored() -> None:
     data = head(b"a", size=3) + b"abc" + b"\xff" * 509 + pad(b"") + END
     assert hashlib.sha256(b"abc").digest() == scanned(data).content(0)
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_a_large_content_is_in_memory_once(codec: str, tmp_path: Path) -> None:
+    size = 24 << 20
+    tar = member(b"small", b"1") + member(b"large", bytes(size)) + END
+    (tmp_path / "layer").write_bytes(tar if codec == "none" else encode(codec, tar))
+    file = OpenFile(str(tmp_path / "layer"))
+    contents = open_contents(FileBlob(file, 0, file.size), listed(tar))
+    assert next(contents) == b"1"
+    tracemalloc.start()
+    try:
+        assert len(next(contents)) == size
+        assert tracemalloc.get_traced_memory()[1] < 1.4 * size
+    finally:
+        tracemalloc.stop()

@@ -12,7 +12,6 @@ from ocitool.comparison.inside.values import FileInside, InnerChange, InnerFact,
 from ocitool.comparison.result import FileChange, Side
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Entry, Kind
-from ocitool.patterns import byte_pattern
 from ocitool.pipeline.layer_identity import layer_identity
 from ocitool.task import Task
 from ocitool.trees.file_contents import contents
@@ -36,12 +35,11 @@ _HOLES = 16 << 20
 KEPT = 1_000
 """Most changed parts, and most changed facts, that are kept of one file: the heaviest."""
 
-_LIKELY = byte_pattern(
-    rb".*\.(?:jar|war|ear|jpi|hpi|zip|whl|egg|nupkg|apk|deb|udeb|tar|tgz|tbz2?|txz|tzst|gz|xz|bz2|zst|a|o|ko|node|so(?:\.[^/]*)?"
-    rb"|db|sqlite3?|db3|gdbm|mo|wasm|class)",
-    2 | 16,  # re.IGNORECASE | re.DOTALL
+_ENDINGS = frozenset(
+    b"jar war ear jpi hpi zip whl egg nupkg apk deb udeb tar tgz tbz tbz2 txz tzst gz xz bz2 zst a o ko node so db sqlite "
+    b"sqlite3 db3 gdbm mo wasm class".split()
 )
-"""Names of files in which there is likely something to see."""
+"""Endings of names of files in which there is likely something to see; `.so` may be followed by a version."""
 
 
 class _Pair(NamedTuple):
@@ -59,8 +57,7 @@ def look_inside(
     Without `thorough` only where it is quick: files that nothing else explains (`explained` has the paths of those), that
     are likely of a known format by name or mode, in layers that one image alone has (`shared` has the identities of the
     others) and that are on this machine, up to `QUICK_FILES` and `QUICK_BYTES`. Files are read up to
-    `limits.DATABASE_FILE`, one at a time; while one is read, it may be in memory twice. Raises what reading a layer
-    raises."""
+    `limits.DATABASE_FILE`, and are in memory one at a time. Raises what reading a layer raises."""
     changed = _changed(files, likely=not thorough)
     pairs, left_out = _within_limits(changed) if thorough else _quick(changed, shared, explained)
     found: dict[int, FileInside] = {}
@@ -96,7 +93,7 @@ def _changed(files: Sequence[FileChange], *, likely: bool) -> Iterator[_Pair]:
     for path, kind, fields, before, after, _ in files:
         if kind != "modified" or before is None or after is None or "content" not in fields:
             continue
-        if likely and not (after.entry.mode & 0o111 or _LIKELY.fullmatch(path)):
+        if likely and not (after.entry.mode & 0o111 or path.rpartition(b".")[2].lower() in _ENDINGS or b".so." in path):
             continue
         old, new = _stored(before), _stored(after)
         if old is not None and new is not None:
