@@ -23,6 +23,7 @@ from ocitool.layers import codecs
 from ocitool.layers.compress import NONE, Compression, compress
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import MAX_HASHED_HOLES, LayerIndex
+from ocitool.layers.kept_contents import KeptContents
 from ocitool.layers.scan import each_content, index_layer
 from ocitool.limits import MiB
 from ocitool.packages.package import DatabaseProblem, Package, PackageKind
@@ -69,19 +70,22 @@ class LayerJob(NamedTuple):
 
 class IndexedLayer(NamedTuple):
     """A layer's index with all digests computed, the identity of the file's bytes that were read, and the unpacked
-    bytes beyond the ratio (`Task.count_expansion`)."""
+    bytes beyond the ratio (`Task.count_expansion`). `kept`: contents of small files by row (`KeptContents`)."""
 
     found: LayerIndex
     identity: str | None
     expansion: int
+    kept: Mapping[int, bytes]
 
 
-def index(job: LayerJob) -> IndexedLayer:
-    """Indexes a layer. Raises what `index_layer` and `open_layer` raise."""
+def index(job: LayerJob, keep: bool = False) -> IndexedLayer:
+    """Indexes a layer. `keep`: also return the contents of its databases of packages. Raises what `index_layer` and
+    `open_layer` raise."""
     with Task(jobs=1) as task:
         blob = open_layer(job, task)
-        found = index_layer(blob, task, algorithm=job.algorithm)
-        return IndexedLayer(found, blob.identity, task.count_expansion(0))
+        kept = KeptContents()
+        found = index_layer(blob, task, algorithm=job.algorithm, kept=kept if keep else None)
+        return IndexedLayer(found, blob.identity, task.count_expansion(0), kept.found)
 
 
 def verify_layer(job: LayerJob, diff_id: Digest | None, task: Task) -> str | None:

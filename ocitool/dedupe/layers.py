@@ -13,7 +13,7 @@ from ocitool.dedupe.disk_usage import DiskUsage
 from ocitool.dedupe.export import export
 from ocitool.dedupe.layer_jobs import CompressedSize, IndexedLayer, LayerPackages
 from ocitool.dedupe.options import DedupeOptions
-from ocitool.dedupe.package_copies import KINDS, PackageCopies, PackageTotals
+from ocitool.dedupe.package_copies import KINDS, MAX_READ, PackageCopies, PackageTotals
 from ocitool.dedupe.repeated_files import DistinctContents
 from ocitool.digest import wrong_diff_id
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
@@ -21,6 +21,8 @@ from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
+from ocitool.packages.installed import recorded
+from ocitool.packages.package import PackageList
 from ocitool.pipeline.problems import Problem, without_context
 from ocitool.pipeline.session import Session
 from ocitool.trees.indexing import odd_times
@@ -59,6 +61,7 @@ class LayerReader:
         """Returns the files of every layer that can be read, by content; a layer that cannot becomes a problem. Writes
         the rows of `--export` on the way."""
         contents = DistinctContents()
+        index_it = partial(layer_jobs.index, keep=self._cache.stores)
         odd: dict[StoredBlob, list[str]] = {}
         with export(self._options.export, self._collection) as rows:
 
@@ -80,7 +83,7 @@ class LayerReader:
                     raise IntegrityError(f"content is {found.found.digest}, stated is {layer.digest}")
                 seen = layer.place.identity if layer.place is not None else None
                 # The identity that another machine saw may not be that of the file here.
-                self._cache.store(found.found, seen if seen == found.identity else None)
+                self._cache.store(found.found, seen if seen == found.identity else None, found.kept)
                 take(layer, found.found)
 
             unknown = []
@@ -94,7 +97,7 @@ class LayerReader:
                         take(layer, known)
                     except OcitoolError as error:
                         self._failed(layer, error)
-            self._run([(job_for(layer), layer_jobs.index) for layer in unknown], unknown, keep)
+            self._run([(job_for(layer), index_it) for layer in unknown], unknown, keep)
         self._read_copies()
         for layer in self._collection.layers():  # in a fixed order, whichever was read first
             for text in odd.get(layer, ()):
@@ -193,23 +196,42 @@ class LayerReader:
     def packages(self, contents: DistinctContents) -> PackageTotals:
         """Returns the packages of which several layers hold a copy. A database that cannot be read gives a notice."""
         copies = PackageCopies(self._collection, contents)
-        chosen = list(copies.to_read(self.index_or_none))
-        jobs = [(job_for(layer), partial(layer_jobs.packages, files=files, kinds=KINDS)) for layer, files in chosen]
         problems: list[str] = []
+        chosen: list[StoredBlob] = []
+        jobs: list[layer_jobs.Job[LayerPackages]] = []
+        left_out, left = 0, MAX_READ
+
+        def add(layer: StoredBlob, index: LayerIndex, packages: PackageList | LayerPackages) -> None:
+            copies.add(layer, index, packages.packages)
+            problems.extend(f"{self._named(layer)}: {shown_path(path)}: {reason}" for path, reason in packages.problems[:3])
+
+        for layer in sorted(contents.layers, key=lambda layer: (-layer.size, layer.key)):
+            index = self.index_or_none(layer)
+            rows = copies.database_rows(index) if index is not None else ()
+            if index is None or not rows:
+                continue
+            kept = self._cache.find_contents(index.diff_id) if index.diff_id is not None and not self._verify else {}
+            if all(row in kept for row in rows):
+                add(layer, index, recorded(((index.entry(row), kept[row]) for row in rows), KINDS))
+            elif layer.size > left:
+                left_out += 1
+            else:
+                left -= layer.size
+                files = tuple(map(index.entry, rows))
+                chosen.append(layer)
+                jobs.append((job_for(layer), partial(layer_jobs.packages, files=files, kinds=KINDS)))
 
         def take(number: int, found: LayerPackages) -> None:
-            layer = chosen[number].layer
             self._task.count_expansion(found.expansion)
-            copies.add(layer, self.index_of(layer), found.packages)
-            problems.extend(f"{self._named(layer)}: {shown_path(path)}: {reason}" for path, reason in found.problems[:3])
+            add(chosen[number], self.index_of(chosen[number]), found)
 
         layer_jobs.run_all(
             jobs, self._options.cluster, self._task, take,
-            lambda number, error: self._failed(chosen[number].layer, error),
+            lambda number, error: self._failed(chosen[number], error),
         )  # fmt: skip
         for text in sorted(problems):
             self._task.notice("packages", text)
-        return copies.totals(self._options.top)
+        return copies.totals(self._options.top, left_out)
 
     def index_or_none(self, layer: StoredBlob) -> LayerIndex | None:
         """Returns the index of a layer that was read before; None if it could not be."""

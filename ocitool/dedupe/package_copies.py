@@ -1,14 +1,14 @@
 """Packages that several layers hold: each copy with its bytes, and what one copy would save.
 
-A layer is read a second time for the packages in it, and only if a file of its databases occurs elsewhere too: a package of
-which there is one copy has no such file. What a layer holds is told by its own files alone: the lists of files in its
-databases, and the directories of packages, as far as the layer has these files. Go modules and Java archives are passed over:
-they are parts of files.
+They are looked for in a layer only if a file of its databases occurs elsewhere too: a package of which there is one copy
+has no such file. If the cache has not kept the contents of these files, the layer is read a second time. What a layer
+holds is told by its own files alone: the lists of files in its databases, and the directories of packages, as far as the
+layer has these files. Go modules and Java archives are passed over: they are parts of files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool import limits
@@ -65,13 +65,6 @@ class PackageTotals(NamedTuple):
     left_out: int
 
 
-class PackageFiles(NamedTuple):
-    """The files of databases in a layer."""
-
-    layer: StoredBlob
-    files: tuple[Entry, ...]
-
-
 class _Copy(NamedTuple):
     layer: StoredBlob
     package: Package
@@ -95,22 +88,10 @@ class PackageCopies:
         self._collection = collection
         self._contents = contents
         self._found: dict[tuple[str, ...], _Found] = {}
-        self.left_out = 0
 
-    def to_read(self, recall: Callable[[StoredBlob], LayerIndex | None]) -> Iterator[PackageFiles]:
-        """Yields the layers that are to be read for their packages."""
-        left = MAX_READ
-        for layer in sorted(self._contents.layers, key=lambda layer: (-layer.size, layer.key)):
-            index = recall(layer)
-            files = self._database_files(index) if index is not None else ()
-            if files and layer.size > left:
-                self.left_out += 1
-            elif files:
-                left -= layer.size
-                yield PackageFiles(layer, files)
-
-    def _database_files(self, index: LayerIndex) -> tuple[Entry, ...]:
-        """Returns the files of databases in a layer; none if no content of one of them occurs elsewhere."""
+    def database_rows(self, index: LayerIndex) -> list[int]:
+        """Returns the rows of the files of databases in a layer, in the order of their offsets; none if no content of one of
+        them occurs elsewhere."""
         asked = [reader.database_of for reader in readers(KINDS).values()]
 
         def records(row: int) -> bool:
@@ -118,9 +99,9 @@ class PackageCopies:
 
         rows = list(index.rows_of(Kind.FILE))
         if not any(self._contents.times(index, row) > 1 and records(row) for row in rows):
-            return ()
-        found = [index.entry(row) for row in rows if records(row) and index.sizes[row] <= limits.DATABASE_FILE]
-        return tuple(sorted((entry for entry in found if entry.segments is None), key=lambda entry: entry.offset))
+            return []
+        found = [row for row in rows if index.sizes[row] <= limits.DATABASE_FILE and row not in index.sparse and records(row)]
+        return sorted(found, key=index.offsets.__getitem__)
 
     def add(self, layer: StoredBlob, index: LayerIndex, packages: Sequence[Package]) -> None:
         """Adds the packages that the databases of a layer record."""
@@ -138,11 +119,11 @@ class PackageCopies:
                 if content is not None and self._contents.times(index, row) > 1:
                     found.contents.setdefault(content, [index.sizes[row], 0])[1] += 1
 
-    def totals(self, top: int) -> PackageTotals:
-        """Returns the result. `top`: number of packages that are listed."""
+    def totals(self, top: int, left_out: int) -> PackageTotals:
+        """Returns the result. `top`: number of packages that are listed; `left_out`: of layers that were not read."""
         repeated = [one for found in self._found.values() if (one := self._repeated(found)) is not None]
         repeated.sort(key=lambda one: (-one.saves, one.package))
-        return PackageTotals(len(repeated), sum(one.saves for one in repeated), tuple(repeated[:top]), self.left_out)
+        return PackageTotals(len(repeated), sum(one.saves for one in repeated), tuple(repeated[:top]), left_out)
 
     def _repeated(self, found: _Found) -> RepeatedPackage | None:
         """Returns the package if there are several copies of it. A layer that changed a few files of a package, and whose

@@ -10,7 +10,7 @@ import pytest
 from support.images import Named, image, layer_tar, write_layout
 from support.packages import stanza
 
-from ocitool.dedupe import layer_jobs, package_copies
+from ocitool.dedupe import layer_jobs, layers
 
 Run = Callable[..., Any]
 SITE = "usr/lib/python3.11/site-packages/"
@@ -114,7 +114,7 @@ def test_a_package_of_conda_that_is_a_distribution_too_counts_once(ocitool: Run,
     assert [("conda", "numpy", "1.26.4-py311_0", 2, 2, 2)] == short(packages)
 
 
-def test_only_layers_that_have_files_of_databases_in_common_are_read_for_packages(
+def test_a_layer_is_read_again_only_if_it_has_a_file_of_a_database_in_common_and_the_cache_lacks_it(
     ocitool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -127,12 +127,13 @@ def test_only_layers_that_have_files_of_databases_in_common_are_read_for_package
     monkeypatch.setattr(layer_jobs, "packages", noted)
     alone = distribution("alone", "1", ("core.so", b"n" * BIG))
     place = store(tmp_path, (alone,), (NUMPY,), ([*NUMPY, ("x", b"")],), ([("usr/copy.so", b"n" * BIG)],))
-    assert 1 == found(ocitool, place)["count"]
-    assert 2 == len(read)
-    read.clear()
-    monkeypatch.setattr(package_copies, "MAX_READ", 0)
-    assert (0, 2, []) == tuple(found(ocitool, place)[key] for key in ("count", "layersLeftOut", "top"))
-    assert [] == read
+    report = found(ocitool, place)
+    assert (1, 0) == (report["count"], len(read))
+    assert (report, 0) == (found(ocitool, place), len(read))
+    assert (report, 2) == (found(ocitool, place, "--no-cache"), len(read))
+    monkeypatch.setattr(layers, "MAX_READ", 0)
+    limited = found(ocitool, place, "--no-cache")
+    assert (0, 2, [], 2) == (limited["count"], limited["layersLeftOut"], limited["top"], len(read))
 
 
 def test_the_sentence_is_that_of_the_text_and_of_markdown(ocitool: Run, tmp_path: Path) -> None:
