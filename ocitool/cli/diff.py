@@ -42,4 +42,4 @@ def command(
             result = comparison.diff_platforms(a, b, diff_options, session)
         else:
             result = comparison.diff(a, b, diff_options, session, platform=shared.platform)
-    review.finish(result, diff_options, shared, stat=more["stat"])
+    review.finish(result, diff_options, shared, stat=more["stat"], all=more["all"])

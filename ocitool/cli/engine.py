@@ -110,7 +110,7 @@ def diff(
         from ocitool.containers.difference import engine_diff
 
         result = engine_diff(container, diff_options, session, image=image, pause=pause, platform=shared.platform)
-    review.finish(result, diff_options, shared, stat=more["stat"])
+    review.finish(result, diff_options, shared, stat=more["stat"], all=more["all"])
 
 
 _COMMIT = """\b

@@ -22,6 +22,7 @@ _IgnoreVolatile = Annotated[
     bool, typer.Option("--ignore-volatile", help="Leave out volatile files: caches, logs and the like that differ by build.")
 ]
 _Stat = Annotated[bool, typer.Option("--stat", help="Show totals and layers, no lists.")]
+_All = Annotated[bool, typer.Option("--all", help="List all, not only what fits one screen.")]
 _Patch = Annotated[bool, typer.Option("--patch", "-p", help="Show unified diffs of changed text files.")]
 _Inside = Annotated[
     bool, typer.Option("--inside", help="Look into all changed archives, programs and databases, not only where it is quick.")
@@ -44,6 +45,7 @@ OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "ignore_volatile": (_IgnoreVolatile, False),
     "allow_no_match": (options.AllowNoMatch, False),
     "stat": (_Stat, False),
+    "all": (_All, False),
     "patch": (_Patch, False),
     "inside": (_Inside, False),
     "extract": (_Extract, None),
@@ -81,11 +83,11 @@ def diff_options(given: Mapping[str, Any]) -> DiffOptions:
     )  # fmt: skip
 
 
-def finish(result: Diff | IndexDiff, asked: DiffOptions, shared: Shared, *, stat: bool) -> None:
+def finish(result: Diff | IndexDiff, asked: DiffOptions, shared: Shared, *, stat: bool, all: bool) -> None:
     """Shows the report, and ends the command with its exit code."""
     from ocitool import masking
 
     with masking.revealed(asked.secrets):
-        shared.show("diff", result, stat=stat)
+        shared.show("diff", result, stat=stat, all=all)
     failed = bool(result.failures) or not (asked.rules or result.identical)
     raise typer.Exit(1 if failed else 0)

@@ -145,4 +145,4 @@ def diff(
         from ocitool.volumes.comparing import compare
 
         result = compare(a, b, diff_options, session, helper=helper)
-    review.finish(result, diff_options, shared, stat=more["stat"])
+    review.finish(result, diff_options, shared, stat=more["stat"], all=more["all"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.comparison.config_changes import incidental
 from ocitool.comparison.result import (
     ConfigChange,
     Diff,
+    FileChange,
     IndexDiff,
     LayerPair,
     Patch,
@@ -19,6 +21,7 @@ from ocitool.images.image import Image
 from ocitool.report.escape import clip, human, signed
 from ocitool.report.files_view import KINDS, Counts, FilesView, counts_of, files_view, growth_of
 from ocitool.report.notable import FailureRow, NotableRow, accepted, failure_row, notable_rows
+from ocitool.report.packages_view import PackagesView, packages_verdict, packages_view
 from ocitool.report.phrases import (
     LazyRows,
     Phrase,
@@ -34,6 +37,7 @@ from ocitool.report.phrases import (
     platform_quote,
     sentence,
 )
+from ocitool.report.quiet import is_quiet, quiet_verdict
 from ocitool.report.scope import any_diff, compared_files, config_remark
 from ocitool.report.sides import pointer_text, sides, withheld
 from ocitool.report.volatile_view import VolatileView, all_volatile, volatile_view
@@ -99,14 +103,17 @@ class PatchView(NamedTuple):
 
 
 class DiffView(NamedTuple):
-    """The report on two images. `before`, `after`: their names. `not_compared`: empty if nothing was left out."""
+    """The report on two images. `before`, `after`: their names. `quiet`: the verdict says all that is worth saying.
+    `not_compared`: empty if nothing was left out."""
 
     before: Phrase
     after: Phrase
+    quiet: bool
     verdict: Phrase
     totals: str
     not_compared: Phrase
     failures: LazyRows[FailureRow]
+    packages: PackagesView
     notable: tuple[NotableRow, ...]
     accepted: Phrase
     layers: LazyRows[LayerRow]
@@ -145,14 +152,22 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
     in Python)."""
     counts = counts_of(result.files)
     return DiffView(
-        _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
-        totals(result), not_compared(result), LazyRows(result.failures, failure_row), tuple(notable_rows(result.notable)),
+        _named(result.before, result.before_reference), _named(result.after, result.after_reference),
+        result.same or is_quiet(result), verdict(result), totals(result), not_compared(result),
+        LazyRows(result.failures, failure_row), packages_view(result), tuple(notable_rows(result.notable)),
         accepted(result.notable),
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
         files_view(result), volatile_view(result),
         LazyRows(result.patches or (), _patch), _copies(result),
         _inside(result), _extracted(result),
     )  # fmt: skip
+
+
+def _unexplained(result: Diff) -> Sequence[FileChange]:
+    """Returns the changed files that no change of packages explains."""
+    if result.packages is None or not result.packages.changed:
+        return result.files
+    return [change for change in result.files if not result.packages.explains(change.path)]
 
 
 def _copies(result: Diff) -> CopiesView | None:
@@ -211,27 +226,39 @@ def verdict(result: Diff) -> Phrase:
     if result.same:
         inside: Phrase = (" in ", platform_quote(result.after.platform)) if result.not_compared else ()
         return ("no file ", *scope, " differs", *inside, config_remark(result)) if scope else ("no difference", *inside)
-    s = result.summary
-    counts = [f"{number:,} {word}" for number, word in (
-        (s.added, "added"), (s.removed, "removed"), (s.modified, "modified"), (s.type, "of another type"),
-        (s.metadata, "with other metadata"),
-    ) if number]  # fmt: skip
+    rest = _unexplained(result)
+    kinds = Counter(map(attrgetter("kind"), rest))
+    counts = [f"{kinds[kind]:,} {word}" for kind, word in _CHANGED if kinds[kind]]
     where: Phrase = (" ", *scope) if scope else ()
     stored = sum(not pair.same for pair in result.layers)
-    if not counts and not result.config and stored:
-        cut = f"{count_of(stored, 'layer')} cut or stored otherwise (--semantic ignores that)"
-        return ("no file and no setting differs; " + cut,)
-    alone = f" ({s.mtime_only:,} by modification time alone)" if s.mtime_only else ""
-    settings = config_remark(result) or f"; {count_of(len(result.config), 'configuration change')}"
+    if not result.files and not result.config and stored:
+        reasons = {pair.reason for pair in result.layers if not pair.same}
+        how = sentence(reason) if len(reasons) == 1 and (reason := reasons.pop()) else ("cut or stored otherwise",)
+        layers = (f"{count_of(stored, 'layer')} ", *how)
+        return ("no file and no setting differs; ", *layers, " (--semantic ignores that)")
+    if not scope and is_quiet(result):
+        return quiet_verdict(result)
+    times = sum(map(attrgetter("only_mtime"), rest))
+    alone = f" ({times:,} by modification time alone)" if times else ""
+    settings = config_remark(result) or (f"; {count_of(len(result.config), 'configuration change')}" if result.config else "")
+    many = (" that match ", *where[2:]) if result.paths else where
+    if result.packages is not None and result.packages.changed:
+        packages = packages_verdict(result.packages)
+        return (*packages, *(("; other files", *many, ": " + ", ".join(counts) + alone) if counts else ()), settings)
     if not counts:
         return ("no file", *where, " differs", alone + settings)
     if all_volatile(result):
         number = len(result.volatile.classes)
         differ = " differs, volatile" if number == 1 else " differ, all volatile"
-        times = f"; {count_of(s.mtime_only, 'path')} by modification time alone" if s.mtime_only else ""
-        return (count_of(number, "file"), *where, differ + times + settings)
-    many = (" that match ", *where[2:]) if result.paths else where
+        more = f"; {count_of(times, 'path')} by modification time alone" if times else ""
+        return (count_of(number, "file"), *where, differ + more + settings)
     return ("files", *many, ": " + ", ".join(counts) + alone + settings)
+
+
+_CHANGED = (
+    ("added", "added"), ("removed", "removed"), ("modified", "modified"), ("type", "of another type"),
+    ("metadata", "with other metadata"),
+)  # fmt: skip
 
 
 def totals(result: Diff) -> str:

@@ -47,7 +47,7 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "text": Format(frozenset({"paint", "stat", "long"}), prose=True),
+    "text": Format(frozenset({"paint", "stat", "all", "long"}), prose=True),
     "json": Format(frozenset(), prose=False),
     "markdown": Format(frozenset({"stat"}), prose=True),
     "cyclonedx": Format(frozenset(), prose=False),
@@ -56,7 +56,8 @@ FORMATS = {
 
 class Report(NamedTuple):
     """The renderers of a report. module: their module. view: the options they accept: `paint` (colours), `stat` (totals
-    alone), `long`. review: the report has the formats of `ReviewFormat`; packages: those of `PackagesFormat`."""
+    alone), `all` (every row), `long`. review: the report has the formats of `ReviewFormat`; packages: those of
+    `PackagesFormat`."""
 
     module: str
     view: tuple[str, ...] = ()
@@ -72,7 +73,7 @@ class Report(NamedTuple):
 
 REPORTS = {
     "inspect": Report("inspect", ("paint",), review=True),
-    "diff": Report("diff", ("paint", "stat"), review=True),
+    "diff": Report("diff", ("paint", "stat", "all"), review=True),
     "dedupe": Report("dedupe", ("paint",), review=True),
     "budget": Report("budget", ("paint",), review=True),
     "validate": Report("validate", ("paint",)),

@@ -32,10 +32,12 @@ class InsideRow(NamedTuple):
 
 
 class InsideView(NamedTuple):
-    """The files, the largest first. `rest`: what is not shown, or was not looked into; empty if nothing."""
+    """The files, the largest first. `rest`: what is not shown, or was not looked into; empty if nothing. `thorough`: it was
+    asked for."""
 
     rows: LazyRows[InsideRow]
     rest: tuple[str, ...]
+    thorough: bool
 
 
 def inside_view(insides: Insides) -> InsideView:
@@ -50,7 +52,7 @@ def inside_view(insides: Insides) -> InsideView:
         rest.append(f"{count_of(insides.left_out, 'changed file')} not looked into: too many, or too large")
     elif insides.left_out and files:
         rest.append(f"{count_of(insides.left_out, 'changed file')} not looked into: --inside does")
-    return InsideView(LazyRows(files[:most], lambda item: _row(item[0], item[1], lines)), tuple(rest))
+    return InsideView(LazyRows(files[:most], lambda item: _row(item[0], item[1], lines)), tuple(rest), insides.thorough)
 
 
 def _row(name: bytes, inside: FileInside, most: int) -> InsideRow:

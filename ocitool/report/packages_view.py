@@ -35,27 +35,32 @@ class PackageRow(NamedTuple):
 
 
 class PackagesView(NamedTuple):
-    """Changed packages. `total` counts all of them; a row may stand for several. `counts`: their numbers by kind of change.
-    `types`: whether there are several types of packages. `folded`: what follows from these changes."""
+    """Changed packages. `total` counts all of them; a row may stand for several. `types`: whether there are several types of
+    packages. `folded`: what follows from these changes."""
 
     total: int
-    counts: str
     types: bool
     rows: LazyRows[PackageRow]
     folded: tuple[Phrase, ...]
 
 
 def packages_view(result: Diff) -> PackagesView:
-    """Returns the changed packages: downgrades first, then those that changed most bytes."""
+    """Returns the changed packages: downgrades first, and then those that changed most files."""
     found = result.packages or PackageDiff()
     together: dict[object, list[ChangedPackage]] = {}
     for one in found.changed:
         together.setdefault(_alike(one), []).append(one)
-    groups = sorted(together.values(), key=lambda group: _KINDS.index(group[0].change.kind))
-    kinds = Counter(one.change.kind for one in found.changed)
-    counts = ", ".join(f"{kinds[kind]:,} {_WORDS.get(kind, kind)}" for kind in _KINDS if kinds[kind])
+    groups = sorted(together.values(), key=lambda group: (_KINDS.index(group[0].change.kind), -sum(one.files for one in group)))
     types = len({one.change.package.kind for one in found.changed}) > 1
-    return PackagesView(len(found.changed), counts, types, LazyRows(groups, _row), tuple(_folded(found, result.files)))
+    return PackagesView(len(found.changed), types, LazyRows(groups, _row), tuple(_folded(found, result.files)))
+
+
+def packages_verdict(found: PackageDiff) -> Phrase:
+    """Returns how many packages changed, by kind of change."""
+    kinds = Counter(one.change.kind for one in found.changed)
+    counts = [f"{kinds[kind]:,} {_WORDS.get(kind, kind)}" for kind in _KINDS if kinds[kind]]
+    number, _, rest = counts[0].partition(" ")
+    return (f"{number} {'package' if number == '1' else 'packages'} {rest}", *(f", {one}" for one in counts[1:]))
 
 
 def full_name(package: Package) -> str:

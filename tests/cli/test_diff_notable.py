@@ -278,11 +278,13 @@ def flood(*deleted: str) -> tuple[Any, Any]:
 def test_what_one_step_deletes_is_one_row(ocitool: Run, pair: Pair, whole: bool) -> None:
     deleted = ["tmp/.wh.b"] if whole else [f"tmp/b/.wh.f{number}" for number in range(300)]
     a, b = pair(*flood(*deleted))
-    for words in (("--stat",), (), ("--format", "markdown")):
+    for words in (("--stat",), ("--all",), ("--format", "markdown")):
         lines = [line for line in ocitool("diff", *words, a, b).out.splitlines() if "deleted-still-ships" in line]
         assert 1 == len(lines)
         for part in ("/tmp/b/", "layer 2", "300 files deleted, but their 510.0 kB still ship in layer 1"):
             assert part in lines[0]
+    shown = [line for line in ocitool("diff", a, b).out.splitlines() if "deleted-still-ships" in line]
+    assert (1, True) == (len(shown), "/tmp/b/" in shown[0] and "300 files deleted" in shown[0])
     assert 300 == len(found(ocitool, a, b))
 
 

@@ -66,7 +66,7 @@ def test_what_is_accepted_is_counted_and_not_listed(form: str, place: Path, ocit
 @pytest.mark.parametrize("form", ["text", "markdown"])
 def test_an_entry_that_has_ended_accepts_nothing_and_is_named(form: str, place: Path, ocitool: Run) -> None:
     write(place, ACCEPT + "until = 2020-02-29\n")
-    done = ocitool("diff", "--format", form, "--fail-on", "setuid", "old.tar", "new.tar")
+    done = ocitool("diff", "--all", "--format", form, "--fail-on", "setuid", "old.tar", "new.tar")
     assert 1 == done.code and "was accepted until 2020-02-29: " in done.out and "sudo is needed" in done.out
 
 

@@ -126,7 +126,7 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
     of_json = inspect_json(seen)
     of_json["images"][0].pop("config")
     return {
-        "diff as text": "\n".join(diff.diff_text(found, Paint(False))),
+        "diff as text": "\n".join(line for all in (False, True) for line in diff.diff_text(found, Paint(False), all=all)),
         "diff as Markdown": markdown.diff_markdown(found),
         "diff as JSON": json.dumps(diff_json(found)),
         "inspect as text": "\n".join(inspect.inspect_text(seen, Paint(False))),

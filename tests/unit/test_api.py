@@ -125,8 +125,8 @@ RUNNING = {"registry", "engine", "progress", "cancellation"}
 OF_THE_ENGINE = {"host", "context"}
 NOT_HERE = {
     "inspect": {"raw", "digest", "force", "show_secrets"},  # `open` has documents and digest; `render` shows secrets
-    "diff": {"stat"},  # of `render`
-    "engine_diff": {"stat"},
+    "diff": {"stat", "all"},  # of `render`
+    "engine_diff": {"stat", "all"},
     "copy": {"from_file"},  # sources are a list
 }
 ELSEWHERE = {"with_": "supply", "from_": "first", "as_": "form"}

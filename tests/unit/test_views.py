@@ -35,7 +35,7 @@ from ocitool.spec.manifest import Platform
 
 
 def text_of(found: Diff | IndexDiff) -> str:
-    return "\n".join(diff_text(found, Paint(False)))
+    return "\n".join(diff_text(found, Paint(False), all=True))
 
 
 def facts(text: str) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ocitool.report.inside_view import InsideView
 from ocitool.report.text.parts import Paint, rendered
 
-_MARKS = {"added": ("A", "32"), "removed": ("D", "31"), "modified": ("M", "33")}
+INSIDE_MARKS = {"added": ("A", "32"), "removed": ("D", "31"), "modified": ("M", "33")}
+"""The mark and the colour of each kind of change."""
 
 
 def inside_text(view: InsideView, paint: Paint) -> Iterator[str]:
@@ -19,7 +20,7 @@ def inside_text(view: InsideView, paint: Paint) -> Iterator[str]:
     for row in view.rows:
         yield f"  {rendered((row.path,))}: {rendered(row.summary)}"
         for line in row.lines:
-            yield f"    {paint(*_MARKS[line.kind])} {rendered(line.what)}"
+            yield f"    {paint(*INSIDE_MARKS[line.kind])} {rendered(line.what)}"
         if row.more:
             yield f"    and {row.more}"
     yield from (f"  {one}" for one in view.rest)
