@@ -1,4 +1,5 @@
-"""Fuzz targets for what reads installed packages: the database of every package manager, programs and archives.
+"""Fuzz targets for what reads installed packages: the database of every package manager, programs and archives; and for what
+looks inside changed files.
 
 Each target takes the bytes of one file, and has the reader take it at every path at which it looks for such a file.
 """
@@ -8,12 +9,18 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import islice
 from struct import pack_into, unpack_from
 
 from support import programs, rpm_databases
+from support.layers import sample
 from support.packages import stanza
+from support.streams import encode
 
+from ocitool.comparison.inside.content import InnerContent
+from ocitool.comparison.inside.formats import content_of
+from ocitool.comparison.inside.reading import compare_contents
 from ocitool.layers.entry import Entry, Kind
 from ocitool.packages.elf import ElfError, links_of, read_elf
 from ocitool.packages.os_release import distribution
@@ -137,6 +144,24 @@ def elf(data: bytes) -> None:
         links_of(data, read_elf(data))
 
 
+def inside(data: bytes) -> None:
+    """What `diff` sums up of a changed file, and its comparison with another and itself."""
+    found = content_of(data)
+    if found is None:
+        return
+    text = [found.format, found.note, *found.facts, *found.facts.values()]
+    "".join(text).encode()
+    other = compare_contents(found, found)
+    assert not (other.parts or other.facts or other.added or other.removed or other.modified), "differs from itself"
+    for one in insides():
+        compare_contents(one, found)
+
+
+@cache
+def insides() -> list[InnerContent]:
+    return [found for sample in corpus("inside") if (found := content_of(sample)) is not None]
+
+
 def os_release(data: bytes) -> None:
     found = distribution(data)
     if found is not None:
@@ -176,6 +201,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "rpm-ndb": rpm_ndb,
     "rpm-berkeley": rpm_berkeley,
     "elf": elf,
+    "inside": inside,
     "os-release": os_release,
     "versions": versions,
 }  # fmt: skip
@@ -198,6 +224,7 @@ WORDS: dict[str, tuple[bytes, ...]] = {
     "versions": (
         b" ", b"~", b"^", b"+", b"-", b":", b"0" * 30, b"9" * 5000, b".", b"rc", b"_alpha", b"dev", "\u0663".encode(), b"v",
     ),
+    "inside": (b"PK\x01\x02", b"`\n", b"/0", b"#1/9", b".tar", b"debian-binary", b"\xff", b"\0", b"9" * 12, b" ", b"\x1f\x8b"),
     "java": (b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04", b"\xff\xff\xff\xff", b"\xff\xff", b"\0", b"=", b"\n"),
 }  # fmt: skip
 """What mutations put into the samples of a target, beside numbers and bits."""
@@ -269,6 +296,16 @@ VERSIONS = (
     b"1:1.2~rc1-3+b1 1.10.0-r2", b"1.0.dev1 2.0rc1+local.7", b"v1.2.3-0.20200101-abc v1.2.3+incompatible", b"1^git 1~a"
 )  # fmt: skip
 
+
+def _files() -> list[bytes]:
+    tar = sample(2, 3)
+    members = {b"debian-binary": b"2.0\n", b"control.tar.gz": encode("gzip", tar), b"data.tar.xz": encode("xz", tar)}
+    static = {b"//": b"a long name of an object.o/\n", b"/0": b"object", b"#1/8": b"short.o\0object", b"/": b"\0\0\0\0"}
+    compressed = [encode(codec, data) for codec in ("gzip", "zstd", "bzip2") for data in (tar, b"text\n" * 9)]
+    databases = [rpm_databases.in_sqlite([]), rpm_databases.in_berkeley([]), b"\xca\xfe\xba\xbe\0\0\0\x40", b"TZif2"]
+    return [programs.ar(members), programs.ar(static), tar, *compressed, *databases, *_programs(), *_archives()]
+
+
 CORPORA: dict[str, Callable[[], list[bytes]]] = {
     "dpkg": lambda: list(DPKG),
     "apk": lambda: [b"P:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\no:musl\nF:lib\nR:ld-musl-x86_64.so.1\na:0:0:755\nF:\nR:ldd\n\n" * 2],
@@ -284,6 +321,7 @@ CORPORA: dict[str, Callable[[], list[bytes]]] = {
     "go": _programs,
     "elf": _programs,
     "java": _archives,
+    "inside": _files,
     "os-release": lambda: [b'NAME="Debian"\nID=debian\nVERSION_ID="12"\n# x\nID="a b"\n'],
     "versions": lambda: list(VERSIONS),
 }

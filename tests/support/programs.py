@@ -109,3 +109,11 @@ def zipped(members: Mapping[str, bytes], *, deflated: bool = True, front: bytes 
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED)
     return made.getvalue()
+
+
+def ar(members: Mapping[bytes, bytes]) -> bytes:
+    """An ar archive of members with names of at most 16 bytes."""
+    made = b"!<arch>\n"
+    for name, data in members.items():
+        made += name.ljust(48) + (b"%d" % len(data)).ljust(10) + b"`\n" + data + b"\n" * (len(data) % 2)
+    return made

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.layers import sample
-from support.programs import elf, zipped
+from support.programs import ar, elf, zipped
 
 from ocitool.comparison.inside import content, reading, tars
-from ocitool.comparison.inside.content import InnerContent, InnerPart
+from ocitool.comparison.inside.content import InnerContent, InnerPart, Room
 from ocitool.comparison.inside.formats import content_of
 from ocitool.comparison.inside.reading import FileInside, compare_contents
 
@@ -31,13 +31,6 @@ def tar(members: dict[str, bytes], **changes: object) -> bytes:
                 setattr(info, field, value)
             archive.addfile(info, io.BytesIO(data))
     return made.getvalue()
-
-
-def ar(members: dict[bytes, bytes]) -> bytes:
-    made = b"!<arch>\n"
-    for name, data in members.items():
-        made += name.ljust(48) + (b"%d" % len(data)).ljust(10) + b"`\n" + data + b"\n" * (len(data) % 2)
-    return made
 
 
 def differences(before: bytes, after: bytes) -> list[tuple[str, bytes]]:
@@ -140,14 +133,25 @@ def test_other_files_have_no_inside(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
-def test_a_file_that_unpacks_to_more_than_the_limit_has_a_note(
-    pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tars, "UNPACKED", 1 << 20)
+def test_a_file_that_unpacks_to_more_than_the_limit_has_a_note(pack: Callable[[bytes], bytes]) -> None:
+    note = "it, or the files before it, unpack to more than 1,048,576 bytes"
     for data in (bytes(3 << 20), tar({"a": b"x" * (3 << 20)})):
-        found = content_of(pack(data))
+        found = content_of(pack(data), Room(1 << 20))
         assert found is not None
-        assert ({}, "it unpacks to more than 1,048,576 bytes") == (found.parts, found.note)
+        assert ({}, note) == (found.parts, found.note)
+
+
+def test_all_files_and_members_share_one_limit_of_unpacked_bytes() -> None:
+    room = Room(1 << 20)
+    small, package = gzip.compress(bytes(600_000)), debian({"a": bytes(600_000)})
+    notes = [found.note for data in (small, small, small, package) if (found := content_of(data, room)) is not None]
+    assert [False, True, True, True] == [note.endswith("unpack to more than 1,048,576 bytes") for note in notes]
+
+
+def test_a_debian_package_with_a_member_in_another_encoding_has_the_rest() -> None:
+    found = content_of(ar({b"debian-binary": b"2.0\n", b"\xff.tar": tar({"a": b"x"})}))
+    assert found is not None
+    assert ([b"\xff/a"], "compression of \ufffd") == ([*found.parts][-1:], next(iter(found.facts)))
 
 
 def test_members_beyond_the_limit_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from ocitool.comparison.inside import tars
-from ocitool.comparison.inside.content import PARTS, InnerContent, InnerPart
+from ocitool.comparison.inside.content import PARTS, InnerContent, InnerPart, Room, fact
 from ocitool.packages.zip_directory import MAGICS, ZipError, read_directory
 
 _AR = b"!<arch>\n"
@@ -16,12 +16,12 @@ _HEADER = 60
 _TAIL = 1 << 16
 
 
-def content_of(data: bytes) -> InnerContent | None:
+def content_of(data: bytes, room: Room) -> InnerContent | None:
     """Returns what is inside a zip or ar archive, None for another format."""
     if data.startswith(MAGICS) or (data.startswith(b"#!") and MAGICS[1] in data[-_TAIL:]):  # also one that runs itself
         return _zip(data)
     if data.startswith(_AR):
-        return _ar(data)
+        return _ar(data, room)
     return None
 
 
@@ -42,7 +42,7 @@ class _Member(NamedTuple):
     end: int
 
 
-def _ar(data: bytes) -> InnerContent:
+def _ar(data: bytes, room: Room) -> InnerContent:
     parts: dict[bytes, InnerPart] = {}
     facts: dict[str, str] = {}
     is_package = data[len(_AR) : len(_AR) + 13] == b"debian-binary"
@@ -55,13 +55,14 @@ def _ar(data: bytes) -> InnerContent:
             note = f"only the first {PARTS:,} members were compared"
             break
         content = data[member.start : member.end]
-        within = tars.content_of(content) if is_package and b".tar" in member.name else None
+        within = tars.content_of(content, room) if is_package and b".tar" in member.name else None
         if within is None or within.note:
             parts[member.name] = InnerPart(len(content), sha256(content).digest()[:16])
             note = note or (within.note if within is not None else "")
         else:
-            parts.update((member.name.partition(b".")[0] + b"/" + name, part) for name, part in within.parts.items())
-            facts[f"compression of {member.name.partition(b'.')[0].decode()}"] = within.facts.get("compression", "none")
+            stem = member.name.partition(b".")[0]
+            parts.update((stem + b"/" + name, part) for name, part in within.parts.items())
+            facts[f"compression of {fact(stem)}"] = within.facts.get("compression", "none")
     return InnerContent("a Debian package" if is_package else "an ar archive", facts, parts, note=note)
 
 

@@ -14,7 +14,15 @@ TEXT = 500
 """Characters to which a fact is cut."""
 
 UNPACKED = 1 << 30
-"""Most bytes that the compressed content of one file may unpack to."""
+"""Most bytes that the compressed contents of all files together may unpack to, unless all files are asked for."""
+
+
+class Room:
+    """Counts what the compressed contents of all files unpack to: a file of 1 MB can unpack to 1 GB, and there may be
+    thousands."""
+
+    def __init__(self, most: int = UNPACKED) -> None:
+        self.most = self.left = most
 
 
 class InnerPart(NamedTuple):

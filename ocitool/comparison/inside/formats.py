@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ocitool.comparison.inside import archives, databases, programs, tars
-from ocitool.comparison.inside.content import InnerContent
-
-_LOOKS = (programs.content_of, archives.content_of, databases.content_of, tars.content_of)
+from ocitool.comparison.inside.content import InnerContent, Room
 
 
-def content_of(data: bytes) -> InnerContent | None:
-    """Returns what is inside a file, given whole; None if its format is not known. A damaged file has a note. Memory: its
-    parts, and a few MB."""
-    return next((found for look in _LOOKS if (found := look(data)) is not None), None)
+def content_of(data: bytes, room: Room | None = None) -> InnerContent | None:
+    """Returns what is inside a file, given whole; None if its format is not known. A damaged file, or one that `room` is too
+    small for (by default one of its own), has a note. Memory: its parts, and a few MB."""
+    room = room or Room()
+    return (
+        programs.content_of(data)
+        or archives.content_of(data, room)
+        or databases.content_of(data)
+        or tars.content_of(data, room)
+    )  # fmt: skip

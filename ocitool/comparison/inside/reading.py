@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool import limits
-from ocitool.comparison.inside.content import InnerContent, InnerPart
+from ocitool.comparison.inside.content import InnerContent, InnerPart, Room
 from ocitool.comparison.inside.formats import content_of
 from ocitool.comparison.inside.values import FileInside, InnerChange, InnerFact, Insides
 from ocitool.comparison.result import FileChange, Side
@@ -63,12 +63,13 @@ def look_inside(
     found: dict[int, FileInside] = {}
     waiting: dict[int, InnerContent | None] = {}
     held, dropped = 0, set[int]()
+    room = Room(limits.EXPANSION) if thorough else Room()
     sides = [side for pair in pairs for side in (pair.before, pair.after)]
     for position, data in contents(sides, task):
         number = position // 2
         if number in dropped:
             continue
-        content = content_of(data)
+        content = content_of(data, room)
         del data
         if number not in waiting:
             if content is not None and held + len(content.parts) > _HELD:

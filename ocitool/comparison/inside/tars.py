@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain
 
-from ocitool.comparison.inside.content import PARTS, UNPACKED, InnerContent, InnerPart, fact
+from ocitool.comparison.inside.content import PARTS, InnerContent, InnerPart, Room, fact
 from ocitool.errors import OcitoolError
 from ocitool.layers import codecs
 from ocitool.layers.entry import Kind
@@ -35,7 +35,7 @@ class _TooLargeError(Exception):
     pass
 
 
-def content_of(data: bytes) -> InnerContent | None:
+def content_of(data: bytes, room: Room) -> InnerContent | None:
     """Returns what is inside a tar, or a file compressed by a codec that layers may have; None for another format.
 
     Raises nothing: what is damaged, or too large, has a note. Memory: a few MB beside the parts."""
@@ -43,22 +43,22 @@ def content_of(data: bytes) -> InnerContent | None:
     if codec == "none":
         if len(data) < _BLOCK or not data[:_BLOCK].strip(b"\0") or not is_tar(_Head(data[:_BLOCK])):
             return None
-        return _tar(iter((data,)), "a tar archive", {})
+        return _tar(iter((data,)), "a tar archive", {}, room)
     facts = {"compression": codec} | _gzip_header(data)
     try:
-        head, chunks = _filled(_bounded(codecs.decode((data,), codec)))
+        head, chunks = _filled(_bounded(codecs.decode((data,), codec), room))
         if len(head) == _BLOCK and head.strip(b"\0") and is_tar(_Head(head)):
-            return _tar(chunks, f"a tar archive in {codec}", facts)
+            return _tar(chunks, f"a tar archive in {codec}", facts, room)
         size, hasher = 0, sha256()
         for chunk in chunks:
             size += len(chunk)
             hasher.update(chunk)
     except (OcitoolError, _TooLargeError) as error:
-        return InnerContent(f"a file in {codec}", facts, {}, note=_why(error))
+        return InnerContent(f"a file in {codec}", facts, {}, note=_why(error, room))
     return InnerContent(f"a file in {codec}", facts, {b"content": InnerPart(size, hasher.digest()[:16])})
 
 
-def _tar(chunks: Iterator[bytes], named: str, facts: dict[str, str]) -> InnerContent:
+def _tar(chunks: Iterator[bytes], named: str, facts: dict[str, str], room: Room) -> InnerContent:
     tar = ChunkInput(chunks)
     parts: dict[bytes, InnerPart] = {}
     try:
@@ -72,19 +72,20 @@ def _tar(chunks: Iterator[bytes], named: str, facts: dict[str, str]) -> InnerCon
                 hasher.update(piece)
             parts[entry.path] = InnerPart(entry.size, hasher.digest()[:16])
     except (OcitoolError, _TooLargeError) as error:
-        return InnerContent(named, facts, {}, note=_why(error))
+        return InnerContent(named, facts, {}, note=_why(error, room))
     return InnerContent(named, facts, parts)
 
 
-def _why(error: Exception) -> str:
-    return f"it unpacks to more than {UNPACKED:,} bytes" if isinstance(error, _TooLargeError) else fact(str(error))
+def _why(error: Exception, room: Room) -> str:
+    if isinstance(error, _TooLargeError):
+        return f"it, or the files before it, unpack to more than {room.most:,} bytes"
+    return fact(str(error))
 
 
-def _bounded(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    size = 0
+def _bounded(chunks: Iterator[bytes], room: Room) -> Iterator[bytes]:
     for chunk in chunks:
-        size += len(chunk)
-        if size > UNPACKED:
+        room.left -= len(chunk)
+        if room.left < 0:
             raise _TooLargeError
         yield chunk
 
