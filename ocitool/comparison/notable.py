@@ -136,7 +136,8 @@ def _found(
 def _of_path(change: FileChange, finding: NotableFact, explained: Explained, alone: bool) -> Notable:
     severity = finding.severity or RULES[finding.rule].severity
     said = finding.said
-    if severity == "security" and finding.rule in (_PACKAGED_ALONE if alone else _PACKAGED):
+    ordinary = finding.rule in (_PACKAGED_ALONE if alone else _PACKAGED) or said == (notable_files.CAPABLE_CONTENT,)
+    if severity == "security" and ordinary:
         package = explained(change.path)
         if package is not None:
             severity, said = "info", (*said, *package)

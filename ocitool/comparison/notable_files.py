@@ -9,6 +9,7 @@ from ocitool.comparison.path_roles import PathRole
 from ocitool.comparison.result import FileChange, NotableFact, Quoted, Side
 from ocitool.layers.entry import Entry, Kind
 
+CAPABLE_CONTENT = "the content of a file with capabilities changed"
 _LARGE_ACCOUNTS = 1 << 20
 """Bytes from which on a list of accounts is not that of an ordinary image."""
 
@@ -162,7 +163,7 @@ def _of_capability(old: bytes | None, new: bytes | None, content: bool, opened: 
     elif old != new:
         yield "capability", "file capability changed"
     elif content:
-        yield "capability", "the content of a file with capabilities changed"
+        yield "capability", CAPABLE_CONTENT
     elif opened:
         yield "capability", "more may run a file with capabilities"
     elif owners:

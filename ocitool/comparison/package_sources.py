@@ -9,9 +9,10 @@ _ADDRESS = byte_pattern(
     rb"\b(?:https?|ftp|file|mirror\+https?|mirror|tor\+https?|s3|ssh|git\+https?|git\+ssh)://?(?:[^\s/@'\"]*@)?([^\s/'\",;\]}:]*)"
 )
 _UNCHECKED = byte_pattern(
-    rb"(?im)^\s*deb[^\n]*\[[^\]\n]*\b(?:trusted|allow-insecure)\s*=\s*yes|^\s*(?:trusted|allow-insecure)\s*:\s*yes|^\s*gpgcheck\s*=\s*(?:0|no|false)"
-    rb"|^\s*sslverify\s*=\s*(?:0|no|false)|^\s*trusted-host\s*=|^\s*strict-ssl\s*=\s*false|AllowUnauthenticated\s+\"?(?:true|1|yes)"
-    rb"|AllowInsecureRepositories\s+\"?(?:true|1|yes)|^\s*SigLevel\s*=\s*Never"
+    rb"(?im)^[ \t]*+(?:deb(?:-src)?[ \t]++\[[^\]\n]*?\b(?:trusted|allow-insecure)[ \t]*+=[ \t]*+yes"
+    rb"|(?:trusted|allow-insecure)[ \t]*+:[ \t]*+yes|(?:gpgcheck|sslverify)[ \t]*+=[ \t]*+(?:0|no|false)|trusted-host[ \t]*+="
+    rb"|strict-ssl[ \t]*+=[ \t]*+false|siglevel[ \t]*+=[ \t]*+never)"
+    rb"|Allow(?:Unauthenticated|InsecureRepositories)[ \t]++\"?(?:true|1|yes)"
 )
 _MOST = 5
 

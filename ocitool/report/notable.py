@@ -16,6 +16,8 @@ from ocitool.report.phrases import Phrase, Quote, exact_quote, made_by, path, pl
 from ocitool.report.sides import pointer_text
 
 _PER_RULE = 15
+_INFO = 8
+"""Most rows of what ordinary updates bring too."""
 _FOLDED = 3
 """Files that one row stands for, at least."""
 _NAMED = 3
@@ -25,7 +27,7 @@ _NAMED = 3
 class NotableRow(NamedTuple):
     """A notable change. `place`: a path or JSON pointer, empty if the change concerns a layer as a whole; with a slash at
     its end it stands for several files in a directory. `made_by`: the instruction of the layer. `more`: the row only counts
-    others."""
+    others, of all rules of the class if `rule` is empty."""
 
     severity: Severity
     rule: str
@@ -49,22 +51,25 @@ Group = Sequence[Notable]
 
 def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
     """Yields the rows by class, costs by their bytes, others in the order of `RULES`; at most `_PER_RULE` for each rule of a
-    class."""
+    class, and `_INFO` of the class `info`."""
     by_rule: dict[tuple[Severity, str], list[Notable]] = {}
     for item in notable:
-        if item.accepted:
-            continue
-        by_rule.setdefault((item.severity, item.rule), []).append(item)
-    found = []
-    for (severity, rule), items in by_rule.items():
+        if not item.accepted:
+            by_rule.setdefault((item.severity, item.rule), []).append(item)
+    room, left = _INFO, 0
+    for items in sorted(by_rule.values(), key=_weight):
+        severity, rule = items[0].severity, items[0].rule
         groups = _groups(items)
-        rows = [_row(group) for group in groups[:_PER_RULE]]
-        rest = groups[_PER_RULE:]
-        if rest:
-            rows.append(NotableRow(severity, rule, (), None, (), (_counted(sum(map(len, rest)), rest),), True))
-        found.append((_weight(severity, rule, items), rows))
-    for _, rows in sorted(found, key=lambda pair: pair[0]):
-        yield from rows
+        shown = groups[: room if severity == "info" else _PER_RULE]
+        yield from map(_row, shown)
+        rest = groups[len(shown) :]
+        if severity == "info":
+            room -= len(shown)
+            left += sum(map(len, rest))
+        elif rest:
+            yield NotableRow(severity, rule, (), None, (), (_counted(sum(map(len, rest)), rest),), True)
+    if left:
+        yield NotableRow("info", "", (), None, (), (_counted(left, ()),), True)
 
 
 def accepted(notable: Sequence[Notable]) -> Phrase:
@@ -77,9 +82,10 @@ def accepted(notable: Sequence[Notable]) -> Phrase:
 _ORDER = {rule: position for position, rule in enumerate(RULES)}
 
 
-def _weight(severity: Severity, rule: str, items: Group) -> tuple[int, int, int]:
-    size = _size(items) if severity == "cost" else 0
-    return SEVERITIES.index(severity), -size, _ORDER.get(rule, len(_ORDER))
+def _weight(items: Group) -> tuple[int, int, int]:
+    """Returns the place of the changes by one rule among the others."""
+    size = _size(items) if items[0].severity == "cost" else 0
+    return SEVERITIES.index(items[0].severity), -size, _ORDER.get(items[0].rule, len(_ORDER))
 
 
 def _groups(items: Group) -> list[Group]:

@@ -4,6 +4,8 @@ says of it."""
 from __future__ import annotations
 
 import json
+import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
@@ -11,10 +13,12 @@ from typing import Any
 
 import pytest
 from support.images import AnyEntry, Image, config_of, entry, image, layer_tar, write_layout
+from support.packages import stanza
 from support.report import report_of
 
 Run = Callable[..., Any]
 Pair = Callable[..., tuple[Path, Path]]
+CAPABILITY = ((b"security.capability", b"\1"),)
 BODY = b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 4
 KEY = b"-----BEGIN PRIVATE KEY-----\n" + BODY + b"-----END PRIVATE KEY-----\n"
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\n" + BODY + b"-----END CERTIFICATE-----\n"
@@ -297,6 +301,72 @@ def test_what_names_no_rule_is_refused_with_those_there_are(ocitool: Run, pair: 
     assert (2, True) == (result.code, "secret-env" in result.err)
 
 
+def packaged(version: str, content: bytes) -> list[AnyEntry]:
+    """A layer with the package `login` of dpkg, a setuid file of it, and one with capabilities."""
+    return [
+        ("var/lib/dpkg/status", stanza("login", version)),
+        ("var/lib/dpkg/info/login.list", b"/.\n/usr/bin/su\n/usr/bin/ping\n"),
+        entry("usr/bin/su", content, mode=0o4755), entry("usr/bin/ping", content, mode=0o755, xattrs=CAPABILITY),
+    ]  # fmt: skip
+
+
+def test_what_comes_with_a_package_is_information(ocitool: Run, pair: Pair) -> None:
+    a, b = pair([packaged("1.0", b"1")], [packaged("1.1", b"2")])
+    items = [(one["rule"], one["severity"], one["message"]) for one in found(ocitool, a, b)]
+    assert [
+        ("setuid-content", "info", "the content of a setuid or setgid file changed, by package login 1.0 -> 1.1"),
+        ("capability", "info", "the content of a file with capabilities changed, by package login 1.0 -> 1.1"),
+    ] == items
+    assert 0 == ocitool("diff", "--fail-on", "notable", a, b).code
+
+
+def test_a_setuid_file_that_a_package_brings_is_about_security(ocitool: Run, pair: Pair) -> None:
+    a, b = pair([[("var/lib/dpkg/status", stanza("base"))]], [packaged("1.0", b"1")])
+    assert {("setuid", "security"), ("capability", "security")} == {
+        (one["rule"], one["severity"]) for one in found(ocitool, a, b) if one["path"]
+    }
+
+
+def test_an_older_version_of_a_package_is_about_security(ocitool: Run, pair: Pair) -> None:
+    a, b = pair([packaged("1:1.0", b"1")], [packaged("2.0", b"1")])
+    (item,) = [one for one in found(ocitool, a, b) if one["rule"] == "package-downgraded"]
+    assert ("security", "login", "login 2.0 now, was 1:1.0") == (item["severity"], item["key"], item["message"])
+    assert 1 == ocitool("diff", "--fail-on", "package-downgraded", a, b).code
+
+
+def library(time: int) -> list[AnyEntry]:
+    """A layer of 9,000 bytes that do not compress."""
+    return [entry("lib", random.Random(1).randbytes(9000), mtime=time * 10**9)]
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(5_000, "cost"), (50_000_000, "info")])
+def test_bytes_that_are_stored_again_without_need_are_a_cost(
+    ocitool: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch, floor: int, expected: str
+) -> None:
+    """Layer 1 changed, so layer 2 was built again with the same files."""
+    monkeypatch.setattr(sys.modules["ocitool.comparison.notable"], "UNSHARED_FLOOR", floor)
+    a, b = pair(*([[("k", b"")], [("app", app)], library(time)] for app, time in ((b"1", 1), (b"2", 2))))
+    (item,) = [one for one in found(ocitool, a, b) if one["rule"] == "unshared-layer"]
+    assert (expected, True) == (item["severity"], 9000 < item["bytes"] < 20_000)
+    assert int(expected == "cost") == ocitool("diff", "--fail-on", "notable", a, b).code
+
+
+def test_after_another_base_every_layer_is_built_again_and_none_is_a_cost(
+    ocitool: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["ocitool.comparison.notable"], "UNSHARED_FLOOR", 5_000)
+    a, b = pair(*([[("base", base)], library(time)] for base, time in ((b"1", 1), (b"2", 2))))
+    assert [("unshared-layer", "info")] == [(one["rule"], one["severity"]) for one in found(ocitool, a, b)]
+
+
+def test_what_updates_bring_is_a_few_rows(ocitool: Run, pair: Pair) -> None:
+    paths = [f"d{number}/site-{number}/.git/config" for number in range(20)]
+    a, b = pair([[("k", b"")]], [[("k", b""), *((path, b"[core]\n\tbare = false\n") for path in paths)]])
+    lines = [line for line in ocitool("diff", "--stat", a, b).out.splitlines() if line.startswith("  info")]
+    assert (9, "  info  12 more (--format json lists all)") == (len(lines), lines[-1])
+    assert "- info: 12 more" in ocitool("diff", "--format", "markdown", a, b).out
+
+
 # One image
 
 
@@ -349,10 +419,8 @@ def test_without_the_option_nothing_is_looked_for(ocitool: Run, tmp_path: Path) 
 
 
 def test_files_of_packages_are_information_in_one_image(ocitool: Run, tmp_path: Path) -> None:
-    status = b"Package: login\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n"
-    packaged: list[AnyEntry] = [("var/lib/dpkg/status", status), ("var/lib/dpkg/info/login.list", b"/.\n/usr/bin/su\n"),
-                entry("usr/bin/su", b"1", mode=0o4755), entry("usr/bin/mine", b"1", mode=0o4755)]  # fmt: skip
-    place = write_layout(tmp_path / "a", [image([layer_tar(packaged)])])
+    files = [*packaged("1.0", b"1"), entry("usr/bin/mine", b"1", mode=0o4755)]
+    place = write_layout(tmp_path / "a", [image([layer_tar(files)])])
     (item,) = report_of(ocitool("inspect", "--format", "json", "--notable", place), 0)["images"]
     setuid = [(one["path"], one["severity"]) for one in item["notable"] if one["rule"] == "setuid"]
     assert [("/usr/bin/mine", "security"), ("/usr/bin/su", "info")] == setuid

@@ -19,7 +19,7 @@ def say_notable(page: Page, notable: Sequence[NotableRow], hint: str, accepted: 
 
 def _notable_line(row: NotableRow) -> str:
     if row.more:
-        return f"- {row.severity} **{row.rule}**: {rendered(row.text)}"
+        return f"- {row.severity}{f' **{row.rule}**' if row.rule else ''}: {rendered(row.text)}"
     parts = [f"- {row.severity} **{row.rule}**", rendered(row.place), rendered(row.text)]
     if row.layer is not None:
         parts += [f"· layer {row.layer}", rendered(row.made_by)]

@@ -26,6 +26,8 @@ def notable_lines(notable: Sequence[NotableRow], paint: Paint, accepted: Phrase 
         [row.severity, row.rule, rendered(row.place), f"layer {row.layer}" if row.layer is not None else "", rendered(row.text)]
         for row in notable if not row.more
     ])  # fmt: skip
-    yield from (f"  {row.severity}  {row.rule}: {rendered(row.text)}" for row in notable if row.more)
+    for row in notable:
+        if row.more:
+            yield "  ".join(("", row.severity, f"{row.rule}: {rendered(row.text)}" if row.rule else rendered(row.text)))
     if accepted:
         yield "  " + rendered(accepted)
