@@ -40,7 +40,7 @@ from ocitool.report.phrases import (
 from ocitool.report.quiet import is_quiet, quiet_verdict
 from ocitool.report.scope import any_diff, compared_files, config_remark
 from ocitool.report.sides import pointer_text, sides, withheld
-from ocitool.report.volatile_view import VolatileView, all_volatile, volatile_view
+from ocitool.report.volatile_view import VolatileView, all_volatile, volatile_files, volatile_view
 
 if TYPE_CHECKING:
     from ocitool.report.copies_view import CopiesView
@@ -248,10 +248,7 @@ def verdict(result: Diff) -> Phrase:
     if not counts:
         return ("no file", *where, " differs", alone + settings)
     if all_volatile(result):
-        number = len(result.volatile.classes)
-        differ = " differs, volatile" if number == 1 else " differ, all volatile"
-        more = f"; {count_of(times, 'path')} by modification time alone" if times else ""
-        return (count_of(number, "file"), *where, differ + more + settings)
+        return (*volatile_files(result, where), settings)
     return ("files", *many, ": " + ", ".join(counts) + alone + settings)
 
 

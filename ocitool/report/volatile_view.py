@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ocitool.comparison.result import Diff, VolatileGroup
 from ocitool.report.escape import human
-from ocitool.report.phrases import count_of
+from ocitool.report.phrases import Phrase, count_of
 
 TIMES = "SOURCE_DATE_EPOCH, rewrite-timestamp=true"
 """What makes times equal: a variable of the build, and an option of BuildKit's output."""
@@ -65,3 +65,11 @@ def all_volatile(result: Diff) -> bool:
     s = result.summary
     changed = s.added + s.removed + s.modified + s.type + s.metadata - s.mtime_only
     return changed > 0 and changed == len(result.volatile.classes)
+
+
+def volatile_files(result: Diff, where: Phrase = ()) -> Phrase:
+    """Returns the sentence on two images of which `all_volatile` is true. `where`: which files were compared, if not all."""
+    number, times = len(result.volatile.classes), result.summary.mtime_only
+    differ = " differs, volatile" if number == 1 else " differ, all volatile"
+    more = f"; {count_of(times, 'path')} by modification time alone" if times else ""
+    return (count_of(number, "file"), *where, differ + more)

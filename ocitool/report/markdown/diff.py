@@ -34,8 +34,12 @@ def diff_markdown(result: Diff | IndexDiff, *, stat: bool = False) -> str:
     page.say("<!-- ocitool diff -->")
     if isinstance(result, Diff):
         view = diff_view(result, grown=True)
-        page.say(f"### {_title(view.verdict)}", "", f"{rendered(view.before)} -> {rendered(view.after)}", "", view.totals)
-        _diff(page, view, result, stat)
+        page.say(f"### {_title(view.verdict)}", "", f"{rendered(view.before)} -> {rendered(view.after)}")
+        if view.quiet and not stat:
+            _quiet(page, view)
+        else:
+            page.say("", view.totals)
+            _diff(page, view, result, stat)
     else:
         _index(page, result, stat)
     say_notices(page, result.notices)
@@ -45,6 +49,19 @@ def diff_markdown(result: Diff | IndexDiff, *, stat: bool = False) -> str:
 def _title(verdict: Phrase) -> str:
     text = rendered(verdict)
     return text[:1].upper() + text[1:]
+
+
+def _quiet(page: Page, view: DiffView) -> None:
+    """Adds what is behind a verdict that says all that is worth saying, folded."""
+    if view.not_compared:
+        page.say("", rendered(view.not_compared))
+    _volatile(page, view.volatile)
+    page.say("", "<details><summary>layers, cost and times</summary>", "", view.totals)
+    say_notable(page, view.notable, _HINT)
+    _layers(page, view.layers)
+    _config(page, view.config)
+    _paths(page, view.files)
+    page.say(*END)
 
 
 def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:

@@ -87,12 +87,13 @@ def _diff(view: DiffView, paint: Paint, stat: bool, all: bool) -> Iterator[str]:
 
 
 def _on_screen(view: DiffView, head: Sequence[str], paint: Paint) -> Iterator[str]:
+    noise = _volatile(view.volatile)._replace(notes=())
     if view.quiet:
-        yield from head
+        yield from screen(head, [noise], [], paint) if noise.size else head
         return
     sections = [
         _packages(view.packages), _notable_in_short(view.notable, view.accepted), _files(view.files), _inside(view.inside),
-        _config(view.config, WIDTH - 2), _volatile(view.volatile)._replace(notes=()), _layers(view.layers, everything=False),
+        _config(view.config, WIDTH - 2), noise, _layers(view.layers, everything=False),
     ]  # fmt: skip
     yield from screen(head, sections, ["cost: " + view.totals], paint)
 
