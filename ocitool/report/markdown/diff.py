@@ -19,6 +19,7 @@ from ocitool.report.files_view import FileRow, FilesView
 from ocitool.report.markdown.notable import say_failures, say_notable
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.spans import before_and_after, rendered
+from ocitool.report.packages_view import PackagesView
 from ocitool.report.phrases import LazyRows, Phrase, count_of
 from ocitool.report.sides import CHANGED
 from ocitool.report.volatile_view import VolatileView
@@ -67,6 +68,8 @@ def _quiet(page: Page, view: DiffView) -> None:
 def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
     if view.not_compared:
         page.say("", rendered(view.not_compared))
+    if not stat:
+        _packages(page, view.packages)
     say_notable(page, view.notable, _HINT, view.accepted)
     say_failures(page, view.failures)
     _layers(page, view.layers)
@@ -87,6 +90,20 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
 
         say_copies(page, view.copies, _HINT)
     _patches(page, view.patches)
+
+
+def _packages(page: Page, view: PackagesView) -> None:
+    head = ["", "**Packages**", "", "| package | type | change | version | files | size | layer |",
+            "| --- | --- | --- | --- | ---: | ---: | ---: |"]  # fmt: skip
+    rows = (
+        [table_row(
+            rendered(row.name, cell) + (f" ({rendered(row.others, cell)})" if row.others else ""), row.type, row.kind,
+            rendered(row.version, cell), row.files, row.grown, str(row.layer) if row.layer is not None else "gone",
+        )]
+        for row in view.rows
+    )  # fmt: skip
+    tail = ["", *(f"- {rendered(one)}" for one in view.folded)] if view.folded else []
+    page.section(head, rows, len(view.rows), "packages", tail=tail, cap=14_000, hint=_HINT)
 
 
 def _layers(page: Page, layers: LazyRows[LayerRow]) -> None:
