@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.copying import AMD, ARM, ONE, TEXT, TWO
 from support.images import Image, entry, image, layer_tar, sha256
+from support.packages import stanza
 from support.registries import bytes_transferred, has_image, put_images, put_index
 from support.registry import Fault, ScriptedRegistry
 from support.report import done
@@ -97,6 +98,19 @@ def test_diff_of_two_tags_and_again_from_the_cache(run: Run, registry: ScriptedR
     assert {digests(APP)[1], digests(NEXT)[1]} <= set(asked(registry))
     assert first == done(run, *words, code=1)
     assert [] == asked(registry)
+
+
+def test_packages_fetches_each_layer_once_and_nothing_for_another_look(run: Run, registry: ScriptedRegistry) -> None:
+    base = layer_tar([("var/lib/dpkg/status", stanza("a")), ("var/lib/dpkg/info/a.list", b"/etc/motd\n")])
+    system = image([base, layer_tar([("etc/motd", b"")])])
+    put_images(registry, "system", system, tag="1")
+    registry.forget()
+    for times in (1, 0):
+        found = done(run, "packages", f"docker://{registry.host}/system:1")["packages"]
+        assert [("a", 2, 1)] == [(one["name"], one["files"], one["layer"]["index"]) for one in found]
+        fetched = [one.path.rpartition("/")[2] for one in registry.sent(".*", "/blobs/sha256:")]
+        assert times * sorted(digests(system)) == sorted(name for name in fetched if name in digests(system))
+        registry.forget()
 
 
 def test_cat_prints_a_file(run: Run, registry: ScriptedRegistry) -> None:
