@@ -44,9 +44,9 @@ def installed(
 
     `layers`: those of the tree's indexes. `kinds`: kinds of packages, all by default. `only`: read no other databases than
     these (see `databases_of`), and look for files of databases only where these are. `indexer`: made the indexes; contents
-    that it has kept are not read again. A database that cannot be read is
-    one of the `problems`. Memory: one file, and what the readers keep of it; files are read up to `limits.DATABASE_FILE`,
-    packages up to `limits.PACKAGES`. Raises what reading a layer raises.
+    that it has kept are not read again. A database that cannot be read is one of the `problems`. Memory: one file or the
+    kept contents of one layer, and what the readers keep; files are read up to `limits.DATABASE_FILE`, packages up to
+    `limits.PACKAGES`. Raises what reading a layer raises.
     """
     wanted = readers(kinds if only is None else only.keys() if kinds is None else only.keys() & set(kinds))
     problems: list[DatabaseProblem] = []
