@@ -223,6 +223,16 @@ PACKAGE_RECORD = JsonLimits(64 * MiB, 4_000_000)
 """The record of one package in JSON that lists its files, as conda writes it. A `package.json` is bounded by `DOCUMENT`."""
 
 
+INNER_PARTS = 200_000
+"""Members or sections of one changed file that `diff` compares."""
+
+INNER_UNPACKED = 1 * GiB
+"""Bytes to which the compressed contents that `diff` looks into may unpack, all together; `EXPANSION` with `--inside`."""
+
+INNER_QUICK = 256 * MiB
+"""Bytes that `diff` unpacks to look into changed files, all together, unless `--inside` asks for all."""
+
+
 def cache_size() -> int:
     """Returns the limit of all files of the index cache together (`OCITOOL_CACHE_SIZE`)."""
     return _from_environment("OCITOOL_CACHE_SIZE", 1 * GiB)

@@ -112,6 +112,11 @@ LIMITS = (
         "{DATABASE_FILE}, {PACKAGES:n}, {PACKAGE_FILES:n}, {PACKAGE_PATH_MEMORY}, {PACKAGE_RECORD.size} with "
         "{PACKAGE_RECORD.values:n} values, {PACKAGE_TEXT}",
     ),
+    Limit(
+        "changed files that `diff` looks into: a file, its members or sections, what all of them unpack to, and with "
+        "`--inside`; without it, the part of layers that is unpacked for them (less is told)",
+        "{DATABASE_FILE}, {INNER_PARTS:n}, {INNER_UNPACKED}, {EXPANSION}; {INNER_QUICK}",
+    ),
     Limit("layers of an image for Docker: more give a notice, and no delta is made", "{MAX_LAYERS:n}"),
     Limit("data segments of a sparse file", "{SPARSE_SEGMENTS:n}"),
     Limit("the window of a zstd frame", "{ZSTD_WINDOW}"),

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ocitool import limits
 from ocitool.comparison.inside.values import PartWord
 
-PARTS = 200_000
+PARTS = limits.INNER_PARTS
 """Most parts (members, sections) of one file that are compared."""
 
 TEXT = 500
 """Characters to which a fact is cut."""
 
-UNPACKED = 1 << 30
+UNPACKED = limits.INNER_UNPACKED
 """Most bytes that the compressed contents of all files together may unpack to, unless all files are asked for."""
 
 

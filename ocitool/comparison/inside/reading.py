@@ -16,7 +16,7 @@ from ocitool.pipeline.layer_identity import layer_identity
 from ocitool.task import Task
 from ocitool.trees.file_contents import contents
 
-QUICK_BYTES = 256 << 20
+QUICK_BYTES = limits.INNER_QUICK
 """Bytes that are unpacked at most, for all files together, unless all files are asked for: those up to the end of the last file
 in each compressed layer, and those of the files in others."""
 
