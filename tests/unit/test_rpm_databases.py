@@ -158,6 +158,11 @@ def test_a_header_that_cannot_be_read_hides_no_other() -> None:
     assert found == ["a", "b"]
 
 
+def test_a_database_of_unreadable_headers_is_given_up() -> None:
+    headers = [b"12345678"] * 2000 + [package("lamp")]
+    assert "1000 problems, first: a header is truncated" == broken(sqlite=in_sqlite(headers))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_truncated_database_is_a_reason(name: str) -> None:
     content = database(name, [package("lamp", license="x" * 9000), package("chair")])

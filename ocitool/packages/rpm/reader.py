@@ -16,6 +16,9 @@ DIRECTORIES = frozenset({b"var/lib/rpm", b"usr/lib/sysimage/rpm", b"usr/share/rp
 _SQLITE, _LOG, _NDB, _BERKELEY = b"rpmdb.sqlite", b"rpmdb.sqlite-wal", b"Packages.db", b"Packages"
 _NAMES = (_SQLITE, _LOG, _NDB, _BERKELEY)
 
+_UNREADABLE = 1_000
+"""Most headers of one database that cannot be read and are passed over."""
+
 
 class RpmReader:
     """Reads rpm's databases in one merged tree. The database is its directory.
@@ -38,17 +41,20 @@ class RpmReader:
 
     def packages(self) -> Iterator[Package]:
         """Yields the packages of all databases. A header that cannot be read is passed over: the error at the end counts
-        them."""
+        them. A database with `_UNREADABLE` of them is given up."""
         reasons: list[str] = []
         while self._files:
             directory, files = self._files.popitem()
             database, headers = _headers(directory, files)
+            most = len(reasons) + _UNREADABLE
             try:
                 for blob in headers:
                     try:
                         package = read_package(blob, database, self._budget)
                     except DatabaseError as error:
                         reasons.append(str(error))
+                        if len(reasons) == most:
+                            break
                         continue
                     if package is not None:
                         yield package
