@@ -67,6 +67,7 @@ def compare_packages(before: Image, after: Image, compared: ComparedFiles, index
     changes = package_changes(old.packages, new.packages)
     explained, altered = _attributed(compared.files, changes, (old.packages, new.packages), (trees[0][0], trees[1][0]))
     changes, explained = _without_parts(changes, explained)
+    explained.update(_directories(compared.files, explained))
     followers = dict(_followers(compared.files, explained, {change.package.kind for change in changes}))
     packages = tuple(_changed_packages(compared.files, changes, explained))
     return ComparedPackages(
@@ -157,6 +158,22 @@ def _without_parts(
         return changes, explained
     at = {position: new for new, position in enumerate(kept)}
     return tuple(changes[position] for position in kept), {path: at[causes[cause]] for path, cause in explained.items()}
+
+
+def _directories(files: Sequence[FileChange], explained: Mapping[bytes, int]) -> dict[bytes, int]:
+    """Returns directories that no package lists, and that came, went, or got another time because of what is in them: each with
+    the package that explains all that changed below it, or one of several."""
+    found: dict[bytes, int] = {}
+    inside: dict[bytes, int | None] = {}
+    for change in reversed(files):  # what is in a directory comes before it
+        path = change.path
+        position = explained.get(path)
+        below = inside.get(path)
+        if position is None and below is not None and (change.kind in ("added", "removed") or change.only_mtime):
+            position = found[path] = below
+        parent = path.rpartition(b"/")[0]
+        inside[parent] = position if inside.get(parent, position) is not None else None
+    return found
 
 
 def _is_altered(change: FileChange) -> bool:

@@ -227,7 +227,9 @@ def verdict(result: Diff) -> Phrase:
         inside: Phrase = (" in ", platform_quote(result.after.platform)) if result.not_compared else ()
         return ("no file ", *scope, " differs", *inside, config_remark(result)) if scope else ("no difference", *inside)
     rest = _unexplained(result)
-    kinds = Counter(map(attrgetter("kind"), rest))
+    kinds = Counter[str](map(attrgetter("kind"), rest))
+    renamed = min(result.summary.renamed, kinds["added"], kinds["removed"])
+    kinds.update({"renamed": renamed, "added": -renamed, "removed": -renamed})
     counts = [f"{kinds[kind]:,} {word}" for kind, word in _CHANGED if kinds[kind]]
     where: Phrase = (" ", *scope) if scope else ()
     stored = sum(not pair.same for pair in result.layers)
@@ -253,7 +255,7 @@ def verdict(result: Diff) -> Phrase:
 
 
 _CHANGED = (
-    ("added", "added"), ("removed", "removed"), ("modified", "modified"), ("type", "of another type"),
+    ("renamed", "renamed"), ("added", "added"), ("removed", "removed"), ("modified", "modified"), ("type", "of another type"),
     ("metadata", "with other metadata"),
 )  # fmt: skip
 

@@ -165,3 +165,16 @@ def test_packages_that_list_each_others_records_are_both_listed(ocitool: Run, tm
 
     report = found(ocitool, write(tmp_path / "a", layer("1")), write(tmp_path / "b", layer("2")))
     assert ["a", "b"] == [one["name"] for one in report["packages"]]
+
+
+def test_a_base_without_a_database_that_differs_is_not_read(ocitool: Run, tmp_path: Path) -> None:
+    """Its bytes are gone, which reading it would show. `var/lib/dpkg` is in the base alone; an npm package differs above it."""
+    places = []
+    for version in ("1", "2"):
+        upper: list[AnyEntry] = [(f"{directory}/", None) for directory in ("srv", "srv/node_modules", "srv/node_modules/a")]
+        upper.append(("srv/node_modules/a/package.json", b'{"name": "a", "version": "%s"}' % version.encode()))
+        made = image([layer_tar(list(BEFORE)), layer_tar(upper)])
+        place = write_layout(tmp_path / version, [made])
+        (place / "blobs" / made.manifest["layers"][0]["digest"].replace(":", "/")).write_bytes(bytes(len(made.layers[0])))
+        places.append(place)
+    assert ["a"] == [one["name"] for one in found(ocitool, *places)["packages"]]

@@ -1,9 +1,9 @@
-"""Pairs of images as pull requests bring them, built with the real tools where a database of packages is concerned: what the
-report of `diff` must name is beside each.
+"""Pairs of images as pull requests bring them, each with what the report of `diff` must name.
 
     pair = PAIRS["debian-update"](directory)
 
-The tools are `dpkg`, `pip`, `npm`, `go` and `jar`; a pair whose tool is missing raises `FileNotFoundError`.
+`dpkg` and `pip` make the images of their packages; the other databases, programs and archives are made by code, as tools write
+them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import random
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from support import rpm_databases
 from support.images import AnyEntry, Image, config_of, entry, image, layer_tar, write_layout
+from support.programs import elf, go_info, modules_text, zipped
 
 
 class Pair(NamedTuple):
@@ -205,3 +207,193 @@ def rpm_update(place: Path, name: str) -> Pair:
 
 
 PAIRS |= {f"rpm-{name}": partial(rpm_update, name=name) for name in rpm_databases.FORMATS}
+
+
+# The other databases of packages
+
+
+def two(
+    place: Path, instruction: str, before: Sequence[AnyEntry], after: Sequence[AnyEntry], *words: str, **settings: Any
+) -> Pair:
+    """A pair of images of one base whose upper layer differs."""
+    base = Step("/bin/sh -c #(nop) ADD file:base in / ", layer_tar([("etc/os-release", b"ID=alpine\nVERSION_ID=3.19.1\n")]))
+    images = [built([base, Step(instruction, layer_tar(list(entries)))], tag, **settings)
+              for tag, entries in (("before", before), ("after", after))]  # fmt: skip
+    return pair_of(place, images[0], images[1], *words)
+
+
+def apk_update(place: Path) -> Pair:
+    """`apk upgrade`: musl and busybox; a script of the application beside it."""
+    sides: list[list[AnyEntry]] = []
+    for musl, busybox in (("1.2.4-r2", "1.36.1-r15"), ("1.2.4_git20230717-r4", "1.36.1-r19")):
+        packages = [("musl", musl, "lib", ["ld-musl-x86_64.so.1"]), ("busybox", busybox, "bin", ["busybox"]),
+                    ("ssl_client", busybox, "usr/bin", ["ssl_client"]), ("zlib", "1.3.1-r0", "lib", ["libz.so.1"])]  # fmt: skip
+        database = "".join(
+            f"P:{name}\nV:{version}\nA:x86_64\nL:MIT\no:{'busybox' if name == 'ssl_client' else name}\nF:{directory}\n"
+            + "".join(f"R:{file}\na:0:0:755\nZ:Q1ZcQ==\n" for file in files) + "\n"
+            for name, version, directory, files in packages
+        )  # fmt: skip
+        made: list[AnyEntry] = [("lib/apk/db/installed", database.encode()), ("etc/apk/world", f"busybox={busybox}\n".encode())]
+        made += [
+            entry(f"{directory}/{file}", noise(f"{name} {version}", 4000), mode=0o755)
+            for name, version, directory, files in packages for file in files
+        ]  # fmt: skip
+        sides.append(made)
+    return two(
+        place, "RUN apk upgrade", sides[0], sides[1], "3 packages upgraded", "musl", "1.36.1-r15 -> 1.36.1-r19", "ssl_client"
+    )
+
+
+def pip_update(place: Path) -> Pair:
+    """`pip install --upgrade` of a wheel, and a new one that it needs."""
+    roots = []
+    for number, wheels in enumerate(([("requests", "2.31.0")], [("requests", "2.32.3"), ("certifi", "2024.2.2")])):
+        made = [_wheel(place / f"wheels-{number}", name, version) for name, version in wheels]
+        root = place / f"root-{number}"
+        run(sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile", "--target",
+            root / "usr/local/lib/python3.12/site-packages", *made, PIP_DISABLE_PIP_VERSION_CHECK="1")  # fmt: skip
+        roots.append(directory_tar(root))
+    images = [
+        built([Step("RUN pip install -r requirements.txt", tar)], tag) for tar, tag in zip(roots, ("1", "2"), strict=True)
+    ]
+    return pair_of(place, images[0], images[1], "requests", "2.31.0 -> 2.32.3", "certifi", "1 package upgraded, 1 added")
+
+
+def _wheel(place: Path, name: str, version: str) -> Path:
+    place.mkdir(exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    modules = {
+        f"{name}/{module}.py": f"# {version}\n".encode() * 30 for module in ("__init__", "api", "models", "sessions", "utils")
+    }
+    members = {
+        **modules,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense: MIT\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{member},,\n" for member in (*members, f"{info}/RECORD"))
+    path = place / f"{name}-{version}-py3-none-any.whl"
+    path.write_bytes(zipped({**members, f"{info}/RECORD": record.encode()}))
+    return path
+
+
+def npm_update(place: Path) -> Pair:
+    """Two bumps of npm packages, of 39 files together."""
+    sides: list[list[AnyEntry]] = []
+    for number in (0, 1):
+        made: list[AnyEntry] = [("srv/package-lock.json", noise(f"lock {number}", 800))]
+        for name, versions, files in (
+            ("express", ("4.18.2", "4.19.2"), 24),
+            ("qs", ("6.11.0", "6.12.1"), 13),
+            ("ms", ("2.1.3",) * 2, 3),
+        ):
+            version = versions[number]
+            made.append((f"srv/node_modules/{name}/package.json", f'{{"name": "{name}", "version": "{version}"}}'.encode()))
+            made += [(f"srv/node_modules/{name}/lib/{at}.js", f"// {version}\n".encode() * 9) for at in range(files)]
+        sides.append(made)
+    words = ("2 packages upgraded", "express", "4.18.2 -> 4.19.2", "qs")
+    return two(place, "RUN npm ci --omit=dev", sides[0], sides[1], *words)
+
+
+def go_update(place: Path) -> Pair:
+    """A Go program that was built again with newer modules, of nearly the same size."""
+    programs = []
+    for net in ("v0.17.0", "v0.23.0"):
+        lines = ("path\texample.org/shop", "mod\texample.org/shop\t(devel)\t", f"dep\tgolang.org/x/net\t{net}\th1:x=")
+        programs.append(elf(extra={b".go.buildinfo": go_info(b"go1.22.1", modules_text(*lines))}) + noise(net, 180_000))
+    before, after = ([entry("usr/local/bin/shop", program, mode=0o755)] for program in programs)
+    return two(
+        place,
+        "COPY --from=build /out/shop /usr/local/bin/shop # buildkit",
+        before,
+        after,
+        "golang.org/x/net",
+        "v0.17.0 -> v0.23.0",
+    )
+
+
+def jar_update(place: Path) -> Pair:
+    """A Java archive with another version of a library, and a new class."""
+    sides: list[list[AnyEntry]] = []
+    for number, version in enumerate(("2.17.0", "2.17.1")):
+        inner = zipped({"META-INF/maven/org.apache.logging.log4j/log4j-core/pom.properties":
+                        f"groupId=org.apache.logging.log4j\nartifactId=log4j-core\nversion={version}\n".encode(),
+                        "org/apache/Log.class": noise(version, 900)})  # fmt: skip
+        members = {
+            "META-INF/MANIFEST.MF": b"Manifest-Version: 1.0\n",
+            "BOOT-INF/lib/log4j-core.jar": inner,
+            "shop/Main.class": noise("main", 2000),
+        }
+        if number:
+            members["shop/Remote.class"] = noise("remote", 700)
+        sides.append([("srv/app.jar", zipped(members, deflated=False))])
+    return two(
+        place, "COPY target/app.jar /srv/ # buildkit", sides[0], sides[1], "log4j-core", "2.17.0 -> 2.17.1", "Remote.class"
+    )
+
+
+# Without packages
+
+
+def renamed_directory(place: Path) -> Pair:
+    """A directory of 2,000 files that has another name."""
+    before, after = (
+        [(f"srv/{name}/part-{at % 20}/{at}.js", noise(f"{at}", 60)) for at in range(2000)] for name in ("static", "assets")
+    )
+    return two(place, "COPY dist /srv # buildkit", before, after, "/srv/assets/**", "from /srv/static/**", "2,000 files")
+
+
+def other_modes(place: Path) -> Pair:
+    """`chmod -R` of 2,000 files in a layer of its own."""
+    base = Step("COPY lib /lib # buildkit", layer_tar([(f"lib/{at % 9}/{at}.so", noise(f"{at}", 80)) for at in range(2000)]))
+    changed = layer_tar([entry(f"lib/{at % 9}/{at}.so", noise(f"{at}", 80), mode=0o755) for at in range(2000)])
+    after = built([base, Step("RUN chmod -R 755 /lib", changed)], "after")
+    return pair_of(place, built([base], "before"), after, "/lib/**", "2,000 files", "0644 -> 0755", "chmod -R")
+
+
+def replaced_model(place: Path) -> Pair:
+    """A model of equal size with another content, and three bytes more in its settings."""
+    before, after = (
+        [("srv/model.bin", noise(f"model {number}", 2_000_000)), ("srv/config.json", b"x" * (100 + 3 * number))]
+        for number in (0, 1)
+    )
+    return two(place, "COPY model /srv # buildkit", before, after, "/srv/model.bin", "2.0 MB", "config.json")
+
+
+def new_secret(place: Path) -> Pair:
+    """A key in a variable, LD_PRELOAD, and another entrypoint."""
+    step = Step("COPY app /srv # buildkit", layer_tar([("srv/app", b"app")]))
+    variables = ["PATH=/usr/bin", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzzzz", "LD_PRELOAD=/tmp/x.so"]
+    after = built([step], "after", Env=variables, Entrypoint=["/bin/sh", "-c"])
+    before = built([step], "before", Env=["PATH=/usr/bin"], Entrypoint=["/srv/app"])
+    return pair_of(place, before, after, "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD", "Entrypoint", "!")
+
+
+def built_twice(place: Path) -> Pair:
+    """One Dockerfile built on two days: other times, logs and caches."""
+    images = []
+    for number in (0, 1):
+        time = {"mtime": (1_700_000_000 + number * 86_400) * 10**9}
+        layer = [entry("usr/bin/app", noise("app", 9_000), mode=0o755, **time), entry("etc/app.conf", b"x", **time)]
+        layer += [entry(name, noise(f"{name} {number}", 2_000), **time)
+                  for name in ("var/log/dpkg.log", "var/log/apt/history.log", "var/cache/ldconfig/aux-cache")]  # fmt: skip
+        images.append(
+            built(
+                [Step("RUN apt-get install -y app", layer_tar(layer))], f"day-{number}", created=f"2024-02-1{number}T00:00:00Z"
+            )
+        )
+    return pair_of(place, images[0], images[1], "3 files differ, all volatile", "package-log", "rm -rf /var/log/apt")
+
+
+def other_label(place: Path) -> Pair:
+    """A label alone."""
+    step = Step("COPY app /srv # buildkit", layer_tar([("srv/app", b"app")]))
+    before, after = (built([step], tag, Labels={"org.opencontainers.image.version": tag}) for tag in ("1.0", "1.1"))
+    return pair_of(place, before, after, "no visible change; label version 1.0 -> 1.1")
+
+
+PAIRS |= {
+    "apk-update": apk_update, "pip-update": pip_update, "npm-update": npm_update, "go-update": go_update,
+    "jar-update": jar_update,
+    "renamed-directory": renamed_directory, "other-modes": other_modes, "replaced-model": replaced_model,
+    "new-secret": new_secret, "built-twice": built_twice, "other-label": other_label,
+}  # fmt: skip
