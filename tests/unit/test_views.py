@@ -194,6 +194,22 @@ def test_text_and_markdown_of_indexes_say_the_same(found: Diff) -> None:
     assert [f"{found.before_reference} -> {found.after_reference} (shop:1)"] == said  # beside each platform, in text
 
 
+@settings(max_examples=25, deadline=None)
+@given(diffs(), st.integers(1, 40))
+def test_a_screen_has_24_lines_of_80_columns_however_much_differs(found: Diff, times: int) -> None:
+    much = found._replace(
+        config=found.config * times,
+        notable=found.notable * times,
+        layers=found.layers * times,
+        failures=found.failures[:2],
+        not_compared=(),
+        patches=None,
+    )
+    lines = list(diff_text(much, Paint(False)))
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
 # Quotes
 
 

@@ -98,9 +98,9 @@ def _shares(sections: Sequence[ScreenPart], room: int) -> list[int]:
 
 
 def _cut(section: ScreenPart, lines: int, paint: Paint) -> Iterator[str]:
-    if section.size <= lines:
+    if section.total <= lines:
         yield from _laid_out(list(section.rows), section, paint, WIDTH)
-        yield from (line for note in section.notes for line in wrapped("  " + note)[:1])
+        yield from (clip(" " * _INDENT + note, WIDTH) for note in section.notes[: lines - section.total])
         return
     shown = list(islice(section.rows, lines - 1))
     yield from _laid_out(shown, section, paint, WIDTH)
