@@ -7,13 +7,15 @@ whatever its directory; neither is a program: that is for the caller, since it d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from hashlib import sha256
+from re import DOTALL
 from struct import Struct
 from typing import Literal, NamedTuple
 
-from ocitool.globs import Matcher
+from ocitool.globs import expression
 from ocitool.masking.files import secret_path
+from ocitool.patterns import byte_pattern
 
 ContentRule = Literal["pyc", "ld-cache", "shadow"]
 Rule = ContentRule | Literal["packages"]
@@ -156,37 +158,35 @@ CLASSES: tuple[VolatileClass, ...] = (
 BY_NAME = {one.name: one for one in CLASSES}
 
 
-def volatile_class(path: bytes) -> VolatileClass | None:
+class VolatilePlace(NamedTuple):
+    """What a path is matched by: its class, and the glob of the class, for `--ignore-path`."""
+
+    kind: VolatileClass
+    glob: str
+
+
+def volatile_place(path: bytes) -> VolatilePlace | None:
     """Returns the class of a path (without leading slash), or None. If the class has a `rule`, that must be true as well."""
-    found = _place(path) if path.startswith(_STARTS) or path.endswith(_ENDS) else None
-    if found is None or (found[0].rule is None and found[0].name != "history" and secret_path(path)):
+    if not (path.startswith(_STARTS) or path.endswith(_ENDS)):
         return None
-    return found[0]
+    match = _PATTERN.fullmatch(path)
+    if match is None or match.lastindex is None:
+        return None
+    found = _PLACES[match.lastindex - 1]
+    return None if found.kind.rule is None and found.kind.name != "history" and secret_path(path) else found
 
 
-def ignore_glob(path: bytes) -> str | None:
-    """Returns the glob for `--ignore-path` by which a path belongs to its class, or None."""
-    found = _place(path)
-    return found[1] if found is not None else None
+def volatile_class(path: bytes) -> VolatileClass | None:
+    """Returns the class of `volatile_place`."""
+    found = volatile_place(path)
+    return found.kind if found is not None else None
 
 
-def _place(path: bytes) -> tuple[VolatileClass, str] | None:
-    if not _matchers:
-        _matchers.extend((_head(glob), Matcher([glob]).matches, one, glob) for one in CLASSES for glob in one.globs)
-    return next(((one, glob) for head, matches, one, glob in _matchers if path.startswith(head) and matches(path)), None)
-
-
-_matchers: list[tuple[bytes, Callable[[bytes], bool], VolatileClass, str]] = []
-"""The globs in their order, each with the bytes that its paths begin with; compiled on first use."""
-
-
-def _head(glob: str) -> bytes:
-    return glob.partition("*")[0].lstrip("/").encode()
-
-
-_GLOBS = [glob for one in CLASSES for glob in one.globs]
-_STARTS = tuple({_head(glob)[:12] for glob in _GLOBS if not glob.startswith("**/")})
-_ENDS = tuple({glob.removeprefix("**/*").encode() for glob in _GLOBS if glob.startswith("**/")})
+_PLACES = [VolatilePlace(one, glob) for one in CLASSES for glob in one.globs]
+_PATTERN = byte_pattern(b"|".join(b"(%b)" % expression(place.glob) for place in _PLACES), DOTALL)
+"""A group for each glob, in their order."""
+_STARTS = tuple({one.glob.partition("*")[0].lstrip("/").encode()[:12] for one in _PLACES if not one.glob.startswith("**/")})
+_ENDS = tuple({one.glob.removeprefix("**/*").encode() for one in _PLACES if one.glob.startswith("**/")})
 """The first and last bytes of all paths that a class can match: they rule out most paths at once."""
 
 

@@ -213,7 +213,8 @@ def _images(
     if options.settings:
         changes = (*index, *config_changes.changes(old, new, session.task, semantic=True)) if options.semantic else settings
     packages, altered = _packages(old, new, compared, options, indexer)
-    volatile = volatile_files(compared.files, compared.pairs, packages, session.task)
+    everything = not (options.paths or options.ignored_paths or options.ignored - {"mtime"})
+    volatile = volatile_files(compared.files, compared.pairs, packages, session.task, whole=everything)
     if options.ignore_volatile:
         kept = tuple(change for change in compared.files if change.path not in volatile.classes)
         compared, volatile = compared._replace(files=kept), volatile._replace(classes={}, groups=())

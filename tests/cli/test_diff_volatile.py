@@ -108,6 +108,13 @@ def test_what_is_more_than_noise_at_such_a_path_is_a_change(pair: Pair, ocitool:
     assert [("/" + path, None)] == [(item["path"], item["volatile"]) for item in report["files"]]
 
 
+def test_a_part_of_the_files_says_nothing_about_layers(pair: Pair, ocitool: Run) -> None:
+    a, b = pair(OLD, [*NEW[1:], ("usr/lib/one", b"changed")])
+    for options in (("--path", "var"), ("--ignore-path", "usr"), ("--ignore", "content")):
+        report = report_of(ocitool("diff", a, b, *options, "--format", "json"), 0, 1)
+        assert {"layers": 0, "bytes": 0} == report["summary"]["builtAlike"]
+
+
 def test_new_noise_is_counted_with_its_bytes(pair: Pair, ocitool: Run) -> None:
     lists = [("var/lib/apt/lists/", None), ("var/lib/apt/lists/all_Packages", b"x" * 1000)]
     report = report_of(ocitool("diff", *pair([("etc/x", b"")], [("etc/x", b""), *lists]), "--format", "json"), 1)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocitool.globs import Matcher
-from ocitool.volatile import BY_NAME, CLASSES, essence, ignore_glob, volatile_class
+from ocitool.masking.files import secret_path
+from ocitool.volatile import BY_NAME, CLASSES, essence, volatile_class, volatile_place
 
 KNOWN = {
     "apt-lists": ("var/lib/apt/lists/debian_dists_bookworm_main_binary-amd64_Packages", "var/lib/apt/lists/lock"),
@@ -43,11 +44,11 @@ KNOWN = {
 
 @pytest.mark.parametrize(("name", "path"), [(name, path) for name, paths in KNOWN.items() for path in paths])
 def test_a_class_has_the_paths_that_builds_leave(name: str, path: str) -> None:
-    found = volatile_class(path.encode())
-    assert name == (found and found.name)
-    glob = ignore_glob(path.encode())
-    assert glob in BY_NAME[name].globs
-    assert Matcher([glob]).matches(path.encode())
+    found = volatile_place(path.encode())
+    assert found is not None
+    assert BY_NAME[name] is found.kind
+    assert found.glob in found.kind.globs
+    assert Matcher([found.glob]).matches(path.encode())
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,14 @@ def test_no_key_is_volatile_in_any_directory(stem: bytes) -> None:
                 assert found is None or found.rule == "packages"
 
 
+@given(st.text(st.sampled_from("abt./*-x"), max_size=30), st.sampled_from([""] + [g for one in CLASSES for g in one.globs]))
+def test_a_class_matches_what_its_globs_match(text: str, glob: str) -> None:
+    path = (glob.replace("**", text).replace("*", "x") or text).strip("/").encode()
+    wanted = next((one for one in CLASSES if Matcher(one.globs).matches(path)), None)
+    found = volatile_class(path)
+    assert found is wanted or (found is None and wanted is not None and secret_path(path))
+
+
 def test_each_class_says_what_it_is_and_paths_belong_to_one_class() -> None:
     assert len(CLASSES) == len(BY_NAME)
     assert set(KNOWN) == set(BY_NAME) - {"man-cache"}
@@ -87,6 +96,15 @@ def test_each_class_says_what_it_is_and_paths_belong_to_one_class() -> None:
         assert one.text and not one.text.endswith("."), one.name
         assert len(one.fix) <= 52, one.name  # a row of the text report in 80 columns
         assert all(glob.startswith(("/", "**/*.")) for glob in one.globs), one.name
+
+
+def test_a_path_of_any_length_is_told_in_linear_time() -> None:
+    began = time.process_time()
+    for head in (b"var/log/", b"home/", b"tmp/tmp", b""):
+        for part in (b"a" * 100_000, b"a/" * 50_000, b".pyc/" * 20_000, b".cache/pip/" * 9_000):
+            volatile_class(head + part)
+            volatile_class(head + part + b".pyc")
+    assert time.process_time() - began < 2
 
 
 def test_a_million_paths_are_told_apart_in_linear_time() -> None:

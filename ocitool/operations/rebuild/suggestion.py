@@ -19,7 +19,7 @@ from ocitool.trees.compare import LayerChange, compare
 from ocitool.trees.file_contents import contents
 from ocitool.trees.nodes import ref_of
 from ocitool.trees.tree import Tree, node_at
-from ocitool.volatile import LARGEST, ContentRule, essence, ignore_glob, volatile_class
+from ocitool.volatile import LARGEST, ContentRule, essence, volatile_class, volatile_place
 
 _MAX_TRIES = 256
 """Most pairs of layers that are compared for one image."""
@@ -94,15 +94,16 @@ class _Finder:
         for change in compare(a, b, ("mtime",)):
             if old.ignored is not None and old.ignored(change.path):
                 continue
-            known = volatile_class(change.path)
-            if known is None or known.rule == "pyc" or not _may_be_noise(a, b, change):  # equal .pyc files do not differ here
+            place = volatile_place(change.path)
+            rule = None if place is None else place.kind.rule
+            if place is None or rule == "pyc" or not _may_be_noise(a, b, change):  # equal .pyc files do not differ here
                 return None
-            if known.rule == "packages":
+            if rule == "packages":
                 if database_kind(change.path) not in self._same_packages(old.image):
                     return None
-            elif known.rule is not None:
-                doubtful.append((change, known.rule))
-            found[ignore_glob(change.path) or ""] = None
+            elif rule is not None:
+                doubtful.append((change, rule))
+            found[place.glob] = None
         return tuple(found) if all(self._alike(old, other, number, *one) for one in doubtful) else None
 
     def _alike(self, old: OldImage, other: int, number: int, change: LayerChange, rule: ContentRule) -> bool:
