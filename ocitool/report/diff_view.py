@@ -241,7 +241,10 @@ def verdict(result: Diff) -> Phrase:
     if not scope and is_quiet(result):
         return quiet_verdict(result)
     times = sum(map(attrgetter("only_mtime"), rest))
-    alone = f" ({times:,} by modification time alone)" if times else ""
+    noise = [f"{number:,} {word}" for number, word in (
+        (times, "by modification time alone"), (len(result.volatile.classes), "volatile"),
+    ) if number]  # fmt: skip
+    alone = f" ({', '.join(noise)})" if noise else ""
     settings = config_remark(result) or (f"; {count_of(len(result.config), 'configuration change')}" if result.config else "")
     many = (" that match ", *where[2:]) if result.paths else where
     if result.packages is not None and result.packages.changed:
