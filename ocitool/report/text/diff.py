@@ -122,7 +122,7 @@ def _packages(view: PackagesView) -> ScreenPart:
 def _package_note(row: PackageRow, types: bool) -> str:
     """Returns what stands after a package: its names if it is several, its type if there are others."""
     kind = "" if row.kind == "upgraded" else f"{row.kind} "
-    others = f"({rendered(row.others)})" if row.others else ""
+    others = rendered(row.others)
     return " ".join(filter(None, (kind.strip(), row.type if types else "", others)))
 
 

@@ -122,8 +122,11 @@ def _laid_out(rows: Sequence[Sequence[str]], section: ScreenPart, paint: Paint, 
     laid = [list(row) for row in rows]
     if width is not None:
         _fit(laid, section, width)
+    kept = [at for at in range(len(laid[0])) if any(row[at] for row in laid)] if laid else []
+    right = [position for position, at in enumerate(kept) if at in section.right]
     alone = all(len(row) == 1 for row in laid)
-    lines = (" " * _INDENT + row[0] for row in laid) if alone else columns(laid, section.right, " " * _INDENT)
+    spread = columns([[row[at] for at in kept] for row in laid], right, " " * _INDENT)
+    lines = (" " * _INDENT + row[0] for row in laid) if alone else spread
     for row, line in zip(rows, lines, strict=True):
         yield _coloured(line, section, row[0], paint)
 
@@ -150,7 +153,9 @@ def _widest(rows: Sequence[Sequence[str]]) -> int:
     """Returns the length of the longest line that `columns` makes of the rows."""
     if not rows:
         return 0
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    kept = [at for at in range(len(rows[0])) if any(row[at] for row in rows)]
+    rows = [[row[at] for at in kept] for row in rows]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(kept))]
     longest = 0
     for row in rows:
         last = max((at for at, text in enumerate(row) if text), default=0)
