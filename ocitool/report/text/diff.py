@@ -150,7 +150,8 @@ def _inside(view: InsideView | None) -> ScreenPart:
     for row in () if view is None or view.thorough else view.rows:
         rows.append([f"{rendered((row.path,))}: {rendered(row.summary)}"])
         rows += ([f"  {INSIDE_MARKS[line.kind][0]} {rendered(line.what)}"] for line in row.lines)
-    return ScreenPart("inside files", rows, len(rows), "lines", (), 2, (), ((0, 40),))
+    notes = view.rest if view is not None and rows else ()
+    return ScreenPart("inside files", rows, len(rows), "lines", notes, 2, (), ((0, 40),))
 
 
 def _layers(rows: LazyRows[LayerRow], everything: bool) -> ScreenPart:
