@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from ocitool.comparison.result import (
         ConfigChange,
         Failure,
+        FieldChange,
         FileChange,
+        FileGroup,
+        FileGroups,
         LayerPair,
         Notable,
         NotCompared,
@@ -80,16 +83,16 @@ __all__ = [
     "Advice", "BudgetKey", "BudgetLine", "BudgetReport", "Cancellation", "CancelledError", "Checked", "Config",
     "ConfigChange", "ContainerList", "ContainerSummary", "CopiedFile", "CopiedFiles", "CopyCost", "DatabaseProblem",
     "Deduped", "Descriptor", "DestinationError", "Diff", "Digest", "Distribution", "EngineOptions", "EngineUsage",
-    "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult", "FormatError", "HistoryEntry", "Image",
-    "ImageInfo", "ImagePackages", "Index", "IndexDiff", "InspectedEntry", "InspectedImage", "Inspection",
-    "InstalledPackage", "InstalledPackages", "IntegrityError", "Kind", "Layer", "LayerFacts", "LayerPair", "Limit",
-    "LimitError", "Manifest", "MergedTree", "NotAnImageError", "NotCompared", "NotFoundError", "Notable", "Notice",
-    "OcitoolError", "OutputImage", "OutputLayer", "Package", "Patch", "Platform", "PlatformDiff", "Problem", "Progress",
-    "RegistryOptions", "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags", "TransportError",
-    "UnpackResult", "UnsafeError", "UnsupportedError", "UpdatedLimit", "UsageError", "Validation", "WriteResult",
-    "__version__", "append", "budget", "copy", "dedupe", "diff", "edit", "engine_commit", "engine_containers",
-    "engine_df", "engine_diff", "inspect", "open", "packages", "rebase", "rebuild", "render", "repack", "squash",
-    "tags", "unpack", "validate",
+    "Entry", "Failure", "FieldChange", "File", "FileChange", "FileGroup", "FileGroups", "Finding", "FlatResult",
+    "FormatError", "HistoryEntry", "Image", "ImageInfo", "ImagePackages", "Index", "IndexDiff", "InspectedEntry",
+    "InspectedImage", "Inspection", "InstalledPackage", "InstalledPackages", "IntegrityError", "Kind", "Layer",
+    "LayerFacts", "LayerPair", "Limit", "LimitError", "Manifest", "MergedTree", "NotAnImageError", "NotCompared",
+    "NotFoundError", "Notable", "Notice", "OcitoolError", "OutputImage", "OutputLayer", "Package", "Patch",
+    "Platform", "PlatformDiff", "Problem", "Progress", "RegistryOptions", "Side", "StoreResult", "StoredImage",
+    "StoredLayer", "Summary", "Tags", "TransportError", "UnpackResult", "UnsafeError", "UnsupportedError",
+    "UpdatedLimit", "UsageError", "Validation", "WriteResult", "__version__", "append", "budget", "copy", "dedupe",
+    "diff", "edit", "engine_commit", "engine_containers", "engine_df", "engine_diff", "inspect", "open", "packages",
+    "rebase", "rebuild", "render", "repack", "squash", "tags", "unpack", "validate",
 ]  # fmt: skip
 
 _NAMES = {
@@ -111,7 +114,10 @@ _NAMES = {
     "images.image": "Layer",
     "layers.entry": "Entry Kind",
     "comparison": "Diff IndexDiff",
-    "comparison.result": "ConfigChange Failure FileChange LayerPair NotCompared Notable Patch PlatformDiff Side Summary",
+    "comparison.result": (
+        "ConfigChange Failure FieldChange FileChange FileGroup FileGroups LayerPair NotCompared Notable Patch PlatformDiff "
+        "Side Summary"
+    ),
     "operations.budget": "BudgetReport",
     "operations.inspect": "InspectedEntry InspectedImage Inspection LayerFacts",
     "operations.listing": "File",

@@ -110,7 +110,6 @@ class FileChange(NamedTuple):
 
 GroupKind = Literal["renamed", "added", "removed", "modified", "type", "metadata", "mtime", "mixed"]
 Span = Literal["path", "files", "tree"]
-"""Which paths a group has: the one alone, what is right in a directory, or a directory with all below it."""
 
 
 class FieldChange(NamedTuple):
@@ -124,33 +123,33 @@ class FieldChange(NamedTuple):
 
 class FileGroup(NamedTuple):
     """Changed paths to which the same happened. `kind`: `renamed` has both paths of each renamed file, `mtime` what differs by
-    modification time alone, `mixed` changes of several kinds below one directory."""
+    modification time alone, `mixed` changes of several kinds below one directory; each other kind is that of its changes.
+
+    `path`: the path, or the directory; `span`: the path alone, what is right in the directory (`files`), or all below it and
+    itself (`tree`). `source`: what a renamed path or directory was before. `layer`: the after image's layer that made the
+    changes; None if that cannot be said. `first`: the position in `Diff.files` of a single path, of a renamed one the new path.
+
+    `counts`: changes by kind, two for each renamed path. `renamed`: renamed paths; `edited`: files among them whose content
+    changed. `files`: paths that are no directories, a renamed one once; `directories`: the others. `shipped`: bytes of content
+    that layers of the after image ship anew or again; a file with several names counts once. `size_delta`: bytes by which
+    files grew. `fields`: what changed alike, of kind `metadata`. `largest`: the position of the change that has at least half
+    of the bytes of several, -1 if none has."""
 
     kind: GroupKind
     path: bytes
-    """The path, or the directory."""
     span: Span
     source: bytes | None
-    """What a renamed path or directory was before."""
     layer: Layer | None
-    """The after image's layer that made the changes; None if that cannot be said."""
     first: int
-    """The position of a change of the group in `Diff.files`: of a single path the only one, of a renamed one the new path."""
     counts: dict[ChangeKind, int]
-    """The number of changes by kind, with two for each renamed path."""
     renamed: int
-    """Renamed paths; `edited`: files among them whose content changed."""
     edited: int
     files: int
-    """Paths that are no directories; a renamed one counts once."""
     directories: int
     shipped: int
-    """Bytes of content that layers of the after image ship anew or again; a file with several names counts once."""
     size_delta: int
     fields: tuple[FieldChange, ...] = ()
-    """Of kind `metadata`."""
     largest: int = -1
-    """The position of the change that has at least half of the bytes of several, -1 if none has."""
 
     @property
     def paths(self) -> int:

@@ -42,6 +42,8 @@ class FilesView(NamedTuple):
     paths: LazyRows[FileRow]
     every: LazyRows[FileRow]
     folded: tuple[Phrase, ...]
+    counts: Sequence[int]
+    """How many changes each of `rows` is, and last those of `folded` together."""
 
 
 # Numbers
@@ -101,19 +103,24 @@ def files_view(result: Diff) -> FilesView:
     ]
     if rest := times[_MAX_MTIME_LINES:]:
         folded.append(_mtime_only(sum(count for _, _, count in rest), count_of(len(rest), "more layer")))
-    total = sum(group.paths for group in groups)
+    counts = [*(group.paths for group in shown), sum(count for _, _, count in times)]
     every = _listed(result)
     paths = [position for position in every if numbers[position] >= 0]
     row = partial(_path, result)
-    return FilesView(total, LazyRows(shown, partial(_group, result)), LazyRows(paths, row), LazyRows(every, row), tuple(folded))
+    rows = LazyRows(shown, partial(_group, result))
+    return FilesView(sum(counts), rows, LazyRows(paths, row), LazyRows(every, row), tuple(folded), counts)
 
 
 def _listed(result: Diff) -> list[int]:
     """Returns the positions of the changes that have a row of their own: those with more than another modification time, and
     of renamed paths the new ones."""
     files, sources = result.files, result.groups.sources
-    before = {source for source in sources if source >= 0 and files[source].kind == "removed"}
-    return [n for n, fields in enumerate(map(attrgetter("fields"), files)) if fields != ("mtime",) and n not in before]
+    told = {source for n, source in enumerate(sources) if source >= 0 and files[n].kind == "added"}
+    return [
+        n
+        for n, (kind, fields) in enumerate(map(attrgetter("kind", "fields"), files))
+        if fields != ("mtime",) and not (n in told and kind == "removed")
+    ]
 
 
 def _mtime_only(count: int, of: str) -> Phrase:
@@ -127,13 +134,16 @@ def _number(layer: Layer | None) -> int | None:
 def _path(result: Diff, position: int) -> FileRow:
     """Returns the row of one path."""
     change, sources = result.files[position], result.groups.sources
-    number = _number(change.layer)
-    if not sources or sources[position] < 0:
-        return FileRow(change.kind, path(change.path), _changed_values(change), _grown(change), number)
-    source = result.files[sources[position]]
-    moved = change._replace(kind="metadata", before=source.before, fields=_renamed_fields(source.before, change.after))
-    what = joined([("from ", path(source.path)), *([_changed_values(moved)] if moved.fields else [])], ", ")
-    return FileRow("renamed", path(change.path), what, _grown(moved), number)
+    if sources and sources[position] >= 0 and change.kind == "added":
+        return _renamed(result.files[sources[position]], change)
+    return FileRow(change.kind, path(change.path), _changed_values(change), _grown(change), _number(change.layer))
+
+
+def _renamed(source: FileChange, change: FileChange) -> FileRow:
+    """Returns the row of a renamed path. `source`: the change of the path before."""
+    both = change._replace(kind="metadata", before=source.before, fields=_renamed_fields(source.before, change.after))
+    what = joined([("from ", path(source.path)), *([_changed_values(both)] if both.fields else [])], ", ")
+    return FileRow("renamed", path(change.path), what, _grown(both), _number(change.layer))
 
 
 def _renamed_fields(before: Side | None, after: Side | None) -> tuple[str, ...]:
@@ -147,6 +157,8 @@ def _renamed_fields(before: Side | None, after: Side | None) -> tuple[str, ...]:
 
 
 def _group(result: Diff, group: FileGroup) -> FileRow:
+    if group.span == "path" and group.kind == "renamed":
+        return _renamed(result.files[result.groups.sources[group.first]], result.files[group.first])
     if group.span == "path":
         return _path(result, group.first)
     below = b"*" if group.span == "files" else b"**"

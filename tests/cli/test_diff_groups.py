@@ -79,6 +79,16 @@ def test_a_directory_that_leaves_a_link_behind_is_found(json_of: Any) -> None:
     assert [(g["kind"], g["path"]) for g in report["groups"]] == [("renamed", "/app-2"), ("type", "/app")]
 
 
+def test_a_file_that_takes_the_place_of_a_link_is_renamed_and_of_another_type(ocitool: Run, tmp_path: Path) -> None:
+    old: list[AnyEntry] = [("python", "link:python3"), ("python3", BIG[0])]
+    sides = [
+        write_layout(tmp_path / name, [image([layer_tar(entries)])])
+        for name, entries in (("a", old), ("b", [("python", BIG[0])]))
+    ]
+    rows = [line.split() for line in ocitool("diff", *sides).out.splitlines() if line.startswith(("  R  ", "  T  "))]
+    assert [["R", "/python", "layer", "0", "from", "/python3"], ["T", "/python"]] == [rows[0], rows[1][:2]]
+
+
 def test_copies_of_one_content_are_told_apart_by_name_and_directory(json_of: Any) -> None:
     report = json_of(
         [[("p/x/LICENSE", BIG[0]), ("p/y/LICENSE", BIG[0]), ("p/x/code", BIG[1]), ("p/NOTICE", BIG[0])]],
@@ -173,3 +183,17 @@ def test_times_alone_are_the_last_group_of_their_layer(json_of: Any) -> None:
         ("added", "/c"),
         ("mtime", "/a"),
     ]
+
+
+def test_what_does_not_fit_is_counted_and_all_lists_each_path(ocitool: Run, tmp_path: Path) -> None:
+    paths = [f"opt/{n:02}/{m:02}" for n in range(30) for m in range(n + 1)]
+    sides = []
+    for name, more, time in (("a", b"", 0), ("b", b"!", 10**18)):
+        tar = layer_tar([*((path, path.encode() + more) for path in paths), entry("etc/time", b"", mtime=time)])
+        sides.append(write_layout(tmp_path / name, [image([tar])]))
+    lines = ocitool("diff", *sides).out.splitlines()
+    listed = [int(line.split("  ")[-1].split()[0]) for line in lines if line.startswith("  M  /opt/")]
+    (rest,) = [int(line.split()[0]) for line in lines if line.endswith("more changes: --all lists them")]
+    assert (30, len(paths) + 1, 24) == (listed[0], sum(listed) + rest, len(lines))
+    every = ocitool("diff", "--all", *sides).out.splitlines()
+    assert [f"/{path}" for path in paths] == [line.split()[1] for line in every if line.startswith("  M  /")]

@@ -198,7 +198,7 @@ def _files(view: FilesView, every: bool = False) -> ScreenPart:
     )  # fmt: skip
     return ScreenPart(
         "files", rows, len(listed), "changes", [rendered(one) for one in view.folded], 2, (),
-        ((3, 24), (2, 0), (1, 24), (3, 12)), False, _COLOURS,
+        ((3, 24), (2, 0), (1, 24), (3, 12)), False, _COLOURS, () if every else view.counts,
     )  # fmt: skip
 
 

@@ -19,7 +19,8 @@ class ScreenPart(NamedTuple):
     in the plural; `notes`: sentences after the rows. `share`: how many lines it gets for each one of a section of share 1.
     `right`: columns that are aligned right. `flexible`: columns that may be cut, in this order, each with the characters that
     are left of it; 0 if it may vanish. `wraps`: if there is room, a row of one cell may have a second line.
-    `colours`: by the first character, a mark."""
+    `colours`: by the first character, a mark. `counts`: how many of `what` each row is, if it is not one, and after these the
+    notes."""
 
     title: str
     rows: Iterable[Sequence[str]]
@@ -31,6 +32,7 @@ class ScreenPart(NamedTuple):
     flexible: Sequence[tuple[int, int]] = ()
     wraps: bool = False
     colours: Mapping[str, str] = {}
+    counts: Sequence[int] = ()
 
     @property
     def size(self) -> int:
@@ -104,8 +106,8 @@ def _cut(section: ScreenPart, lines: int, paint: Paint) -> Iterator[str]:
         return
     shown = list(islice(section.rows, lines - 1))
     yield from _laid_out(shown, section, paint, WIDTH)
-    more = f"{section.total - len(shown):,} more {section.what}" if shown else f"{section.total:,} {section.what}"
-    yield f"  {more}: --all lists them"
+    left = sum(section.counts[len(shown) :]) if section.counts else section.total - len(shown)
+    yield f"  {left:,} {'more ' if shown else ''}{section.what}: --all lists them"
 
 
 def _wrapped_rows(section: ScreenPart, paint: Paint) -> Iterator[str]:
