@@ -67,7 +67,7 @@ def _lines(data: bytes, fields: int) -> dict[bytes, Fields] | None:
     """Returns the fields of each line by name; None if a line has fewer than `fields`."""
     found: dict[bytes, Fields] = {}
     for line in data.split(b"\n"):
-        if not line.strip() or line.startswith((b"#", b"+", b"-")):
+        if not line.strip() or line.startswith(b"#"):
             continue
         parts = line.split(b":")
         if len(parts) < fields or not parts[0]:

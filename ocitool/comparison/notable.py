@@ -18,6 +18,7 @@ from ocitool.comparison.result import ConfigChange, FileChange, LayerPair, Notab
 from ocitool.images.image import Image, Layer
 from ocitool.masking.files import secret_path
 from ocitool.task import Task
+from ocitool.volatile import volatile_class
 
 SHIPPED_FLOOR = 1_000_000
 """Bytes of deleted files that one layer hides, from which on they are a cost."""
@@ -156,20 +157,17 @@ def _of_pointer(pointer: str, finding: NotableFact) -> Notable:
 
 # Layers
 
-_EMPTIED = (b"var/log/", b"var/cache/", b"var/lib/", b"var/tmp/", b"tmp/", b"run/", b"etc/machine-id")
-"""Paths that builds make empty for the sake of order, not to hide what was there."""
-
 
 def _shipped(shipped: Sequence[ShippedFile]) -> Iterator[Notable]:
     """Yields the files that are hidden and still shipped: a secret, or a file that was emptied, is about security; others cost
-    bytes."""
+    bytes. Logs and the like are emptied for the sake of order, not to hide what was there."""
     hidden: Counter[int] = Counter()
     for gone in shipped:
         hidden[gone.layer.number] += gone.size
     for gone in shipped:
         verb = "overwritten" if gone.overwritten else "deleted"
         severity: Severity = "cost" if hidden[gone.layer.number] >= SHIPPED_FLOOR else "info"
-        if secret_path(gone.path) or (gone.overwritten and not gone.path.startswith(_EMPTIED)):
+        if secret_path(gone.path) or (gone.overwritten and volatile_class(gone.path) is None):
             severity = "security"
         said = (f"{verb}, but its {gone.size} bytes still ship in layer {gone.holder.number}",)
         yield Notable("deleted-still-ships", gone.path, None, gone.layer, said, severity, gone.holder, gone.size, gone.top)

@@ -47,6 +47,11 @@ _PROGRAMS = byte_pattern(
     rb"|registry/src|testdata|tests?|examples?)/"
 )
 """Directories of programs and their examples: tokens in them are hardly those of the image."""
+_BINARY = tuple(
+    b".pyc .so .a .o .class .jar .whl .zip .gz .xz .bz2 .zst .png .jpg .jpeg .gif .ico .webp .woff .woff2 .ttf .otf "
+    b".pdf .mo .wasm ld.so.cache aux-cache".split()
+)
+"""Endings of the names of files that hold no text: no layer is read for them."""
 _PUBLIC = byte_pattern(
     rb"(?:\s*+(?:[^\n-][^\n]{0,400}\n\s*+)*?-----BEGIN ((?:TRUSTED )?CERTIFICATE(?: REQUEST)?|(?:RSA )?PUBLIC KEY"
     rb"|X509 CRL|DH PARAMETERS|EC PARAMETERS|PGP PUBLIC KEY BLOCK)-----[A-Za-z0-9+/=\s]++-----END \1-----)++\s*+"
@@ -87,8 +92,10 @@ class SmallFiles:
         side = change.after
         if side is None or side.entry.kind != Kind.FILE or side.holder is None or side.holder.blob is None:
             return False
-        size, known = side.entry.size, role is not None
-        if change.kind == "metadata" or size > (LARGEST if known else _SEARCHED) or (not known and size < _SHORTEST):
+        size = side.entry.size
+        if change.kind == "metadata" or size > LARGEST:
+            return False
+        if role is None and (not _SHORTEST <= size <= _SEARCHED or change.path.endswith(_BINARY)):
             return False
         return self._take(Content(change, role), size)
 

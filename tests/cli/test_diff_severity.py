@@ -90,6 +90,8 @@ CONTENTS: dict[str, tuple[str, bytes | None, bytes, list[tuple[str, str, str]]]]
     "a login shell": (
         "etc/passwd", PASSWD, PASSWD.replace(b"/usr/sbin/nologin", b"/bin/sh"),
         [("accounts", "security", "daemon: has a login shell now")]),
+    "accounts of the network": (
+        "etc/passwd", PASSWD, PASSWD + b"+::::::\n", [("accounts", "security", "+: has user number 0, as root has")]),
     "an account of a service": (
         "etc/passwd", PASSWD, PASSWD + b"app:x:999:999::/:/usr/sbin/nologin\n", [("accounts", "info", "new in passwd: app")]),
     "a password": (
