@@ -206,7 +206,10 @@ def _changed_packages(
     layers: dict[int, Counter[int]] = {}
     by_id: dict[int, Layer | None] = {}
     counted: set[tuple[int, bytes]] = set()
+    archives: dict[bytes, Layer | None] = {c.package.database: None for c in changes if c.package.kind in _ARCHIVES}
     for change in files:
+        if change.path in archives:
+            archives[change.path] = change.layer  # of all packages in it, though only one of them explains it
         position = explained.get(change.path)
         if position is None:
             continue
@@ -221,7 +224,7 @@ def _changed_packages(
             grown[position] += sign * file_size(side)
     for position, changed in enumerate(changes):
         found = layers.get(position)
-        layer = by_id[found.most_common(1)[0][0]] if found else None
+        layer = by_id[found.most_common(1)[0][0]] if found else archives.get(changed.package.database)
         yield ChangedPackage(changed, count[position], grown[position], layer)
 
 
