@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from ocitool.comparison import config_changes
 from ocitool.comparison.files import ComparedFiles, compare_images
-from ocitool.comparison.notable import notable_alone
+from ocitool.comparison.notable import Cause, notable_alone
 from ocitool.comparison.result import Notable
 from ocitool.images.image import Image
 from ocitool.packages.installed import installed
 from ocitool.packages.ownership import owners
 from ocitool.packages.package import Package
+from ocitool.packages.readers import SYSTEM_KINDS
 from ocitool.spec.manifest import Config
 from ocitool.trees.indexing import Indexer
 
@@ -29,8 +30,9 @@ def notable_of_image(image: Image, indexer: Indexer) -> tuple[Notable, ...]:
     settings = config_changes.changes(nothing, image, indexer.task, semantic=False)
     found = owners(_packages(compared, image, indexer), compared.trees[1], [change.path for change in compared.files])
 
-    def explained(path: bytes) -> tuple[str, ...] | None:
-        return (", of a package",) if path in found else None
+    def explained(path: bytes) -> Cause | None:
+        kinds = [package.kind for package in found.get(path, ())]
+        return Cause(next(filter(SYSTEM_KINDS.__contains__, kinds), kinds[0]), (", of a package",)) if kinds else None
 
     return notable_alone(image, nothing, compared, settings, indexer.task, explained)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from ocitool.comparison import notable_files, notable_settings
+from ocitool.comparison import notable_files, notable_settings, path_roles
 from ocitool.comparison.files import ComparedFiles, ShippedFile
 from ocitool.comparison.notable_contents import SmallFiles
 from ocitool.comparison.notable_rules import RULES, SEVERITIES, Severity
@@ -17,6 +18,8 @@ from ocitool.comparison.path_roles import PathRole
 from ocitool.comparison.result import ConfigChange, FileChange, LayerPair, Notable, NotableFact, PackageDiff, Quoted, file_size
 from ocitool.images.image import Image, Layer
 from ocitool.masking.files import secret_path
+from ocitool.packages.package import PackageKind
+from ocitool.packages.readers import SYSTEM_KINDS
 from ocitool.task import Task
 from ocitool.volatile import volatile_class
 
@@ -29,8 +32,18 @@ UNSHARED_FLOOR = 50_000_000
 LAYERS = 120
 """Layers from which on an image is near the limit of engines: dockerd runs up to 125, overlayfs mounts up to 128."""
 
-Explained = Callable[[bytes], tuple[str, ...] | None]
-"""Returns which package explains a path, as the end of a sentence; None if there is none."""
+
+class Cause(NamedTuple):
+    """A package that explains a path. `said`: which, as the end of a sentence. `listed`: it is the package's own; otherwise a
+    database, log or cache that follows."""
+
+    kind: PackageKind
+    said: tuple[str, ...]
+    listed: bool = True
+
+
+Explained = Callable[[bytes], Cause | None]
+"""Returns the package that explains a path; None if there is none."""
 
 
 def notable(
@@ -73,14 +86,16 @@ def _of_one(said: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _explainer(packages: PackageDiff) -> Explained:
-    def explained(path: bytes) -> tuple[str, ...] | None:
+    def explained(path: bytes) -> Cause | None:
         position = packages.owners.get(path)
         if position is None:
-            return (", as packages changed",) if path in packages.followers else None
+            kind = packages.followers.get(path)
+            return Cause(kind, (", as packages changed",), listed=False) if kind is not None else None
         change = packages.changed[position].change
+        name, kind = change.package.name, change.package.kind
         if change.before is None or change.after is None:
-            return f", by the {change.kind} package ", Quoted(f"{change.package.name} {change.package.version}")
-        return ", by package ", Quoted(f"{change.package.name} {change.before.version} -> {change.after.version}")
+            return Cause(kind, (f", by the {change.kind} package ", Quoted(f"{name} {change.package.version}")))
+        return Cause(kind, (", by package ", Quoted(f"{name} {change.before.version} -> {change.after.version}")))
 
     return explained
 
@@ -111,12 +126,14 @@ def _found(
             yield _of_path(change, finding, explained, alone)
         role = notable_files.role_of(change, side, named)
         judged = role if role is not None and role.content is not None else None
-        taken = explained(change.path) is None and small.add(change, judged)
+        searched = not path_roles.program(change.path) or explained(change.path) is None
+        taken = searched and small.add(change, judged)
         if role is not None and not (taken and judged) and (role.alone or not alone):
             yield _of_path(change, notable_files.of_role(change, role), explained, alone)
     for item, findings in small.judged(task):
         if item.change.after is None:
             continue
+        by_content = findings is not None  # what a content says of itself no database explains away
         if findings is None and item.role is not None and (item.role.alone or not alone):
             findings = (notable_files.of_role(item.change, item.role),)
         elif not findings and item.role is not None and item.role.rule == "secret-file":
@@ -124,7 +141,7 @@ def _found(
                 NotableFact("secret-file", ("looks secret by its path, but holds neither key nor credentials",), "info"),
             )
         for finding in findings or ():
-            yield _of_path(item.change, finding, explained, alone)
+            yield _of_path(item.change, finding, _unexplained if by_content else explained, alone)
     for pointer, finding in notable_settings.of_config(before, after, alone=alone):
         yield _of_pointer(pointer, finding)
     for pointer, finding in notable_settings.of_settings(settings, alone=alone):
@@ -137,17 +154,32 @@ def _found(
 def _of_path(change: FileChange, finding: NotableFact, explained: Explained, alone: bool) -> Notable:
     severity = finding.severity or RULES[finding.rule].severity
     said = finding.said
-    ordinary = finding.rule in (_PACKAGED_ALONE if alone else _PACKAGED) or said == (notable_files.CAPABLE_CONTENT,)
-    if severity == "security" and ordinary:
-        package = explained(change.path)
-        if package is not None:
-            severity, said = "info", (*said, *package)
+    if severity == "security":
+        cause = explained(change.path)
+        if cause is not None and _is_ordinary(change.path, finding, cause, alone):
+            severity, said = "info", (*said, *cause.said)
     return Notable(finding.rule, change.path, None, change.layer, said, severity, key=finding.key)
 
 
 _PACKAGED = frozenset({"setuid-content", "interpreter", "loader", "accounts", "cron", "trust", "package-source", "secret-file"})
-"""Rules whose findings an ordinary update of a package brings."""
+"""Rules whose findings an ordinary update of a package of a distribution brings."""
 _PACKAGED_ALONE = _PACKAGED | {"setuid", "setgid", "capability"}
+_LANGUAGES = frozenset({"loader", "trust", "secret-file"})
+"""Those that packages of languages bring, among their own programs, and that databases and caches do."""
+
+
+def _unexplained(path: bytes) -> Cause | None:
+    return None
+
+
+def _is_ordinary(path: bytes, finding: NotableFact, cause: Cause, alone: bool) -> bool:
+    """Returns whether a finding is what packages of that kind bring. What a database lists is not trusted further: a package
+    has no files in homes, no accounts or sources of its own, and one of a language none of the system's."""
+    if path_roles.never_packaged(path):
+        return False
+    if cause.kind in SYSTEM_KINDS and cause.listed:
+        return finding.rule in (_PACKAGED_ALONE if alone else _PACKAGED) or finding.said == (notable_files.CAPABLE_CONTENT,)
+    return finding.rule in _LANGUAGES and (not cause.listed or path_roles.program(path))
 
 
 def _of_pointer(pointer: str, finding: NotableFact) -> Notable:

@@ -42,11 +42,6 @@ _TOKENS = tuple(
     b"AIza GOCSPX- hvs. dckr_pat_ shpat_ SG. glsa_ hf_ do_v1 dop_v1 AGE-SECRET-KEY-1".split()
 )
 """How the tokens that are met most often begin: a file without any of them is not searched further."""
-_PROGRAMS = byte_pattern(
-    rb"(?:^|/)(?:(?:usr/)?lib(?:32|64|exec)?|usr/share|usr/include|usr/src|(?:site|dist)-packages|node_modules|gems|vendor|pkg/mod"
-    rb"|registry/src|testdata|tests?|examples?)/"
-)
-"""Directories of programs and their examples: tokens in them are hardly those of the image."""
 _BINARY = tuple(
     b".pyc .so .a .o .class .jar .whl .zip .gz .xz .bz2 .zst .png .jpg .jpeg .gif .ico .webp .woff .woff2 .ttf .otf "
     b".pdf .mo .wasm ld.so.cache aux-cache".split()
@@ -133,7 +128,7 @@ class SmallFiles:
         """Returns what a file says of itself: a key or credentials, that it holds none (an empty tuple), or None."""
         what = _key(data)
         if item.role is None:
-            if not what and not _PROGRAMS.search(item.change.path) and _token(data):
+            if not what and not path_roles.program(item.change.path) and _token(data):
                 what = "holds a token of a known form"
             return (NotableFact("secret-content", (what,)),) if what else None
         if not what and len(data) <= _MASKED_FILE and self._masked + len(data) <= _MASKED:

@@ -115,7 +115,7 @@ def _attributed(
     trees: tuple[Tree, Tree],
 ) -> tuple[dict[bytes, int], list[AlteredFile]]:  # fmt: skip
     """Returns, by path, the position of the change that explains the change of the path, and the changed files of packages
-    that did not change."""
+    that did not change. A file of the distribution is one of these even if packages of a language list it, or are in it."""
     positions: dict[int, int] = {}
     explained: dict[bytes, int] = {}
     for position, changed in enumerate(changes):
@@ -129,13 +129,13 @@ def _attributed(
     altered: list[AlteredFile] = []
     for change in files:
         owning = (*new.get(change.path, ()), *old.get(change.path, ()))
-        if not owning or change.path in explained:
-            continue
         causes = [positions[id(package)] for package in owning if id(package) in positions]
-        if causes:
+        if causes and change.path not in explained:
             explained[change.path] = min(causes, key=lambda position: changes[position].package.kind not in SYSTEM_KINDS)
-        elif _is_altered(change):
-            altered.append(AlteredFile(change, owning[0]))
+        of_system = [package for package in owning if package.kind in SYSTEM_KINDS]
+        unchanged = of_system or ([] if change.path in explained else owning)
+        if unchanged and not any(id(package) in positions for package in unchanged) and _is_altered(change):
+            altered.append(AlteredFile(change, unchanged[0]))
     return explained, altered
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from re import DOTALL
 from typing import Any, Literal, NamedTuple
 
 from ocitool.comparison.notable_rules import Severity
@@ -122,3 +123,21 @@ _OF_PROCESS = pattern(r"/proc/(?:self|thread-self|[0-9]+)(?:/(?:exe|fd|cwd|root|
 def of_process(target: str) -> bool:
     """Returns whether a path leads to a file of a running process, which may be one of the host."""
     return _OF_PROCESS.fullmatch(target) is not None
+
+
+_PROGRAMS = byte_pattern(
+    rb"(?:^|/)(?:(?:usr/)?lib(?:32|64|exec)?|usr/share|usr/include|usr/src|(?:site|dist)-packages|node_modules|gems|vendor|pkg/mod"
+    rb"|registry/src|testdata|tests?|examples?)/"
+)
+_NEVER_PACKAGED = byte_pattern(rb"etc/ld\.so\.preload|etc/environment|(?:.*/)?\.ssh/.*|(?:root|home)/.*", DOTALL)
+
+
+def program(path: bytes) -> bool:
+    """Returns whether a path is below a directory of programs and their examples: tokens in these are hardly those of the
+    image."""
+    return _PROGRAMS.search(path) is not None
+
+
+def never_packaged(path: bytes) -> bool:
+    """Returns whether no package has a file at a path, whatever a database says."""
+    return _NEVER_PACKAGED.fullmatch(path) is not None and not program(path)

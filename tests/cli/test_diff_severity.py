@@ -322,6 +322,46 @@ def test_what_comes_with_a_package_is_information(ocitool: Run, pair: Pair) -> N
     assert 0 == ocitool("diff", "--fail-on", "notable", a, b).code
 
 
+HOSTILE_LIST = (b"etc/shadow", b"etc/ld.so.preload", b"root/.ssh/authorized_keys", b"srv/notes.txt", b"usr/bin/su")
+
+
+def listing(kind: str, version: str, evil: bool) -> list[AnyEntry]:
+    """A layer with a package whose database lists files of the system, and accounts."""
+    files: list[AnyEntry] = [
+        ("etc/shadow", SHADOW + (b"evil::1:0:99999:7:::\n" if evil else b"")), entry("usr/bin/su", b"%d" % evil, mode=0o4755),
+    ]  # fmt: skip
+    if evil:
+        files += [("etc/ld.so.preload", b"/x.so"), ("root/.ssh/authorized_keys", b"ssh-ed25519 A x"), ("srv/notes.txt", KEY)]
+    if kind == "deb":
+        listed = b"".join(b"/%b\n" % path for path in HOSTILE_LIST)
+        return [("var/lib/dpkg/status", stanza("p", version)), ("var/lib/dpkg/info/p.list", listed), *files]
+    record = b"".join(b"../../../../%b,,\n" % path for path in HOSTILE_LIST)
+    place = f"usr/lib/python3/dist-packages/p-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: p\nVersion: {version}\n".encode()
+    return [(f"{place}/METADATA", metadata), (f"{place}/RECORD", record), *files]
+
+
+@pytest.mark.parametrize("kind", ["deb", "pypi"])
+def test_no_database_explains_away_accounts_keys_and_files_of_homes(kind: str, ocitool: Run, pair: Pair) -> None:
+    a, b = pair([listing(kind, "1", evil=False)], [listing(kind, "2", evil=True)])
+    assert {
+        ("/etc/shadow", "accounts"), ("/etc/ld.so.preload", "loader"), ("/root/.ssh/authorized_keys", "accounts"),
+        ("/srv/notes.txt", "secret-content"), *([("/usr/bin/su", "setuid-content")] if kind == "pypi" else []),
+    } == {(one["path"], one["rule"]) for one in found(ocitool, a, b) if one["severity"] == "security"}  # fmt: skip
+
+
+def test_a_file_of_the_distribution_is_altered_even_if_a_package_of_a_language_lists_it(ocitool: Run, pair: Pair) -> None:
+    def layer(version: str) -> list[AnyEntry]:
+        database = stanza("login") + stanza("other", version)
+        files = [entry("usr/bin/su", version.encode(), mode=0o755), ("var/lib/dpkg/info/login.list", b"/usr/bin/su\n")]
+        return [*listing("pypi", version, evil=False)[:2], ("var/lib/dpkg/status", database), *files]
+
+    a, b = pair([layer("1")], [layer("2")])
+    assert [("/usr/bin/su", "package-file-changed", "security")] == [
+        (one["path"], one["rule"], one["severity"]) for one in found(ocitool, a, b)
+    ]
+
+
 def test_a_setuid_file_that_a_package_brings_is_about_security(ocitool: Run, pair: Pair) -> None:
     a, b = pair([[("var/lib/dpkg/status", stanza("base"))]], [packaged("1.0", b"1")])
     assert {("setuid", "security"), ("capability", "security")} == {
