@@ -214,11 +214,13 @@ def _images(
         changes = (*index, *config_changes.changes(old, new, session.task, semantic=True)) if options.semantic else settings
     packages, altered = _packages(old, new, compared, options, indexer)
     everything = not (options.paths or options.ignored_paths or options.ignored - {"mtime"})
-    volatile = volatile_files(compared.files, compared.pairs, packages, session.task, whole=everything)
+    found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
+    grave = {one.path for one in found if one.severity == "security"}  # a token in a log is no noise
+    volatile = volatile_files(compared.files, compared.pairs, packages, session.task, whole=everything, but=grave)
     if options.ignore_volatile:
         kept = tuple(change for change in compared.files if change.path not in volatile.classes)
+        found = tuple(one for one in found if one.path not in volatile.classes)
         compared, volatile = compared._replace(files=kept), volatile._replace(classes={}, groups=())
-    found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
     reported = policies.with_acceptances([one for one in found if _in_scope(one, options, scope)], options.policy)
     groups = grouped(compared.files, _told_elsewhere(packages, volatile))
     summary = _summary(old, new, compared.files)._replace(renamed=groups.renamed)

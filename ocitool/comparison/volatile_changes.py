@@ -22,10 +22,11 @@ _PROGRAM = 0o6111
 
 
 def volatile_files(
-    files: Sequence[FileChange], pairs: Sequence[LayerPair], packages: PackageDiff | None, task: Task, *, whole: bool
-) -> VolatileFiles:
+    files: Sequence[FileChange], pairs: Sequence[LayerPair], packages: PackageDiff | None, task: Task, *, whole: bool,
+    but: Container[bytes | None] = (),
+) -> VolatileFiles:  # fmt: skip
     """Returns the changes that are noise of the build, and do not follow from those of `packages`. `whole`: the files are all
-    that changed, so that they show which layers were built alike.
+    that changed, so that they show which layers were built alike. `but`: paths that are never noise.
 
     A program is never noise, nor a file whose mode or owner changed. For a class with a rule about contents both files are
     read, unless one is in a layer that both images have: then it was not built twice. Time is linear in the changes; memory:
@@ -35,7 +36,7 @@ def volatile_files(
     doubtful: list[tuple[FileChange, VolatilePlace]] = []
     for change in files:
         place = None if change.only_mtime else volatile_place(change.path)
-        if place is None or not _may_be_noise(change) or (packages is not None and packages.explains(change.path)):
+        if place is None or change.path in but or not _may_be_noise(change) or (packages is not None and packages.explains(change.path)):
             continue
         rule = place.kind.rule
         if rule is None or (rule == "packages" and database_kind(change.path) in same):

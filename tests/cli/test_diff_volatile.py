@@ -156,3 +156,13 @@ def test_all_platforms_have_their_noise(tmp_path: Path, ocitool: Run) -> None:
     found = ocitool("diff", tmp_path / "a.tar", tmp_path / "b.tar", "--all-platforms", "--format", "json")
     report = json.loads(found.out)
     assert [5] == [len(classes(one["diff"])) for one in report["platforms"]]
+
+
+@pytest.mark.parametrize("words", [(), ("--ignore-volatile",)])
+def test_a_token_in_a_log_is_no_noise(words: tuple[str, ...], ocitool: Run, tmp_path: Path) -> None:
+    token = b"Authorization: ghp_" + b"a1" * 18 + b"\n"
+    a, b = (write_layout(tmp_path / name, [image([layer_tar([("var/log/x", log), ("var/log/y", log[:9])])])])
+            for name, log in (("a", b"begun\n"), ("b", token)))  # fmt: skip
+    report = report_of(ocitool("diff", "--format", "json", "--fail-on", "security", *words, a, b), 1)
+    assert [("/var/log/x", "secret-content")] == [(one["path"], one["rule"]) for one in report["notable"]]
+    assert ("/var/log/x", None) in {(one["path"], one.get("volatile")) for one in report["files"]}
