@@ -105,7 +105,7 @@ def _drafts(files: Sequence[FileChange], sources: Sequence[int], explained: Cont
     yield from (_Draft("mtime", members) for members in times.values())
     for members in alike.values():
         if len(members) > 1:
-            yield from (_Draft("metadata", below) for below in _by_directory(files, members))
+            yield from _of_layer(files, members, "metadata")
         else:
             others.setdefault(_number(files[members[0]]), []).extend(members)
     for members in others.values():
@@ -113,19 +113,19 @@ def _drafts(files: Sequence[FileChange], sources: Sequence[int], explained: Cont
         yield from _of_layer(files, members)
 
 
-def _of_layer(files: Sequence[FileChange], members: Sequence[int]) -> Iterator[_Draft]:
-    """Yields the groups of what one layer changed otherwise."""
+def _of_layer(files: Sequence[FileChange], members: Sequence[int], kind: GroupKind | None = None) -> Iterator[_Draft]:
+    """Yields the groups of what one layer changed alike (`kind`), or otherwise."""
     alone: dict[bytes, list[int]] = {}
     for below in _by_directory(files, members):
         if len(below) > 1:
-            yield _Draft(None, below)
+            yield _Draft(kind, below)
         else:
             alone.setdefault(directory_of(files[below[0]].path), []).extend(below)
     for directory, those in alone.items():
         if directory in SHARED and len(those) > _FEW:
-            yield _Draft(None, those, "files")
+            yield _Draft(kind, those, "files")
         else:
-            yield from (_Draft(None, [position]) for position in those)
+            yield from (_Draft(kind, [position]) for position in those)
 
 
 def _number(change: FileChange) -> int:

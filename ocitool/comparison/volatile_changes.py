@@ -36,7 +36,12 @@ def volatile_files(
     doubtful: list[tuple[FileChange, VolatilePlace]] = []
     for change in files:
         place = None if change.only_mtime else volatile_place(change.path)
-        if place is None or change.path in but or not _may_be_noise(change) or (packages is not None and packages.explains(change.path)):
+        if (
+            place is None
+            or change.path in but
+            or not _may_be_noise(change)
+            or (packages is not None and packages.explains(change.path))
+        ):
             continue
         rule = place.kind.rule
         if rule is None or (rule == "packages" and database_kind(change.path) in same):
