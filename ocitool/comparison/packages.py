@@ -115,7 +115,7 @@ def _attributed(
     trees: tuple[Tree, Tree],
 ) -> tuple[dict[bytes, int], list[AlteredFile]]:  # fmt: skip
     """Returns, by path, the position of the change that explains the change of the path, and the changed files of packages
-    that did not change. A file of the distribution is one of these even if packages of a language list it, or are in it."""
+    that did not change. A file of such a package of the distribution is one of these even if another package lists it too."""
     positions: dict[int, int] = {}
     explained: dict[bytes, int] = {}
     for position, changed in enumerate(changes):
@@ -128,13 +128,17 @@ def _attributed(
     new = owners(packages[1], trees[1], [change.path for change in files if change.after is not None])
     altered: list[AlteredFile] = []
     for change in files:
-        owning = (*new.get(change.path, ()), *old.get(change.path, ()))
-        causes = [positions[id(package)] for package in owning if id(package) in positions]
+        there, were = new.get(change.path, ()), old.get(change.path, ())
+        causes = [positions[id(package)] for package in (*there, *were) if id(package) in positions]
+        if change.after is not None and _is_altered(change):  # a package that is gone changes no file that is left
+            causes = [position for position in causes if changes[position].after is not None]
         if causes and change.path not in explained:
             explained[change.path] = min(causes, key=lambda position: changes[position].package.kind not in SYSTEM_KINDS)
-        of_system = [package for package in owning if package.kind in SYSTEM_KINDS]
-        unchanged = of_system or ([] if change.path in explained else owning)
-        if unchanged and not any(id(package) in positions for package in unchanged) and _is_altered(change):
+        of_system = [package for package in there or were if package.kind in SYSTEM_KINDS]
+        unchanged = [package for package in of_system if id(package) not in positions]
+        if not of_system and change.path not in explained:
+            unchanged = [package for package in (*there, *were) if id(package) not in positions]
+        if unchanged and _is_altered(change):
             altered.append(AlteredFile(change, unchanged[0]))
     return explained, altered
 

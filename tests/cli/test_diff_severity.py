@@ -362,6 +362,22 @@ def test_a_file_of_the_distribution_is_altered_even_if_a_package_of_a_language_l
     ]
 
 
+def test_a_removed_package_explains_no_file_that_is_left_with_another_content(ocitool: Run, pair: Pair) -> None:
+    a, b = pair([packaged("1.0", b"1")], [[("var/lib/dpkg/status", stanza("base")), *packaged("1.0", b"2")[2:]]])
+    assert {("/usr/bin/su", "setuid-content", "security"), ("/usr/bin/ping", "capability", "security")} == {
+        (one["path"], one["rule"], one["severity"]) for one in found(ocitool, a, b)
+    }
+
+
+def test_an_added_package_explains_no_change_of_a_file_that_another_package_has(ocitool: Run, pair: Pair) -> None:
+    both = stanza("login", "1.0") + stanza("evil")
+    evil: list[AnyEntry] = [("var/lib/dpkg/status", both), ("var/lib/dpkg/info/evil.list", b"/usr/bin/ping\n")]
+    a, b = pair([packaged("1.0", b"1")], [[*packaged("1.0", b"2")[1:], *evil]])
+    assert ("/usr/bin/ping", "package-file-changed") in {
+        (one["path"], one["rule"]) for one in found(ocitool, a, b) if one["severity"] == "security"
+    }
+
+
 def test_a_setuid_file_that_a_package_brings_is_about_security(ocitool: Run, pair: Pair) -> None:
     a, b = pair([[("var/lib/dpkg/status", stanza("base"))]], [packaged("1.0", b"1")])
     assert {("setuid", "security"), ("capability", "security")} == {
