@@ -64,8 +64,10 @@ def compare_packages(before: Image, after: Image, compared: ComparedFiles, index
     for image, found in ((before, old), (after, new)):
         for text in _problems(found):
             task.notice("packages", f"{image.where}: {text}")
-    changes = package_changes(old.packages, new.packages)
-    explained, altered = _attributed(compared.files, changes, (old.packages, new.packages), (trees[0][0], trees[1][0]))
+    unread = _unread(old, new) | _unread(new, old)
+    a, b = ([package for package in side.packages if package.kind not in unread] for side in (old, new))
+    changes = package_changes(a, b)
+    explained, altered = _attributed(compared.files, changes, (a, b), (trees[0][0], trees[1][0]))
     changes, explained = _without_parts(changes, explained)
     explained.update(_directories(compared.files, explained))
     followers = dict(_followers(compared.files, explained, {change.package.kind for change in changes}))
@@ -74,6 +76,15 @@ def compare_packages(before: Image, after: Image, compared: ComparedFiles, index
         PackageDiff(packages, explained, followers, old.distribution, new.distribution, not (old.problems or new.problems)),
         tuple(one for one in altered if one.change.path not in followers),
     )
+
+
+def _unread(found: PackageList, other: PackageList) -> set[PackageKind]:
+    """Returns the kinds of which `found` has no package, for their database cannot be read, and `other` has some: these were
+    not removed."""
+    kinds = {package.kind for package in found.packages}
+    places = {problem.path for problem in found.problems}
+    lost = [package for package in other.packages if package.kind not in kinds] if places else ()
+    return {package.kind for package in lost if not places.isdisjoint((package.database, package.database.rpartition(b"/")[0]))}
 
 
 def _problems(found: PackageList) -> Iterator[str]:

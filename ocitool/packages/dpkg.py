@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from ocitool.layers.entry import Entry, escapes, normalise
-from ocitool.packages.package import Package
+from ocitool.packages.package import DatabaseError, Package
 from ocitool.packages.paragraphs import paragraphs
 from ocitool.packages.path_budget import PathBudget
 from ocitool.patterns import byte_pattern, pattern
@@ -22,6 +22,7 @@ _ROOT = b"var/lib/dpkg"
 _STATUS, _DIVERSIONS = _ROOT + b"/status", _ROOT + b"/diversions"
 _INFO, _STATUS_D = _ROOT + b"/info/", _ROOT + b"/status.d/"
 _FIELD = byte_pattern(rb"^(Package|Status|Version|Architecture|Source):[ \t]*(.*)$", re.MULTILINE | re.IGNORECASE)
+_NAME = byte_pattern(rb"^Package:", re.MULTILINE | re.IGNORECASE)
 _CONFFILES = byte_pattern(rb"^Conffiles:[ \t]*\n((?:[ \t].*(?:\n|\Z))*)", re.MULTILINE | re.IGNORECASE)
 _CONFFILE = byte_pattern(rb"^[ \t]+(/\S+)", re.MULTILINE)
 _SOURCE = pattern(r"(\S+)(?:[ \t]+\(([^()]*)\))?")
@@ -68,6 +69,8 @@ class DpkgReader:
 
     def packages(self) -> Iterator[Package]:
         for path, content in self._status:
+            if path == _STATUS and content.strip() and _NAME.search(content) is None:
+                raise DatabaseError("no field Package")
             for paragraph in paragraphs(content):
                 package = self._package(path, paragraph)
                 if package is not None:

@@ -121,6 +121,19 @@ def test_a_database_that_cannot_be_read_is_a_notice_and_its_exit_code_is_that_of
     assert 4 == len(notices) and all("/var/lib/dpkg/info/" in text and "more than 3 files" in text for text in notices)
 
 
+@pytest.mark.parametrize("broken", [0, 1])
+def test_packages_of_a_database_that_cannot_be_read_were_neither_removed_nor_added(
+    broken: int, ocitool: Run, tmp_path: Path
+) -> None:
+    sides: list[list[AnyEntry]] = [[(STATUS, stanza("ssl") + stanza("bash"))], [(STATUS, stanza("ssl") + stanza("bash"))]]
+    sides[broken] = [(STATUS, b"Package\xff" * 100)]
+    report = found(ocitool, write(tmp_path / "a", sides[0]), write(tmp_path / "b", sides[1]))
+    assert [] == report["packages"]
+    assert ["/var/lib/dpkg: no field Package" in one["text"] for one in report["notices"] if one["code"] == "packages"] == [
+        True
+    ]
+
+
 def test_a_base_that_both_images_have_is_read_if_their_database_is_in_layers_of_it_too(ocitool: Run, tmp_path: Path) -> None:
     """Both upper layers list the same paths, so that `diff` alone would leave the base out."""
     upper: list[list[AnyEntry]] = [
