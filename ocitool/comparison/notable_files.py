@@ -37,7 +37,7 @@ def role_of(change: FileChange, after: Side, named: dict[int, PathRole | None]) 
     entry = after.entry
     if entry.kind == Kind.DIRECTORY or (entry.kind == Kind.FILE and not entry.size):
         return None
-    place = path_roles.rule(change.path)
+    place = (path_roles.rule_of_link if entry.kind == Kind.SYMLINK else path_roles.rule)(change.path)
     if place is None and after.links:
         if id(after.links) not in named:
             named[id(after.links)] = next(filter(None, map(path_roles.rule, after.links)), None)

@@ -74,6 +74,13 @@ def rule(path: bytes) -> PathRole | None:
     return _SECRET if secret_path(path) else None
 
 
+def rule_of_link(path: bytes) -> PathRole | None:
+    """Returns the role of a symbolic link: its own, or that of the files in it if it stands for a directory such as
+    `/etc/sudoers.d`. None if it has none."""
+    inside = rule(path + b"/link") if path.startswith(_BELOW) else None
+    return rule(path) or (inside if inside is not _SECRET else None)
+
+
 _VARIABLES = """
     LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT LD_ORIGIN_PATH GCONV_PATH GLIBC_TUNABLES PYTHONPATH PYTHONHOME PYTHONSTARTUP
     PYTHONINSPECT PYTHONBREAKPOINT NODE_OPTIONS NODE_PATH RUBYOPT RUBYLIB PERL5OPT PERL5LIB PERL5DB JAVA_TOOL_OPTIONS

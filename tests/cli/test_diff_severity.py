@@ -312,6 +312,16 @@ def packaged(version: str, content: bytes) -> list[AnyEntry]:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("path", "rule"), [("etc/sudoers.d", "accounts"), ("etc/cron.d", "cron"), ("etc/apt/keyrings", "trust")]
+)
+def test_a_link_in_place_of_a_directory_that_decides_on_permissions_is_about_security(
+    path: str, rule: str, ocitool: Run, pair: Pair
+) -> None:
+    a, b = pair([[(path, None)]], [[(path, "link:/srv/x")]])
+    assert [(f"/{path}", rule, "security")] == [(one["path"], one["rule"], one["severity"]) for one in found(ocitool, a, b)]
+
+
 def test_what_comes_with_a_package_is_information(ocitool: Run, pair: Pair) -> None:
     a, b = pair([packaged("1.0", b"1")], [packaged("1.1", b"2")])
     items = [(one["rule"], one["severity"], one["message"]) for one in found(ocitool, a, b)]
