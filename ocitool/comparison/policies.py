@@ -21,7 +21,14 @@ BUDGET_RULE = "budget:"
 
 
 def check_policy(policy: Policy) -> None:
-    """Raises `UsageError` for an entry that accepts a rule which does not exist: it would never accept anything."""
+    """Raises `UsageError` for a rule that does not exist, in an entry that accepts it or in `fail-on`: it would never count."""
+    from ocitool.comparison.rules import rule
+
+    for text in policy.fail_on:
+        try:
+            rule(text)
+        except UsageError as error:
+            raise UsageError(f"fail-on: {error.what}", policy.path, hint=error.hint) from None
     for entry in policy.accept:
         if entry.rule not in RULES and entry.rule not in GROUPS:
             hint = "one of " + ", ".join((*GROUPS, *sorted(RULES)))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from ocitool.comparison.policies import check_policy
 from ocitool.comparison.transfer import transfer_bytes
 from ocitool.errors import UsageError
 from ocitool.images import platform_choice, select
@@ -57,6 +58,7 @@ def budget(
     if update and path.name == documents.DIVE_NAME:
         raise UsageError("rules of dive are read, not written", where, hint=f"--policy {documents.NAME} begins a budget")
     given = documents.Policy(where) if begins else documents.read(path)
+    check_policy(given)
     limits = given.budget or (tuple(Limit(key) for key in updating.NEW) if update else ())
     if not limits:
         raise UsageError("no [budget]", where, hint=f"ocitool budget --update {reference}")

@@ -7,7 +7,7 @@ cd "$OUT"
 # Reference (as ocitool spells it), and the same for skopeo.
 refs() {
   local f
-  for f in app-v1 app-v2 whiteouts hardlinks encodings/{bazel,docker-1,docker-1.2,docker-1.2-{sym,hard}links,docker-25,docker-29} \
+  for f in app-v1 app-v2 packages-v1 packages-v2 whiteouts hardlinks encodings/{bazel,docker-1,docker-1.2,docker-1.2-{sym,hard}links,docker-25,docker-29} \
     encodings/{jib,kaniko,skopeo-docker,buildah-docker,podman-docker,untagged}; do
     echo "$f.tar docker-archive:$f.tar"
   done

@@ -94,6 +94,11 @@ def _tree(folder: Path) -> None:
     os.utime(folder / "more", (1_700_000_001, 1_700_000_001))
 
 
+def _policy(folder: Path) -> None:
+    _sources(folder)
+    (folder / "policy.toml").write_text('[budget]  # ours\nsize = "1kB"\nlayers = 1\n')
+
+
 def _garbage(folder: Path) -> None:
     """A layout with blobs that nothing names, and one beside it with some of the same."""
     _sources(folder)
@@ -147,6 +152,7 @@ CASES: tuple[Case, ...] = (
     Case("append", ("append", "src:app", "old/", "--layer", "more", "--tag", "app"), {"old": "layout"}, _tree),
     Case("append", ("append", "src.tar", "old.tar", "--force", "--layer", "more"), {"old.tar": "file"}, _tree),
     Case("layout", ("layout", "rm", "src", "app"), {"src": "layout"}, _sources, (0, 3)),
+    Case("budget", ("budget", "--update", "--policy", "policy.toml", "src:app"), {"policy.toml": "file"}, _policy),
     Case("layout", ("layout", "gc", "old"), {"old": "layout"}, _garbage),
     Case("layout", ("layout", "link", "src", "old"), {"src": "layout", "old": "layout"}, _garbage),
     Case("layout", ("layout", "normalize", "old"), {"old": "layout"}, _untidy),

@@ -425,7 +425,7 @@ def test_zstd_saves_the_same_wherever_it_is_tried(tmp_path: Path) -> None:
     write_slow(tmp_path / "store", 17, 64 * 1024)
     reports = []
     for before in ((), one_core()):
-        words = ("dedupe", "store", "--zstd", "3", "--format", "json")
+        words = ("dedupe", "-q", "store", "--zstd", "3", "--format", "json")
         with begun(tmp_path, tmp_path / "cache", *before, words=words) as process:
             out, err = process.communicate(timeout=100)
         assert (0, b"") == (process.returncode, err)

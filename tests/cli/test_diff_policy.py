@@ -146,3 +146,20 @@ def test_the_rules_of_the_policy_about_what_is_notable_count_for_one_image(place
 def test_an_unknown_rule_is_a_usage_error_of_inspect_too(place: Path, ocitool: Run) -> None:
     write(place, '[[accept]]\nrule = "setuids"\nreason = "x"\n')
     assert (0, 2) == (ocitool("inspect", "new.tar").code, ocitool("inspect", "--notable", "new.tar").code)
+
+
+def test_what_is_accepted_is_said_however_full_the_screen_is(place: Path, ocitool: Run) -> None:
+    files = [entry(f"d{n}/su", b"1", mode=0o4755) for n in range(40)]
+    write_docker_archive(place / "new.tar", [image([layer_tar([("a", b"1234")]), layer_tar(files)], tag="app:2")])
+    write(place, ACCEPT.replace("/usr/bin/*", "/d0/**"))
+    done = ocitool("diff", "old.tar", "new.tar")
+    assert "notable (! security; accepted by the policy: setuid 1)" in done.out and 24 >= done.out.count("\n")
+
+
+@pytest.mark.parametrize("text", ['fail-on = ["nope"]\n', '[[accept]]\nrule = "nope"\nreason = "x"\n'])
+@pytest.mark.parametrize("words", [("budget", "new.tar"), ("inspect", "--notable", "new.tar"), ("diff", "old.tar", "new.tar")])
+def test_a_policy_with_a_rule_that_does_not_exist_is_a_usage_error(
+    text: str, words: tuple[str, ...], place: Path, ocitool: Run
+) -> None:
+    write(place, text + "[budget]\nlayers = 9\n")
+    assert 2 == ocitool(*words).code

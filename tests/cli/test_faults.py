@@ -44,7 +44,7 @@ SLICE = [
 def test_every_command_that_writes_is_broken() -> None:
     from ocitool.cli import COMMANDS as ALL
 
-    reading = {"inspect", "ls", "cat", "diff", "validate", "tags", "catalog", "login", "logout", "dedupe"}
+    reading = {"inspect", "ls", "cat", "packages", "diff", "validate", "tags", "catalog", "login", "logout", "dedupe"}
     over_a_network = {"pull", "push"}  # tests/campaign/pulls.py, and test_registry_faults.py
     at_an_engine = {"engine", "volume"}  # tests/conformance/test_engine_faults.py, and test_volume.py
     assert set(ALL) - reading - over_a_network - at_an_engine <= {case.command for case in COMMANDS.CASES}

@@ -141,7 +141,9 @@ def test_tokens_for_the_user_and_to_pull_for_everybody(tmp_path: Path, testdata:
         tokens.clear()
         push(source, f"{registry.host}/app:1", plain, "--dest-creds", CREDS)
         assert tokens.issued == len(tokens.requests) > 0
-        assert {(USER, "repository:app:pull,push")} == {(one.user, *one.scopes) for one in tokens.requests}
+        # skopeo asks for a token to pull beside it if the first one comes late.
+        assert {USER} == {one.user for one in tokens.requests}
+        assert {"repository:app:pull,push"} == {one.scopes[0] for one in tokens.requests}
         check(registry, "app:1", "--tls-verify=false", "--creds", CREDS)
         skopeo("inspect", "--tls-verify=false", "--no-creds", f"docker://{registry.host}/app:1", code=1)
         tokens.anonymous_pull = True

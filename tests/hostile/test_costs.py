@@ -352,7 +352,7 @@ def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path:
     images = [image([bomb], codec="zstd", tag=f"t{n}") for n, bomb in enumerate(bombs)]
     begun: list[str] = []
     index = layer_jobs.index
-    monkeypatch.setattr(layer_jobs, "index", lambda job: begun.append(job.key) or index(job))
+    monkeypatch.setattr(layer_jobs, "index", lambda job, **more: begun.append(job.key) or index(job, **more))
     with Task(jobs=1) as task:
         where = str(write_layout(tmp_path / "layout", images))
         found = dedupe([where], DedupeOptions(RepositoryFilter(), files=True), Session(task, cached=False))

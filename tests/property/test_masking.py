@@ -219,7 +219,8 @@ def test_a_secret_that_differs_is_said_to() -> None:
         return {"config": {"Env": [f"API_KEY={value}"], "Cmd": ["app", f"--token={value}"]}}
 
     found = reports(env("one"), env("two"))
-    assert [2, 2] == [found[name].count("(value changed)") for name in ("diff as text", "diff as Markdown")]
+    # Of the text the short form and that of --all.
+    assert [4, 2] == [found[name].count("(value changed)") for name in ("diff as text", "diff as Markdown")]
     assert 2 == found["diff as JSON"].count('"hiddenChange": true')
     assert "(value changed)" not in found["inspect as text"]
 

@@ -130,10 +130,11 @@ def _notable_in_short(notable: Sequence[NotableRow], accepted: Phrase) -> Screen
     """Returns the section with rows that are sentences, which need less room than columns."""
     rows = [[_short(row)] for row in notable]
     marks = {row.severity: _SEVERITIES[row.severity] for row in notable}
-    title = ", ".join(f"{mark} {severity}" for severity, (mark, _) in marks.items())
+    remarks = [", ".join(f"{mark} {severity}" for severity, (mark, _) in marks.items()), rendered(accepted)]
+    title = "; ".join(filter(None, remarks))  # in it the remark is seen however full the screen is
     return ScreenPart(
-        f"notable ({title})" if title else "notable", rows, len(rows), "notable changes",
-        [rendered(accepted)] if accepted else [], 6, (), ((0, 40),), "security" in marks, dict(_SEVERITIES.values()),
+        f"notable ({cut(title, WIDTH - 10)})" if title else "notable", rows, len(rows), "notable changes", [], 6, (),
+        ((0, 40),), "security" in marks, dict(_SEVERITIES.values()),
     )  # fmt: skip
 
 
