@@ -7,7 +7,7 @@ cd "$OUT"
 # Reference (as ocitool spells it), and the same for skopeo.
 refs() {
   local f
-  for f in app-v1 app-v2 packages-v1 packages-v2 whiteouts hardlinks encodings/{bazel,docker-1,docker-1.2,docker-1.2-{sym,hard}links,docker-25,docker-29} \
+  for f in app-v1 app-v2 whiteouts hardlinks encodings/{bazel,docker-1,docker-1.2,docker-1.2-{sym,hard}links,docker-25,docker-29} \
     encodings/{jib,kaniko,skopeo-docker,buildah-docker,podman-docker,untagged}; do
     echo "$f.tar docker-archive:$f.tar"
   done
@@ -15,7 +15,7 @@ refs() {
   for f in pair:a pair:b shop:1.0 shop:1.1 registry.example:5000/team/shop:1.1; do
     echo "encodings/multi.tar:$f docker-archive:encodings/multi.tar:$f"
   done
-  for f in whiteouts-umoci xattrs devices names sparse sparse-gnu dialects pax-global empty-layers links-across encodings/{oci-gzip,oci-zstd,buildah-oci,podman-oci}; do
+  for f in packages-v1 packages-v2 whiteouts-umoci xattrs devices names sparse sparse-gnu dialects pax-global empty-layers links-across encodings/{oci-gzip,oci-zstd,buildah-oci,podman-oci}; do
     echo "$f.tar oci-archive:$f.tar"
   done
   for f in docker-25.tar docker-29.tar; do echo "oci-archive:encodings/$f oci-archive:encodings/$f"; done
