@@ -136,7 +136,10 @@ _PROGRAMS = byte_pattern(
     rb"(?:^|/)(?:(?:usr/)?lib(?:32|64|exec)?|usr/share|usr/include|usr/src|(?:site|dist)-packages|node_modules|gems|vendor|pkg/mod"
     rb"|registry/src|testdata|tests?|examples?)/"
 )
-_NEVER_PACKAGED = byte_pattern(rb"etc/ld\.so\.preload|etc/environment|(?:.*/)?\.ssh/.*|(?:root|home)/.*", DOTALL)
+_NEVER_PACKAGED = byte_pattern(
+    rb"etc/ld\.so\.preload|etc/environment|(?:.*/)?\.ssh/.*|(?:root|home)/.*|etc/sudoers\.d/(?!README$).+"
+    rb"|usr/local/share/ca-certificates/.*", DOTALL,
+)  # fmt: skip
 
 
 def program(path: bytes) -> bool:

@@ -155,13 +155,15 @@ def test_one_change_of_metadata_is_one_group(json_of: Any) -> None:
     assert owner["fields"] == [{"field": "uid", "before": 0, "after": 7}, {"field": "gid", "before": 0, "after": 8}]
 
 
-@pytest.mark.parametrize("directory", ["srv", "usr/bin"])
-def test_one_change_of_metadata_right_in_a_directory_of_the_system_is_one_group(directory: str, json_of: Any) -> None:
+@pytest.mark.parametrize(("directory", "span"), [("srv", "files"), ("usr/bin", "tree")])
+def test_one_change_of_metadata_right_in_a_directory_of_the_system_is_one_group(
+    directory: str, span: str, json_of: Any
+) -> None:
     def tree(mode: int) -> list[AnyEntry]:
         return [entry(f"{directory}/f{n}", b"%03d" % n, mode=mode) for n in range(60)]
 
     (group,) = json_of([tree(0o644)], [tree(0o755)])["groups"]
-    assert ("metadata", f"/{directory}", "files", 60) == (group["kind"], group["path"], group["span"], group["files"])
+    assert ("metadata", f"/{directory}", span, 60) == (group["kind"], group["path"], group["span"], group["files"])
 
 
 def test_groups_are_in_the_order_of_their_bytes_and_name_the_largest_file(json_of: Any) -> None:

@@ -332,7 +332,10 @@ def test_what_comes_with_a_package_is_information(ocitool: Run, pair: Pair) -> N
     assert 0 == ocitool("diff", "--fail-on", "notable", a, b).code
 
 
-HOSTILE_LIST = (b"etc/shadow", b"etc/ld.so.preload", b"root/.ssh/authorized_keys", b"srv/notes.txt", b"usr/bin/su")
+HOSTILE_LIST = (
+    b"etc/shadow", b"etc/ld.so.preload", b"root/.ssh/authorized_keys", b"srv/notes.txt", b"usr/bin/su", b"etc/sudoers.d/x",
+    b"usr/local/share/ca-certificates/x.crt",
+)  # fmt: skip
 
 
 def listing(kind: str, version: str, evil: bool) -> list[AnyEntry]:
@@ -342,6 +345,7 @@ def listing(kind: str, version: str, evil: bool) -> list[AnyEntry]:
     ]  # fmt: skip
     if evil:
         files += [("etc/ld.so.preload", b"/x.so"), ("root/.ssh/authorized_keys", b"ssh-ed25519 A x"), ("srv/notes.txt", KEY)]
+        files += [("etc/sudoers.d/x", b"x ALL=(ALL) NOPASSWD: ALL\n"), ("usr/local/share/ca-certificates/x.crt", b"x")]
     if kind == "deb":
         listed = b"".join(b"/%b\n" % path for path in HOSTILE_LIST)
         return [("var/lib/dpkg/status", stanza("p", version)), ("var/lib/dpkg/info/p.list", listed), *files]
@@ -356,7 +360,8 @@ def test_no_database_explains_away_accounts_keys_and_files_of_homes(kind: str, o
     a, b = pair([listing(kind, "1", evil=False)], [listing(kind, "2", evil=True)])
     assert {
         ("/etc/shadow", "accounts"), ("/etc/ld.so.preload", "loader"), ("/root/.ssh/authorized_keys", "accounts"),
-        ("/srv/notes.txt", "secret-content"), *([("/usr/bin/su", "setuid-content")] if kind == "pypi" else []),
+        ("/srv/notes.txt", "secret-content"), ("/etc/sudoers.d/x", "accounts"),
+        ("/usr/local/share/ca-certificates/x.crt", "trust"), *([("/usr/bin/su", "setuid-content")] if kind == "pypi" else []),
     } == {(one["path"], one["rule"]) for one in found(ocitool, a, b) if one["severity"] == "security"}  # fmt: skip
 
 

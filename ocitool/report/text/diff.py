@@ -141,7 +141,8 @@ def _notable_in_short(notable: Sequence[NotableRow], accepted: Phrase) -> Screen
 def _short(row: NotableRow) -> str:
     place = f" {cut(rendered(row.place), _PLACE)}" if row.place else ""
     layer = f" (layer {row.layer})" if row.layer is not None else ""
-    text = f"{_SEVERITIES[row.severity][0]} {row.rule}{place}: {rendered(row.text)}"
+    rule = f"{row.rule}{place}: " if row.rule else ""  # a row that counts others of several rules has none
+    text = f"{_SEVERITIES[row.severity][0]} {rule}{rendered(row.text)}"
     return text + layer if len(text + layer) <= WIDTH - 2 else text
 
 
