@@ -258,6 +258,29 @@ def unpack(s: Setting) -> Plan:
     return plan
 
 
+def small_files(s: Setting) -> Plan:
+    """a gzip layer of 100,000 small files: unpack and ls, beside tar, crane and umoci."""
+    plan, layout = Plan(), s.work / "small-files"
+    (layer,) = layers(layout)
+    tar, listing = "tar -xzf", "tar -tzf"
+    plan.add(tar, "sh", "-c", 'mkdir "$1" && tar -xzf "$0" -C "$1"', layer, "{new}")
+    ours = "ocitool unpack --as rootfs"
+    plan.ours(s, ours, "unpack", "--as", "rootfs", layout, "{new}")
+    plan.ours(s, "ocitool unpack --as rootfs, rootless", "unpack", "--as", "rootfs", "--rootless", layout, "{new}")
+    plan.ours(s, "ocitool unpack", "unpack", layout, "{new}")
+    plan.ours(s, "ocitool unpack --as layers", "unpack", "--as", "layers", layout, "{new}")
+    plan.peer("umoci unpack", "umoci", "unpack", "--image", f"{layout}:latest", "{new}")
+    plan.add(listing, "sh", "-c", 'tar -tzf "$0"', layer)
+    for cache in ("cold", "warm"):
+        plan.ours(s, f"ocitool ls -R, {cache}", "ls", "--recursive", layout, cache=cache)
+    plan.ratio(ours, 1.5, tar)
+    plan.targets.append(
+        Target(f"{ours}: CPU at most 2 x {tar}", lambda r: r[ours].cpu_seconds, lambda r: 2 * r[tar].cpu_seconds)
+    )
+    plan.at_most(ours, "under 100 MB", 100, "megabytes")
+    return plan
+
+
 def copy(s: Setting) -> Plan:
     """copy of the 456 MB docker archive to a gzip layout, and of archives as they are, beside skopeo and cp."""
     plan, w = Plan(), s.work
@@ -379,6 +402,7 @@ PLANS: dict[str, Callable[[Setting], Plan]] = {
     "diff-archive": diff_archive,
     "million": million,
     "unpack": unpack,
+    "small-files": small_files,
     "copy": copy,
     "edit": edit,
     "squash": squash,
@@ -399,6 +423,7 @@ PARTS = {
     "diff-archive": ("field",),
     "million": ("million",),
     "unpack": ("field",),
+    "small-files": ("small",),
     "copy": ("field",),
     "edit": ("field",),
     "squash": ("field",),
