@@ -21,7 +21,7 @@ from ocitool.trees.changeset import rows_to_hash
 from ocitool.trees.compare import differing, equal_rows
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.nodes import IMPLIED, Directory, HiddenFile, Node, layer_of, ref_of
-from ocitool.trees.tree import Tree, walk_both
+from ocitool.trees.tree import Tree, visible_bytes, walk_both
 
 _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.METADATA)
 
@@ -84,7 +84,7 @@ def compare_images(
     sides.complete(keep)
     heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
     files = tuple(sides.changes(known, heirs, ignore, keep))
-    size = sides.size(sides.before) if whole else None
+    size = visible_bytes(sides.before) if whole else None
     return ComparedFiles(pairs, files, tuple(sides.shipped()), size, (sides.before, sides.after), not sides.base)
 
 
@@ -162,23 +162,6 @@ class _Sides:
         inode = self.after.inode(event.replaced)
         index, row = self._b[self.after.layer(inode)], self.after.row(inode)
         return (index.kinds[row] == _FILE and not index.sizes[row]) or secret_path(event.path)
-
-    def size(self, tree: Tree) -> int:
-        """Returns the bytes of all visible files of a tree; a file with several names counts once."""
-        seen: set[int] = set()
-        total = 0
-        for _, node in tree.walk():
-            if isinstance(node, Directory):
-                continue
-            inode = tree.inode(node)
-            if inode in seen:
-                continue
-            if inode != node or tree.links(node):
-                seen.add(inode)
-            index, row = tree.indexes[tree.layer(inode)], tree.row(inode)
-            if index.kinds[row] == _FILE:
-                total += index.sizes[row]
-        return total
 
     def complete(self, keep: Callable[[bytes], bool]) -> None:
         """Hashes contents that have to be compared: those of files with the same path and size on both sides, and those of

@@ -15,10 +15,11 @@ from ocitool.pipeline.layer_identity import with_diff_ids
 from ocitool.pipeline.session import Session
 from ocitool.policy import documents, updating
 from ocitool.policy.budget import BudgetLine, Limit, check
-from ocitool.policy.measures import measured, reads_layers, size_of, with_baseline
+from ocitool.policy.measures import measured, reads_layers, with_baseline
 from ocitool.policy.updating import UpdatedLimit
 from ocitool.progress import Notice
 from ocitool.transports.outputs import output_file
+from ocitool.trees.tree import Tree, visible_bytes
 
 
 class BudgetReport(NamedTuple):
@@ -73,7 +74,7 @@ def budget(
         before, image = with_diff_ids((before, image), indexer)
         growth = size = None
         if indexes is not None:
-            size = size_of(indexer.indexes(before))
+            size = visible_bytes(Tree(indexer.indexes(before)))
             growth = int(measures.values["size"]) - size
         measures = with_baseline(measures, growth, size, transfer_bytes(before, image)[0])
     lines = tuple(check(limits, measures))

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from ocitool.globs import Matcher
 from ocitool.images.image import Image
-from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.policy.budget import DIVE_KEYS, Budget, Measures
 from ocitool.policy.dive_measures import dive_measures
-from ocitool.trees.nodes import Directory, HiddenFile
-from ocitool.trees.tree import Tree
+from ocitool.trees.nodes import HiddenFile
+from ocitool.trees.tree import Tree, regular_files
 from ocitool.trees.waste import hidden_bytes
 
 
@@ -44,34 +43,17 @@ def with_baseline(measures: Measures, growth: int | None, size_before: int | Non
     return measures._replace(values={**measures.values, **known})
 
 
-def size_of(indexes: Sequence[LayerIndex]) -> int:
-    """Returns the bytes of all visible files, each once however many names it has."""
-    return _visible(Tree(indexes), {})[0]
-
-
 def _visible(tree: Tree, globs: dict[str, Matcher]) -> tuple[int, dict[str, int]]:
     """Returns the bytes of all visible files, and of those that match each glob; each file counts once, also for a glob that
     several of its names match."""
     total = 0
     sums = dict.fromkeys(globs, 0)
-    seen: set[int] = set()
     counted: set[tuple[str, int]] = set()
-    for path, node in tree.walk():
-        if isinstance(node, Directory):
-            continue
-        inode = tree.inode(node)
-        index, row = tree.indexes[tree.layer(inode)], tree.row(inode)
-        if index.kinds[row] != Kind.FILE:
-            continue
-        size = index.sizes[row]
-        several = inode != node or inode in tree.shared
-        if not several or inode not in seen:
+    for path, inode, size, first in regular_files(tree):
+        if first:
             total += size
-        if several:
-            seen.add(inode)
         for glob, matcher in globs.items():
             if matcher.matches(path) and (glob, inode) not in counted:
                 sums[glob] += size
-                if several:
-                    counted.add((glob, inode))
+                counted.add((glob, inode))
     return total, sums

@@ -167,6 +167,29 @@ def node_at(tree: Tree, path: bytes) -> Node | None:
     return node
 
 
+def regular_files(tree: Tree) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Yields every name of a regular file of a tree, in the order of a walk: path, ref as `Tree.inode` returns it, size, and
+    whether it is the first name of this file."""
+    shared = tree.shared
+    seen: set[int] = set()
+    for path, node in tree.walk():
+        if isinstance(node, Directory):
+            continue
+        inode = tree.inode(node)
+        index, row = tree.indexes[tree.layer(inode)], tree.row(inode)
+        if index.kinds[row] != Kind.FILE:
+            continue
+        first = inode not in seen
+        if inode in shared:
+            seen.add(inode)
+        yield path, inode, index.sizes[row], first
+
+
+def visible_bytes(tree: Tree) -> int:
+    """Returns the bytes of all visible files of a tree; a file with several names counts once."""
+    return sum(size for _, _, size, first in regular_files(tree) if first)
+
+
 def walk_both(a: Tree, b: Tree) -> Iterator[tuple[bytes, Node | None, Node | None]]:
     """Yields every path of either tree with its two nodes, the root first if either tree lists it, parents before
     children."""

@@ -8,9 +8,8 @@ from support.layers import scanned
 
 from ocitool.layers.index import LayerIndex
 from ocitool.policy.dive_measures import dive_measures
-from ocitool.policy.measures import size_of
 from ocitool.trees.nodes import HiddenFile
-from ocitool.trees.tree import Tree
+from ocitool.trees.tree import Tree, visible_bytes
 from ocitool.trees.waste import hidden_bytes, waste
 
 Files = list[tuple[str, bytes | str | None]]
@@ -26,7 +25,16 @@ def index(files: Files) -> LayerIndex:
 
 
 def test_the_size_counts_a_file_with_several_names_once() -> None:
-    assert 7 == size_of([index([("a", b"1234"), ("b", "hard:a"), ("c", "link:a")]), index([("d", b"123")])])
+    assert 7 == visible_bytes(tree([("a", b"1234"), ("b", "hard:a"), ("c", "link:a")], [("d", b"123")])[0])
+
+
+def test_names_of_one_file_are_gathered_once_for_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    gathered = Tree.shared.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Tree, "shared", property(lambda self: asked.append(1) or gathered(self)))
+    layer: Files = [(f"a{n}", b"1") for n in range(9)]
+    assert 9 == visible_bytes(tree([*layer, *((f"b{n}", f"hard:a{n}") for n in range(9))])[0])
+    assert [1] == asked
 
 
 def test_waste_is_what_inspect_says() -> None:
