@@ -140,10 +140,11 @@ def unwrap(chunks: Iterable[bytes], codec: str, most: int) -> tuple[list[str], b
     return found, head, pieces
 
 
-def peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Returns the first bytes, at least as many as `sniff` needs unless there are fewer, and all bytes from the beginning."""
+def peek(chunks: Iterator[bytes], least: int = SNIFF) -> tuple[bytes, Iterator[bytes]]:
+    """Returns the first bytes, `least` (by default as many as `sniff` needs) unless there are fewer, maybe more, and all bytes
+    from the beginning."""
     head = b""
-    while len(head) < SNIFF:
+    while len(head) < least:
         chunk = next(chunks, None)
         if chunk is None:
             break

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import chain
 
 from ocitool.comparison.inside.content import PARTS, InnerContent, InnerPart, Room, fact
 from ocitool.errors import OcitoolError
@@ -46,7 +45,8 @@ def content_of(data: bytes, room: Room) -> InnerContent | None:
         return _tar(iter((data,)), "a tar archive", {}, room)
     facts = {"compression": codec} | _gzip_header(data)
     try:
-        head, chunks = _filled(_bounded(codecs.decode((data,), codec), room))
+        head, chunks = codecs.peek(_bounded(codecs.decode((data,), codec), room), _BLOCK)
+        head = head[:_BLOCK]
         if len(head) == _BLOCK and head.strip(b"\0") and is_tar(_Head(head)):
             return _tar(chunks, f"a tar archive in {codec}", facts, room)
         size, hasher = 0, sha256()
@@ -88,17 +88,6 @@ def _bounded(chunks: Iterator[bytes], room: Room) -> Iterator[bytes]:
         if room.left < 0:
             raise _TooLargeError
         yield chunk
-
-
-def _filled(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Returns the first block, shorter only if there is no more, and all bytes from the beginning."""
-    head = b""
-    while len(head) < _BLOCK:
-        chunk = next(chunks, None)
-        if chunk is None:
-            break
-        head += chunk
-    return head[:_BLOCK], chain((head,), chunks)
 
 
 def _gzip_header(data: bytes) -> dict[str, str]:
