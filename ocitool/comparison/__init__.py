@@ -215,7 +215,7 @@ def _images(
     packages, altered = _packages(old, new, compared, options, indexer)
     everything = not (options.paths or options.ignored_paths or options.ignored - {"mtime"})
     found = notable(old, new, compared, settings, session.task, packages=packages, altered=altered)
-    grave = {one.path for one in found if one.severity == "security"}  # a token in a log is no noise
+    grave = {one.path for one in found if one.severity == "security"}  # so that a token in a log is reported
     volatile = volatile_files(compared.files, compared.pairs, packages, session.task, whole=everything, but=grave)
     if options.ignore_volatile:
         kept = tuple(change for change in compared.files if change.path not in volatile.classes)

@@ -93,7 +93,7 @@ def _giving(pieces: Iterable[bytes]) -> ReadContent:
 
 
 def _as_file(entry: Entry, size: int) -> Entry:
-    """Returns an entry of a plain file, without rights that the image's file has and nobody needs here."""
+    """Returns an entry of a plain file for its user, without the setuid bits and attributes of the file in the image."""
     mode = entry.mode & 0o755 | 0o600 if entry.kind == Kind.FILE else 0o600
     return entry._replace(kind=Kind.FILE, mode=mode, size=size, stored=size, link=b"", xattrs=None, segments=None)
 

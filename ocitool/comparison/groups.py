@@ -242,7 +242,7 @@ def _group(files: Sequence[FileChange], draft: _Draft, counted: set[tuple[int, b
 
 
 def _place(files: Sequence[FileChange], draft: _Draft) -> tuple[bytes, Span, bytes | None]:
-    """Returns the path of a group, what it stands for, and the path before."""
+    """Returns the path of a group, which paths the group has, and the path before a move."""
     if draft.pairs:
         (old, new) = (files[position].path for position in draft.pairs[0])
         return (new, "path", old) if draft.size == 1 else (draft.move[1], draft.span, draft.move[0])

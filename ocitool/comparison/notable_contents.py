@@ -95,7 +95,8 @@ class SmallFiles:
         return self._take(Content(change, role), size)
 
     def add_removed(self, change: FileChange) -> None:
-        """Takes a removed file whose content says what is no news elsewhere: a source of packages."""
+        """Takes a removed file whose content tells what was known before: a source of packages that another file names now
+        is not new."""
         side = change.before
         if change.path.startswith(b"etc/") and side is not None and side.entry.kind == Kind.FILE:
             role = path_roles.rule(change.path)

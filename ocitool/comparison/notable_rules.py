@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 Severity = Literal["security", "cost", "info"]
-"""Classes of notable changes, the gravest first. `security`: it may let somebody in, or give something away. `cost`: it
+"""Classes of notable changes, the gravest first. `security`: it may give access, or disclose a secret. `cost`: it
 costs bytes that could be saved, or the limit of an engine. `info`: an ordinary update brings this too."""
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -98,7 +98,7 @@ RULES = {
 """The rules, the gravest first; `severity` decides over this order."""
 
 GROUPS = {"secret": tuple(name for name in RULES if name.startswith("secret-"))}
-"""Names that stand for several rules."""
+"""Names for several rules at once."""
 
 
 def chosen(names: str) -> frozenset[str]:

@@ -23,8 +23,8 @@ Placed = Iterator[tuple[str, NotableFact]]
 
 
 def of_config(before: Image, after: Image, *, alone: bool) -> Placed:
-    """Yields what is notable about the settings as a whole. `alone`: there is no image before, and what every image has is
-    not notable."""
+    """Yields what is notable about the settings as a whole. `alone`: there is no image before, so settings
+    that every image has are not notable."""
     yield from _of_user(before.config, after.config, alone=alone)
     known = {finding for _, finding in _exploits(before.config)}
     yield from ((pointer, finding) for pointer, finding in _exploits(after.config) if finding not in known)

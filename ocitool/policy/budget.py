@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 Unit = Literal["bytes", "layers", "ratio"]
@@ -103,8 +103,3 @@ def _bound(limit: Limit, measures: Measures) -> int | float | None:
         return limit.most
     whole = measures.values.get(limit.about.of or "")
     return None if whole is None else max(limit.most, int(whole * limit.percent / 100))
-
-
-def exceeded(lines: Sequence[BudgetLine]) -> list[BudgetLine]:
-    """Returns the limits that are not kept."""
-    return [line for line in lines if line.status == "exceeded"]
