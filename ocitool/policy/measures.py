@@ -29,8 +29,10 @@ def measured(budget: Budget, image: Image, indexes: Sequence[LayerIndex] | None)
     hidden: list[HiddenFile] = []
     tree = Tree(indexes, hidden=hidden.append)
     values["size"], paths = _visible(tree, globs)
-    values["waste"] = hidden_bytes(tree, hidden)
-    if any(limit.key in DIVE_KEYS for limit in budget):
+    keys = {limit.key for limit in budget}
+    if "waste" in keys:
+        values["waste"] = hidden_bytes(tree, hidden)
+    if not keys.isdisjoint(DIVE_KEYS):
         values |= dive_measures(tree, hidden)
     return Measures(values, paths)
 
