@@ -94,7 +94,7 @@ class Rows:
             [_clean(layer.key)] * len(index), range(len(index)), [_text(path) for path in index.paths], index.paths,
             [_KINDS[kind] for kind in index.kinds], index.sizes.tolist(), index.modes.tolist(), index.uids.tolist(),
             index.gids.tolist(), index.mtimes.tolist(), [found.hex() if found is not None else None for found in contents],
-            [_text(link) or None for link in index.links],
+            [_text(link) or None for link in index.links.column(len(index))],
         ]  # fmt: skip
         schema = self._files.schema
         self._files.write_table(pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema))

@@ -124,7 +124,8 @@ class DistinctContents:
 
 def _timeless(index: LayerIndex) -> int:
     """Returns a hash of all entries without their times, in any order; valid within one process."""
-    columns = index.paths, index.kinds, index.modes, index.uids, index.gids, index.sizes, index.links
+    links = index.links.column(len(index))
+    columns = index.paths, index.kinds, index.modes, index.uids, index.gids, index.sizes, links
     contents = bytes(index.contents)
     texts = (contents[at : at + 32] for at in range(0, len(contents), 32))
     rare = ((index.paths[row], value) for table in (index.xattrs, index.devices) for row, value in table.items())

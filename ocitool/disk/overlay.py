@@ -155,7 +155,7 @@ def self_contained(index: LayerIndex) -> bool:
     directories = {b""}
     seen: set[bytes] = set()
     hiding: list[bytes] = []
-    for path, kind, link in zip(index.paths, index.kinds, index.links, strict=True):
+    for path, kind, link in zip(index.paths, index.kinds, index.links.column(len(index)), strict=True):
         if kind == _METADATA:
             continue
         parent = path.rpartition(b"/")[0]

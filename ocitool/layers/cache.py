@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+import struct
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ocitool import limits
@@ -28,9 +30,10 @@ from ocitool.directories import OpenDirectory, is_private_file, private_below, p
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Xattrs
 from ocitool.layers.index import LayerIndex
+from ocitool.layers.paths import Paths
 from ocitool.layers.tar_notes import TarNote
 
-PARSER = 2
+PARSER = 3
 """Version of reader and index. Increase it whenever they would give something else for the same bytes."""
 
 _COLUMNS = ("modes", "uids", "gids", "mtimes", "sizes", "offsets")
@@ -96,7 +99,7 @@ class IndexCache:
             return {}
         try:
             return load_contents(data)
-        except (ValueError, KeyError, TypeError, EOFError, OverflowError):
+        except (ValueError, KeyError, TypeError, EOFError, OverflowError, StopIteration):
             return {}
 
     def store(self, index: LayerIndex, identity: str | None, contents: Mapping[int, bytes] | None = None) -> None:
@@ -117,7 +120,7 @@ class IndexCache:
             return
         known = f"{index.diff_id} {index.digest} {index.codec}".encode()
         for key in _keys(index.digest, identity):
-            self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), known)
+            self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), [known])
 
     def has_bytes(self, digest: Digest | None, diff_id: Digest | None, identity: str | None, algorithm: str = "sha256") -> bool:
         """Returns whether the bytes with this identity are known to have this digest or, without one, to unpack to this
@@ -131,7 +134,7 @@ class IndexCache:
     def record_digest(self, digest: Digest, identity: str, algorithm: str = "sha256") -> None:
         """Records that the bytes with this identity have this digest, if an index of such bytes is stored."""
         if self._tables and (found := self._read("ids", _name(f"{algorithm} digest {digest}"))) is not None:
-            self._write("ids", _name(f"{algorithm} file {identity}"), found)
+            self._write("ids", _name(f"{algorithm} file {identity}"), [found])
 
     def _index(self, diff_id: Digest) -> LayerIndex | None:
         data = self._read("indexes", _name(str(diff_id)))
@@ -139,7 +142,7 @@ class IndexCache:
             return None
         try:
             index = load(data)
-        except (ValueError, KeyError, TypeError, IndexError, EOFError, OverflowError):
+        except (ValueError, KeyError, TypeError, IndexError, EOFError, OverflowError, StopIteration):
             return None
         return index if index.diff_id == diff_id else None
 
@@ -148,7 +151,9 @@ class IndexCache:
             with os.fdopen(self._tables[table].read(name), "rb") as file:
                 data = file.read() if is_private_file(os.fstat(file.fileno())) else b""
                 body, checksum = data[:-32], data[-32:]
-                if _checksum(table, name, body) != checksum:
+                hasher = _hasher(table, name)
+                hasher.update(body)
+                if hasher.digest() != checksum:
                     return None
                 with contextlib.suppress(OSError):
                     os.utime(file.fileno())
@@ -156,16 +161,20 @@ class IndexCache:
         except OSError:
             return None
 
-    def _write(self, table: str, name: str, body: bytes) -> None:
+    def _write(self, table: str, name: str, body: Iterable[bytes]) -> None:
         at = self._tables[table]
         temporary = f"{name}.{os.getpid()}.{os.urandom(4).hex()}"
         try:
             with os.fdopen(at.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(body)
-                file.write(_checksum(table, name, body))
+                hasher = _hasher(table, name)
+                for piece in body:
+                    hasher.update(piece)
+                    file.write(piece)
+                file.write(hasher.digest())
+                written = file.tell()
             os.replace(temporary, name, src_dir_fd=at.descriptor, dst_dir_fd=at.descriptor)
             if self._size is not None:
-                self._size += len(body) + 32
+                self._size += written
         except OSError:  # a full or read-only disk costs the cache, not the command
             with contextlib.suppress(OSError):
                 at.unlink(temporary)
@@ -203,11 +212,9 @@ def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _checksum(table: str, name: str, body: bytes) -> bytes:
-    """Returns the checksum of a file; it covers the name, so that a file moved to another key is ignored."""
-    hasher = hashlib.sha256(b"%d %s/%s\0" % (PARSER, table.encode(), name.encode()))
-    hasher.update(body)
-    return hasher.digest()
+def _hasher(table: str, name: str) -> Any:
+    """Returns the hash of a file before its content; it covers the name, so that a file moved to another key is ignored."""
+    return hashlib.sha256(b"%d %s/%s\0" % (PARSER, table.encode(), name.encode()))
 
 
 def within_limits(index: LayerIndex, stored: int) -> bool:
@@ -218,14 +225,9 @@ def within_limits(index: LayerIndex, stored: int) -> bool:
     return len(index) <= limits.layer_entries(stored) and size <= limits.unpacked_size() and not bomb
 
 
-def dump(index: LayerIndex) -> bytes:
-    """Returns the index as bytes, for this machine only: columns keep its byte order."""
-    import zstandard
-
-    sections = [
-        b"\0".join(index.paths), b"\0".join(index.links), bytes(index.kinds), bytes(index.contents),
-        *(getattr(index, name).tobytes() for name in _COLUMNS),
-    ]  # fmt: skip
+def dump(index: LayerIndex) -> Iterator[bytes]:
+    """Yields the index as bytes, column by column; for this machine only: columns keep its byte order."""
+    paths = index.paths
     shared = {id(pairs): pairs for pairs in index.xattrs.values()}  # xattrs of a global header are one object for all entries
     at = {key: number for number, key in enumerate(shared)}
     head = {
@@ -238,34 +240,37 @@ def dump(index: LayerIndex) -> bytes:
         "sparse": sorted(index.sparse.items()),
         "notes": [[note.rule, _text(note.path), note.text] for note in index.notes],
         "notesDropped": index.notes_dropped,
-        "sections": [len(section) for section in sections],
     }
-    body = json.dumps(head, separators=(",", ":")).encode() + b"\n" + b"".join(sections)
-    return _MAGIC + zstandard.ZstdCompressor(level=1).compress(body)
+    columns = (getattr(index, name).tobytes() for name in _COLUMNS)
+    return _packed(
+        itertools.chain(
+            (json.dumps(head, separators=(",", ":")).encode(),),
+            map(_joined, (paths.names, paths.prefixes, list(index.links.values()))),
+            (array("I", index.links).tobytes(), paths.prefix_of.tobytes(), index.kinds, index.contents),
+            columns,
+        )
+    )
 
 
 def load(data: bytes) -> LayerIndex:
-    """Returns the index of `dump`'s bytes. Raises `ValueError`, `KeyError`, `TypeError` and the like for anything else."""
-    body = _unpacked(data)
-    end = body.index(b"\n")
-    head: dict[str, Any] = json.loads(body[:end])
-    view, position = memoryview(body), end + 1
-    sections = []
-    for length in head["sections"]:
-        sections.append(view[position : position + length])
-        position += length
+    """Returns the index of the bytes of `dump`. Raises `ValueError`, `KeyError`, `TypeError` and the like for anything else."""
+    sections = _unpacked(data)
+    head: dict[str, Any] = json.loads(next(sections))
     rows = head["rows"]
+    names, prefixes, links = (bytes(next(sections)).split(b"\0") for _ in range(3))
+    linked = array("I", bytes(next(sections)))
     index = LayerIndex()
-    index.paths = bytes(sections[0]).split(b"\0") if rows else []
-    index.links = bytes(sections[1]).split(b"\0") if rows else []
-    index.kinds = bytearray(sections[2])
-    index.contents = bytearray(sections[3])
-    for name, section in zip(_COLUMNS, sections[4:], strict=True):
+    index.paths = Paths.of_columns(names if rows else [], array("I", bytes(next(sections))), prefixes)
+    if linked:
+        index.links.update(zip(linked, links, strict=True))
+    index.kinds = next(sections)
+    index.contents = next(sections)
+    for name in _COLUMNS:
         column: array[int] = getattr(index, name)
-        column.frombytes(section)
+        column.frombytes(next(sections))
         if len(column) != rows:
             raise ValueError("columns of unequal length")
-    if not len(index.paths) == len(index.links) == len(index.kinds) == len(index.contents) // 32 == rows:
+    if next(sections, None) is not None or not len(index.paths) == len(index.kinds) == len(index.contents) // 32 == rows:
         raise ValueError("columns of unequal length")
     index.devices = {row: (major, minor) for row, (major, minor) in head["devices"]}
     shared = [_xattrs(pairs) for pairs in head["xattrs"]]
@@ -279,36 +284,59 @@ def load(data: bytes) -> LayerIndex:
     return index
 
 
-def dump_contents(contents: Mapping[int, bytes]) -> bytes:
-    """Returns kept contents as bytes."""
-    import zstandard
-
-    head = json.dumps([[row, len(content)] for row, content in contents.items()], separators=(",", ":")).encode() + b"\n"
-    return _MAGIC + zstandard.ZstdCompressor(level=1).compress(head + b"".join(contents.values()))
+def dump_contents(contents: Mapping[int, bytes]) -> Iterator[bytes]:
+    """Yields kept contents as bytes."""
+    return _packed([json.dumps([*contents], separators=(",", ":")).encode(), *contents.values()])
 
 
 def load_contents(data: bytes) -> dict[int, bytes]:
     """Returns the contents of the bytes of `dump_contents`. Raises `ValueError` and the like for anything else."""
-    body = _unpacked(data)
-    position = body.index(b"\n") + 1
-    found: dict[int, bytes] = {}
-    for row, length in json.loads(body[:position]):
-        found[row] = body[position : position + length]
-        position += length
-    if position != len(body):
-        raise ValueError("contents of another length")
+    sections = _unpacked(data)
+    rows = json.loads(next(sections))
+    if not isinstance(rows, list):
+        raise ValueError("not contents")
+    return {row: bytes(content) for row, content in zip(rows, sections, strict=True)}
+
+
+def _joined(strings: list[bytes]) -> bytearray:
+    """Returns the strings with a NUL between them. `join` takes 80 bytes for each of its arguments, so it gets few at once."""
+    found = bytearray()
+    for at in range(0, len(strings), 4096):
+        found += b"\0" if at else b""
+        found += b"\0".join(strings[at : at + 4096])
     return found
 
 
-def _unpacked(data: bytes) -> bytes:
+_LENGTH = struct.Struct("<Q")
+
+
+def _packed(sections: Iterable[bytes | bytearray]) -> Iterator[bytes]:
+    """Yields a file with these sections, each behind its length. One section is held at a time."""
+    import zstandard
+
+    packer = zstandard.ZstdCompressor(level=1).compressobj()
+    yield _MAGIC
+    for section in sections:
+        yield packer.compress(_LENGTH.pack(len(section)))
+        yield packer.compress(section)
+    yield packer.flush()
+
+
+def _unpacked(data: bytes) -> Iterator[bytearray]:
+    """Yields the sections of a file. Raises `ValueError`."""
     import zstandard
 
     if not data.startswith(_MAGIC):
         raise ValueError("another version")
-    try:
-        return zstandard.ZstdDecompressor().decompress(memoryview(data)[len(_MAGIC) :])
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from None
+    with zstandard.ZstdDecompressor().stream_reader(memoryview(data)[len(_MAGIC) :]) as reader:
+        try:
+            while length := reader.read(_LENGTH.size):
+                section = bytearray(*_LENGTH.unpack(length))
+                if section and reader.readinto(section) != len(section):
+                    raise ValueError("truncated")
+                yield section
+        except (zstandard.ZstdError, struct.error) as error:
+            raise ValueError(str(error)) from None
 
 
 def _xattrs(pairs: list[list[str]]) -> Xattrs:

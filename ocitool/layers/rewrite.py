@@ -33,6 +33,8 @@ _HEADERS = 64 << 20
 """Bytes of the headers of one member; the largest allowed sparse map is smaller."""
 _LASTING = byte_pattern(rb" (?:SCHILY\.xattr\.|GNU\.sparse\.)[^=]*=")
 """Global records that a later entry's own records cannot override."""
+_RARE = ("links", "devices", "xattrs", "sparse")
+"""Columns that have a value for some rows only."""
 
 
 class LayerEdit(NamedTuple):
@@ -112,18 +114,16 @@ def apply_edit(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
     def moved(row: int) -> int:
         return row - bisect_left(gone, row)
 
+    made.paths = index.paths.of_runs(kept_runs(index, edit))
     for start, stop in kept_runs(index, edit):
-        made.paths += index.paths[start:stop]
-        made.links += index.links[start:stop]
         made.kinds += index.kinds[start:stop]
         made.contents += index.contents[32 * start : 32 * stop]
         for name in ("modes", "uids", "gids", "mtimes", "sizes"):
             column: array[int] = getattr(made, name)
             column.extend(getattr(index, name)[start:stop])
     made.offsets.extend([0] * len(made.paths))
-    for name in ("devices", "xattrs", "sparse"):
-        found = getattr(index, name)
-        setattr(made, name, {moved(row): found[row] for row in found if row not in edit.drop})
+    for name in _RARE:
+        getattr(made, name).update({moved(row): value for row, value in getattr(index, name).items() if row not in edit.drop})
     for row, entry in edit.replace.items():
         _replace(made, moved(row), entry)
     for entry in edit.add:
@@ -142,12 +142,14 @@ def kept_runs(index: LayerIndex, edit: LayerEdit) -> Iterator[tuple[int, int]]:
 
 
 def _replace(index: LayerIndex, row: int, entry: Entry) -> None:
-    index.paths[row], index.links[row], index.kinds[row] = entry.path, entry.link, entry.kind
+    index.paths[row], index.kinds[row] = entry.path, entry.kind
     index.modes[row], index.uids[row], index.gids[row] = entry.mode, entry.uid, entry.gid
     index.mtimes[row], index.sizes[row] = entry.mtime, entry.size
     index.contents[32 * row : 32 * row + 32] = bytes(32)
-    for column in (index.devices, index.xattrs, index.sparse):
-        column.pop(row, None)
+    for name in _RARE:
+        getattr(index, name).pop(row, None)
+    if entry.link:
+        index.links[row] = entry.link
     if entry.device is not None:
         index.devices[row] = entry.device
     if entry.xattrs:

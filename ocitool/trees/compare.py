@@ -97,7 +97,7 @@ def equal_rows(a: LayerIndex, i: int, b: LayerIndex, j: int, *, times: bool = Tr
         and a.sizes[i] == b.sizes[j]
         and a.uids[i] == b.uids[j]
         and a.gids[i] == b.gids[j]
-        and a.links[i] == b.links[j]
+        and a.links.get(i) == b.links.get(j)
         and a.contents[32 * i : 32 * i + 32] == b.contents[32 * j : 32 * j + 32]
         and a.xattrs.get(i) == b.xattrs.get(j)
         and a.devices.get(i) == b.devices.get(j)

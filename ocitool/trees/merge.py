@@ -57,6 +57,7 @@ class LayerMerge:
         """
         base = layer << REF_SHIFT
         kinds, paths = index.kinds, index.paths
+        prefixes = paths.prefixes
         self._lookup.max_steps += limits.ENTRY_LINK_STEPS * len(paths)
         self._entries += len(paths)
         implied = limits.IMPLIED_FREE + limits.ENTRY_IMPLIED * self._entries
@@ -67,31 +68,32 @@ class LayerMerge:
                 before = self._targets_before_whiteouts(index)
             self._hide(layer, index)
             before = {row: inode for row, inode in before.items() if self._target(index.links[row]) is None}
-        parents = self._parents
+        parents = self._parents  # by prefix
         bookkeeping: dict[bytes, int] = {}
         pending: list[tuple[int, bytes, bytes]] = []
-        for row, path in enumerate(paths):
-            kind = kinds[row]
+        for row, (number, name, kind) in enumerate(zip(paths.prefix_of, paths.names, kinds, strict=True)):
             if kind >= _WHITEOUT:
                 continue
-            parent_path, _, name = path.rpartition(b"/")
-            parent = parents.get(parent_path)
+            prefix = prefixes[number]
+            parent = parents.get(prefix)
             if parent is None:
+                path = prefix + name
                 if escapes(path):
                     raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
                 if path.startswith(_AUFS):
                     if kind == _FILE:
                         bookkeeping[path] = base + row  # not a file of the tree, but AUFS makes hard links to it
                     continue
+                parent_path = prefix[:-1]
                 parent, place = self._directory(parent_path, layer)
-                parents[parent_path] = parent
+                parents[prefix] = parent
                 if place != parent_path or parent_path in self._aliases:
                     self._alias(parent_path, place)
             if not name:
                 self._root.ref = base + row
                 continue
             if name == b"..":
-                raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
+                raise UnsafeError(f"an entry leaves the root: {(prefix + name)[:200]!r}")
             children = parent.children
             old = children.get(name)
             ref = base + row
@@ -100,16 +102,16 @@ class LayerMerge:
                     old.ref = ref
                 else:
                     if old is not None:
-                        self._drop(old, self._real_entry_path(path), layer, None)
-                    children[name] = parents[path] = Directory(ref)
+                        self._drop(old, self._real_entry_path(prefix, name), layer, None)
+                    children[name] = parents[prefix + name + b"/"] = Directory(ref)
                     if self._aliases:
-                        self._alias(path, self._real_entry_path(path))
+                        self._alias(prefix + name, self._real_entry_path(prefix, name))
                     if old is not None:
                         parents.clear()
                         parents[b""] = self._root
                 continue
             if kind == _HARDLINK:
-                link = index.links[row]
+                path, link = prefix + name, index.links[row]
                 if escapes(link):
                     raise UnsafeError(f"a hard link leaves the root: {path[:200]!r}")
                 if link == path and old is not None:
@@ -124,7 +126,7 @@ class LayerMerge:
                 else:
                     self._inodes[ref] = inode
             if old is not None:
-                self._drop(old, self._real_entry_path(path), layer, ref)
+                self._drop(old, self._real_entry_path(prefix, name), layer, ref)
                 if isinstance(old, Directory) or self._lookup.is_symlink(old) or kind == _SYMLINK:
                     parents.clear()
                     parents[b""] = self._root
@@ -277,13 +279,13 @@ class LayerMerge:
             stack.extend(node for node in children.values() if isinstance(node, Directory))
             children.clear()
 
-    def _real_entry_path(self, path: bytes) -> bytes:
+    def _real_entry_path(self, prefix: bytes, name: bytes) -> bytes:
         """Returns the real path of an entry whose parent may be reached through a link."""
         if self._aliases:
-            parent, _, name = path.rpartition(b"/")
+            parent = prefix[:-1]
             place = self._aliases.get(parent, parent)
             return place + b"/" + name if place else name
-        return path
+        return prefix + name
 
     def _drop(self, node: Node, path: bytes, layer: int, replaced: int | None) -> None:
         """Records that a node is removed; the caller takes it out of its directory."""

@@ -161,7 +161,7 @@ def test_an_index_that_states_another_diff_id_is_not_believed(directory: Path) -
 @pytest.mark.parametrize("body", [b"", b"x", b"\xff\xff", b"a b", b"sha256:00 sha256:00 none", b"../../x y z"])
 def test_an_id_that_is_none_is_not_believed(directory: Path, body: bytes) -> None:
     cache, index = kept(directory, SAMPLE, None)
-    cache._write("ids", module._name(f"sha256 digest {index.digest}"), body)
+    cache._write("ids", module._name(f"sha256 digest {index.digest}"), [body])
     assert cache.find(index.digest, None) is None
 
 

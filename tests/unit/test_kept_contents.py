@@ -92,7 +92,7 @@ def test_damaged_or_foreign_contents_are_not_known(tmp_path: Path) -> None:
     assert index.diff_id is not None
     cache.store(index, None, KEPT)
     assert KEPT == cache.find_contents(index.diff_id)
-    name, good = module._name(str(index.diff_id)), module.dump_contents(KEPT)
-    for bad in (b"", good[:-1], good[:20], good.replace(b"index", b"other"), module.dump(index)):
-        cache._write("contents", name, bad)
+    name, good = module._name(str(index.diff_id)), b"".join(module.dump_contents(KEPT))
+    for bad in (b"", good[:-1], good[:20], good.replace(b"index", b"other"), b"".join(module.dump(index))):
+        cache._write("contents", name, [bad])
         assert {} == cache.find_contents(index.diff_id)

@@ -112,8 +112,8 @@ def _shape(index: LayerIndex, ignored: Ignored | None) -> int | None:
     others do. Returns None for a layer that lists a path twice, since its effect depends on the order."""
     view = memoryview(index.contents)
     listed = {
-        (path, kind, link, bytes(view[32 * row : 32 * row + 32]))
-        for row, (path, kind, link) in enumerate(zip(index.paths, index.kinds, index.links, strict=True))
+        (path, kind, index.links[row], bytes(view[32 * row : 32 * row + 32]))
+        for row, (path, kind) in enumerate(zip(index.paths, index.kinds, strict=True))
         if ignored is None or not ignored(path)
     }
     once = len(set(zip(index.paths, index.kinds, strict=True))) == len(index)
