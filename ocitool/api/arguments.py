@@ -10,7 +10,7 @@ from ocitool.errors import UsageError
 
 if TYPE_CHECKING:
     from ocitool.digest import Digest
-    from ocitool.disk.rootfs import Ownership
+    from ocitool.disk.attributes import Ownership
     from ocitool.operations.append import LayerInput
     from ocitool.operations.edit import ContentEdits
     from ocitool.pipeline.image_writer import WriteOptions
@@ -151,7 +151,7 @@ def ownership(
     gid_map: Words, mode: int | None, force: bool,
 ) -> Ownership:  # fmt: skip
     """Returns how `unpack` sets owners, and checks that its options fit together and to the form."""
-    from ocitool.disk.rootfs import Ownership, parse_map
+    from ocitool.disk.attributes import Ownership, parse_map
 
     owners = Ownership(
         rootless or os.geteuid() != 0, parse_map(words(uid_map), "--uid-map"), parse_map(words(gid_map), "--gid-map"),

@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ocitool.comparison.result import ExtractedFiles, FileChange, Side
-from ocitool.disk.rootfs import Ownership, ReadContent, Rootfs
+from ocitool.disk.attributes import Ownership
+from ocitool.disk.rootfs import Rootfs
+from ocitool.disk.staged_files import ReadContent
 from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Entry, Kind

@@ -37,7 +37,7 @@ from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
 from ocitool.transports.layout import opened_file
-from ocitool.trees.nodes import Directory, Node, ref_of
+from ocitool.trees.nodes import IMPLIED, REF_SHIFT, ROW_MASK, Node, ref_of
 from ocitool.trees.tree import Tree
 
 SCHEMA = "ocitool/snapshot"
@@ -49,6 +49,7 @@ _KINDS = {int(kind): kind for kind in (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, 
 _STATED, _DISK, _DEVICE = struct.Struct("<BHqqqq"), struct.Struct("<QqqqIII"), struct.Struct("<QQ")
 CAPABILITY = b"security.capability"
 _REVISION, _CAPS_1, _CAPS_2, _CAPS_3 = 0xFF000000, 0x01000000, 0x02000000, 0x03000000
+_PLAIN = frozenset({int(Kind.FILE), int(Kind.DIRECTORY)})
 _MORE_KEYS = {"link", "device", "xattrs", "leader", "unset"}
 _MAX_RANGES = 1_000
 _TICK = 20_000_000
@@ -111,8 +112,21 @@ def write(target: int | str | os.PathLike[str], header: SnapshotHeader, rows: It
     Returns no sooner than `_TICK` after the last recorded change, so that no later edit has a recorded time. Raises
     `DestinationError`.
     """
+    return _write_to(target, header, ((row.disk.ctime, _line(row)) for row in rows))
+
+
+def write_tree(target: int | str | os.PathLike[str], header: SnapshotHeader, tree: Tree, root: Root) -> int:
+    """As `write` with `snapshot_rows`, in half the time: no objects are made for plain files and directories."""
+    return _write_to(target, header, _tree_lines(tree, root, header))
+
+
+_Line = tuple[int, str]
+"""A line of a snapshot, and the ctime in it."""
+
+
+def _write_to(target: int | str | os.PathLike[str], header: SnapshotHeader, lines: Iterable[_Line]) -> int:
     if isinstance(target, int):
-        return _write(target, header, rows, "the snapshot")
+        return _write(target, header, lines, "the snapshot")
     where = os.fspath(target)
     try:
         at, name = located(where)
@@ -120,14 +134,14 @@ def write(target: int | str | os.PathLike[str], header: SnapshotHeader, rows: It
     except OSError as error:
         raise unwritable(where, error) from None
     try:
-        return _write(descriptor, header, rows, where)
+        return _write(descriptor, header, lines, where)
     except OcitoolError as error:
         raise error.at(where) from None
     finally:
         os.close(descriptor)
 
 
-def _write(descriptor: int, header: SnapshotHeader, rows: Iterable[SnapshotEntry], where: str) -> int:
+def _write(descriptor: int, header: SnapshotHeader, rows: Iterable[_Line], where: str) -> int:
     import zstandard
 
     compressor = zstandard.ZstdCompressor(level=1, write_checksum=True).compressobj()
@@ -137,10 +151,10 @@ def _write(descriptor: int, header: SnapshotHeader, rows: Iterable[SnapshotEntry
     }  # fmt: skip
     lines = [json.dumps(fields) + "\n"]
     size = count = latest = 0
-    for row in rows:
+    for ctime, line in rows:
         count += 1
-        latest = max(latest, row.disk.ctime)
-        line = _line(row)
+        if ctime > latest:
+            latest = ctime
         lines.append(line)
         size += len(line)
         if size > _BLOCK:
@@ -170,10 +184,10 @@ def _line(row: SnapshotEntry) -> str:
         more += f',"unset":[{",".join(map(_name, unset))}]'
     if more:
         more = ",{" + more[1:] + "}"
-    return (
-        f"[{_name(path)},{int(kind)},{mode},{uid},{gid},{mtime},{size},[{disk[0]},{disk[1]},{disk[2]},{disk[3]},{disk[4]},"
-        f"{disk[5]},{disk[6]}]{more}]\n"
-    )
+    return _LINE % (_name(path), kind, mode, uid, gid, mtime, size, *disk, more)
+
+
+_LINE = "[%s,%d,%d,%d,%d,%d,%d,[%d,%d,%d,%d,%d,%d,%d]%s]\n"
 
 
 def _name(name: bytes) -> str:
@@ -189,29 +203,69 @@ def snapshot_rows(tree: Tree, root: Root, header: SnapshotHeader) -> Iterator[Sn
 
     Raises `IntegrityError` if a path of the tree is not there.
     """
-    taken = ROOTLESS if header.owner_xattr else b""  # unpacking uses this name, so the image's own xattr is not on disk
-    leaders: dict[int, bytes] = {}  # of files with several names: bounded by their number, as the tree's own table
-    lead = tree.has_links
+    row_of = _Rows(tree, header)
+    for path, ref, status, at in _unpacked_paths(tree, root):
+        yield row_of(path, ref, status, at)
+
+
+def _tree_lines(tree: Tree, root: Root, header: SnapshotHeader) -> Iterator[_Line]:
+    """Yields the lines of what `snapshot_rows` yields."""
+    row_of = _Rows(tree, header)
+    indexes, shared = tree.indexes, tree.shared
+    for path, ref, status, at in _unpacked_paths(tree, root):
+        index, row = indexes[ref >> REF_SHIFT] if ref != IMPLIED else None, ref & ROW_MASK
+        if (
+            index is None or ref in shared or index.kinds[row] not in _PLAIN or row in index.xattrs or not path.isascii()
+        ):  # fmt: skip
+            found = row_of(path, ref, status, at)
+            yield found.disk.ctime, _line(found)
+            continue
+        ctime = status.st_ctime_ns
+        yield ctime, _LINE % (
+            quoted(path.decode()), index.kinds[row], index.modes[row], index.uids[row], index.gids[row], index.mtimes[row],
+            index.sizes[row], status.st_ino, status.st_size, status.st_mtime_ns, ctime, status.st_mode, status.st_uid,
+            status.st_gid, "",
+        )  # fmt: skip
+
+
+def _unpacked_paths(tree: Tree, root: Root) -> Iterator[tuple[bytes, int, os.stat_result, int]]:
+    """Yields each path of a tree with the ref of its content, its status on disk, and the open directory that it is in."""
+    inode_of = tree.inode
     with HeldDirectories(root) as below:
+        parent, at = b"", below.root
         for path, node in _from_root(tree):
-            parent, _, name = path.rpartition(b"/")
-            ref = ref_of(node)
+            slash = path.rfind(b"/")
             try:
-                at = below.directory(parent)
-                status = os.stat(name or b".", dir_fd=at, follow_symlinks=False)
+                if path[: max(slash, 0)] != parent:
+                    parent = path[: max(slash, 0)]
+                    at = below.directory(parent)
+                status = os.stat(path[slash + 1 :] or b".", dir_fd=at, follow_symlinks=False)
             except OSError as error:
                 raise IntegrityError(f"was unpacked and cannot be found: {error.strerror}", repr(path)) from None
-            entry = tree.entry(ref)
-            entry = entry._replace(path=path, offset=0, stored=entry.size, segments=None)
-            leader = None
-            if lead and not isinstance(node, Directory) and tree.links(ref):
-                leader = leaders.setdefault(tree.inode(ref), path)
-            unset: tuple[bytes, ...] = ()
-            if entry.xattrs:
-                found = xattrs_at(at, name or b".", status.st_mode)
-                held = {(key, value) for key, value in stated_xattrs(found, header) if is_file_xattr(key)}
-                unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == taken)
-            yield SnapshotEntry(path, entry, leader, file_status(status), unset)
+            yield path, inode_of(ref_of(node)), status, at
+
+
+class _Rows:
+    """Makes rows of a snapshot. Memory: the first names of files with several names, as many as the tree's own table has."""
+
+    def __init__(self, tree: Tree, header: SnapshotHeader) -> None:
+        self._tree, self._header = tree, header
+        self._taken = ROOTLESS if header.owner_xattr else b""  # unpacking uses this name: the image's own is not on disk
+        self._leaders: dict[int, bytes] = {}
+
+    def __call__(self, path: bytes, ref: int, status: os.stat_result, at: int) -> SnapshotEntry:
+        tree = self._tree
+        entry = tree.entry(ref)
+        entry = entry._replace(path=path, offset=0, stored=entry.size, segments=None)
+        leader = None
+        if tree.has_links and entry.kind != Kind.DIRECTORY and tree.links(ref):
+            leader = self._leaders.setdefault(ref, path)
+        unset: tuple[bytes, ...] = ()
+        if entry.xattrs:
+            found = xattrs_at(at, path.rpartition(b"/")[2] or b".", status.st_mode)
+            held = {(key, value) for key, value in stated_xattrs(found, self._header) if is_file_xattr(key)}
+            unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == self._taken)
+        return SnapshotEntry(path, entry, leader, file_status(status), unset)
 
 
 def file_status(status: os.stat_result) -> FileStatus:

@@ -22,10 +22,8 @@ from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
 from ocitool.trees.indexing import notice_odd_times, readable_blob
-from ocitool.trees.nodes import Directory
+from ocitool.trees.nodes import REF_SHIFT, Directory
 from ocitool.trees.tree import Tree
-
-_SHIFT = 32
 
 
 class StagedImage(NamedTuple):
@@ -81,7 +79,7 @@ def stage_image(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
     for layer, same in _repeated(image):
         index = indexes[layer.number] = indexes[same.number]
         _check_diff_id(image, layer, index)
-        skipped.update(layer.number << _SHIFT | row for row, kind in enumerate(index.kinds) if kind == Kind.FILE)
+        skipped.update(layer.number << REF_SHIFT | row for row, kind in enumerate(index.kinds) if kind == Kind.FILE)
     tree = Tree([indexes[layer.number] for layer in image.layers])
     for path, ref in tree.broken:
         if tree.find(path) == ref:
@@ -99,23 +97,24 @@ def _read(
 ) -> LayerIndex:  # fmt: skip
     """Reads a layer once: returns its verified index, and stages its files, except those for which `skip` is true
     (added to `skipped`), or only the rows `only`."""
-    base = layer.number << _SHIFT
-    put = rootfs.stage
-
-    def keep(row: int, entry: Entry, tar: TarInput) -> None:
-        if not row & 255:
-            task.check()
-        if only is not None and row not in only:
-            return
-        if skip is not None and skipped is not None and skip(entry.path):
-            skipped.add(base + row)
-            return
-        put(base + row, entry, tar.pieces)
-
+    base = layer.number << REF_SHIFT
     where = f"{image.where}: layer {layer.number}"
     try:
         blob, algorithm = readable_blob(layer)
-        index = index_layer(blob, task, algorithm=algorithm, keep=keep)
+        with rootfs.layer(layer.number) as files:
+            put = files.stage
+
+            def keep(row: int, entry: Entry, tar: TarInput) -> None:
+                if not row & 255:
+                    task.check()
+                if only is not None and row not in only:
+                    return
+                if skip is not None and skipped is not None and skip(entry.path):
+                    skipped.add(base + row)
+                    return
+                put(row, entry, tar.pieces)
+
+            index = index_layer(blob, task, algorithm=algorithm, keep=keep)
         notice_odd_times(index, where, task)
     except OcitoolError as error:
         raise error.at(where) from None

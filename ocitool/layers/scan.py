@@ -8,6 +8,7 @@ KiB and the index. Seeking reads headers only, and computes no digest.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
@@ -35,6 +36,10 @@ _LARGE = 1 << 20
 """Bytes of a content from which on it is put together in one buffer."""
 _AHEAD = 1 << 20
 """Bytes of a blob from which on a second thread is worth its cost."""
+_QUEUED = 2
+"""Chunks that wait to be consumed, beyond which the thread that unpacks has time to hash."""
+_UNHASHED = 8
+"""Chunks that wait to be hashed, beyond which the thread that unpacks hashes them whether it has time or not."""
 
 
 OnFile = Callable[[int, Entry, TarInput], None]
@@ -58,20 +63,11 @@ def index_layer(
     stored_hasher = (blob.digest or Digest("sha256", "")).hasher()
     plain = compression == "none"
     tar_hasher: Any = stored_hasher if plain and stored_hasher.name == algorithm else hashlib.new(algorithm)
-    size = 0
-
-    def unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
-        nonlocal size
-        for chunk in chunks:
-            size += len(chunk)
-            if tar_hasher is not stored_hasher:
-                tar_hasher.update(chunk)
-            yield chunk
-
+    unpacked = _Unpacked(tar_hasher if tar_hasher is not stored_hasher else None)
     notes = TarNotes()
-    pieces = codecs.decode(hashed(_chunks(blob, task), stored_hasher), compression, task)
+    pieces = unpacked.produced(codecs.decode(hashed(_chunks(blob, task), stored_hasher), compression, task))
     with _explaining_errors(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
-        tar = ChunkInput(unpacked(decoded))
+        tar = ChunkInput(unpacked.consumed(decoded))
         add = index.add
         holes = _Holes(blob, task)
         for entry in entries(tar, notes, source=blob.size, whiteouts=whiteouts):
@@ -90,12 +86,61 @@ def index_layer(
                 add(entry, content_hash(tar, entry))
     index.hashed = "all" if keep is None else "none"
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
-    index.size = size
+    index.size = unpacked.size
     index.digest = Digest(stored_hasher.name, stored_hasher.hexdigest())
     index.diff_id = Digest(tar_hasher.name, tar_hasher.hexdigest())
     if blob.digest is not None and index.digest != blob.digest:
         raise IntegrityError(f"content is {index.digest}, stated is {blob.digest}")
     return index
+
+
+class _Unpacked:
+    """The unpacked bytes of a layer on their way from the thread that unpacks to the one that consumes them. They are hashed in
+    order by whichever of the two would wait for the other: files of the one layer take longer to unpack, those of another
+    to write.
+
+    `hasher`: None if the bytes are hashed already. `size`: the bytes consumed. At most `_UNHASHED` chunks wait to be hashed,
+    and those of the queue between the threads.
+    """
+
+    def __init__(self, hasher: Any) -> None:
+        self.size = 0
+        self._hashers: deque[Any] = deque([hasher] if hasher is not None else [])  # empty while a thread has it
+        self._hashed_already = hasher is None
+        self._unhashed: deque[bytes] = deque()
+        self._produced = self._consumed = 0
+
+    def produced(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yields the chunks, for the thread that unpacks."""
+        for chunk in chunks:
+            if not self._hashed_already:
+                self._unhashed.append(chunk)
+            self._produced += 1
+            yield chunk
+            if self._produced - self._consumed > _QUEUED or len(self._unhashed) > _UNHASHED:
+                self._hash()
+
+    def consumed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yields the chunks, for the thread that consumes them. At their end all are hashed."""
+        for chunk in chunks:
+            self._consumed += 1
+            self.size += len(chunk)
+            yield chunk
+            if self._produced == self._consumed:
+                self._hash()
+        self._hash()  # the other thread has ended
+
+    def _hash(self) -> None:
+        """Hashes the chunks that wait, unless the other thread does."""
+        if not self._unhashed:
+            return
+        try:
+            hasher = self._hashers.pop()
+        except IndexError:
+            return
+        while self._unhashed:
+            hasher.update(self._unhashed.popleft())
+        self._hashers.append(hasher)
 
 
 @contextmanager

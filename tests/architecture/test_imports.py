@@ -306,7 +306,7 @@ LONG = WAITS | frozenset(
 )  # fmt: skip
 """What may take as long as a disk, a network or another thread does."""
 
-BRIEF = frozenset({"ocitool.cli.progress", "ocitool.disk.rootfs"})
+BRIEF = frozenset({"ocitool.cli.progress", "ocitool.disk.staged_files"})
 """Modules that may print a line, or count what runs, under their lock."""
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ocitool.disk.rootfs import Ownership
+from ocitool.disk.attributes import Ownership
 from ocitool.images.config_edits import Settings
 from ocitool.layers.compress import parse
 from ocitool.operations.append import LayerInput, append

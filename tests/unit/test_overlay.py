@@ -16,6 +16,7 @@ from support.images import image as made
 from support.layers import END, member, scanned
 
 from ocitool.digest import Digest
+from ocitool.disk.attributes import Ownership
 from ocitool.disk.overlay import (
     MOUNT_OPTIONS_SIZE,
     WHITEOUT,
@@ -26,7 +27,6 @@ from ocitool.disk.overlay import (
     self_contained,
     stack_names,
 )
-from ocitool.disk.rootfs import Ownership
 from ocitool.errors import DestinationError, IntegrityError, UnsafeError
 from ocitool.layers.entry import Kind
 from ocitool.operations.unpack.store import StoreResult, unpack

@@ -21,8 +21,10 @@ from support.layers import END, head, pad, pax, sparse_1_0
 from support.merged import memory_image
 
 from ocitool.disk import snapshot, staging
-from ocitool.disk.rootfs import Ownership, Rootfs, parse_map
+from ocitool.disk.attributes import Ownership, parse_map
+from ocitool.disk.rootfs import Rootfs
 from ocitool.disk.snapshot import IdRange
+from ocitool.disk.staged_files import LayerFiles
 from ocitool.disk.staging import stage_image
 from ocitool.disk.staging_directory import MAX_OPEN, StagingDirectory
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
@@ -190,13 +192,13 @@ def test_names_of_one_file_are_one_file_and_no_other_name_is_left(tmp_path: Path
 def test_what_upper_layers_hide_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lower = tar(("a", b"1"), ("d/", None), ("d/x", b"2"), ("o/", None), ("o/x", b"3"), ("kept", b"4"))
     staged: list[bytes] = []
-    original = Rootfs.stage
+    original = LayerFiles.stage
 
-    def noted(self: Rootfs, ref: int, item: Entry, take: Any) -> None:
+    def noted(self: LayerFiles, row: int, item: Entry, take: Any) -> None:
         staged.append(item.path)
-        original(self, ref, item, take)
+        original(self, row, item, take)
 
-    monkeypatch.setattr(Rootfs, "stage", noted)
+    monkeypatch.setattr(LayerFiles, "stage", noted)
     unpack(tmp_path / "root", lower, tar((".wh.a", b""), ("d", b"5"), ("o/.wh..wh..opq", b"")), owners=ROOTLESS)
     assert [b"d", b"kept"] == sorted(staged)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import random
 import tarfile
+import time
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -282,3 +285,25 @@ def test_a_large_content_is_in_memory_once(codec: str, tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1.4 * size
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize(("unpacking", "consuming"), [(0, 0), (0, 0.002), (0.002, 0)])
+def test_all_bytes_are_hashed_in_order_whichever_thread_is_ahead(codec: str, unpacking: float, consuming: float) -> None:
+    chance = random.Random(3)
+    data = b"".join(member(b"f%d" % n, chance.randbytes(1 << 17)) for n in range(100)) + END
+    stored = encode(codec, data)
+
+    class Slow(BytesBlob):
+        def chunks(self, offset: int = 0) -> Iterator[bytes]:
+            for start in range(offset, len(stored), 1 << 19):
+                time.sleep(unpacking)
+                yield stored[start : start + (1 << 19)]
+
+    with Task() as task:
+        for algorithm in ("sha256", "sha512"):
+            found = index_layer(
+                Slow(stored, Digest.of(stored)), task, algorithm=algorithm, keep=lambda *_: time.sleep(consuming)
+            )
+            assert (algorithm, hashlib.new(algorithm, data).hexdigest()) == (found.diff_id.algorithm, found.diff_id.encoded)
+            assert (len(data), Digest.of(stored)) == (found.size, found.digest)

@@ -32,6 +32,7 @@ from ocitool.disk.snapshot import (
     read,
     snapshot_rows,
     write,
+    write_tree,
 )  # fmt: skip
 from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, TransportError, UnsupportedError
 from ocitool.layers.entry import Entry, Kind
@@ -211,6 +212,24 @@ def test_what_was_unpacked_and_is_gone_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").unlink()
     with pytest.raises(IntegrityError):
         list(snapshot_rows(tree, tmp_path, SnapshotHeader()))
+
+
+@pytest.mark.parametrize("header", [SnapshotHeader(), SnapshotHeader(rootless=True, owner_xattr=True)])
+def test_a_tree_is_recorded_as_its_rows_are(header: SnapshotHeader, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("d/e", "é/x", "d/\x7f\n", "d-e"):
+        (root / name).mkdir(parents=True)
+    for name in (b"d/e/a", b"d/z", b"d/\xff", b"b", 'd/"\\é'.encode()):
+        (root / os.fsdecode(name)).write_bytes(name)
+    (root / "d/link").symlink_to("e")
+    os.link(root / "b", root / "d/e/b")
+    os.mkfifo(root / "p")
+    os.setxattr(root / "d/z", "user.a", b"1")
+    tree = tree_of_directory(root)
+    write(tmp_path / "rows", header, snapshot_rows(tree, root, header))
+    write_tree(tmp_path / "tree", header, tree, root)
+    assert (tmp_path / "rows").read_bytes() == (tmp_path / "tree").read_bytes()
+    assert 15 == len(rows_in(tmp_path / "tree"))
 
 
 def test_recording_follows_no_link(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import os
 from typing import Any, Literal, NamedTuple
 
 from ocitool.disk import snapshot
-from ocitool.disk.rootfs import Ownership, Rootfs, private_mode
+from ocitool.disk.attributes import Ownership, private_mode
+from ocitool.disk.rootfs import Rootfs
 from ocitool.disk.staging import check_layers, stage_image
 from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, StagingDirectory
 from ocitool.errors import DestinationError, OcitoolError
@@ -128,7 +129,7 @@ def _describe(work: StagingDirectory, root: int, reference: str, image: Image, t
     try:
         target = os.open("image/snapshot", flags, 0o666, dir_fd=work.descriptor)
         try:
-            snapshot.write(target, header, snapshot.snapshot_rows(tree, root, header))
+            snapshot.write_tree(target, header, tree, root)
             os.fsync(target)
         finally:
             os.close(target)

@@ -12,29 +12,26 @@ processes that make the same one the second discards its own. What a process tha
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import json
 import os
 import shlex
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.atomic import write_document
 from ocitool.blob import expected_sizes
 from ocitool.digest import Digest, wrong_diff_id
-from ocitool.directories import OpenDirectory, located
 from ocitool.disk import overlay
+from ocitool.disk.attributes import Ownership
 from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer
-from ocitool.disk.rootfs import Ownership, Rootfs, private_mode
+from ocitool.disk.rootfs import Rootfs
+from ocitool.disk.staged_files import NamedFile
 from ocitool.disk.staging import check_layers
-from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory, remove_acls, set_access
-from ocitool.errors import DestinationError, FormatError, LimitError, NotFoundError, OcitoolError, UsageError
+from ocitool.disk.staging_directory import StagingDirectory
+from ocitool.errors import DestinationError, FormatError, LimitError, NotFoundError, OcitoolError
 from ocitool.images import platform_choice, select
 from ocitool.images.image import Image, Layer
 from ocitool.images.index_children import image_of_child
@@ -42,6 +39,7 @@ from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
+from ocitool.operations.unpack.layer_store import LayerStore, open_store
 from ocitool.pipeline.session import Session
 from ocitool.progress import Notice
 from ocitool.task import Task
@@ -49,7 +47,7 @@ from ocitool.trees.file_hashes import verified_content
 from ocitool.trees.indexing import Indexer, notice_odd_times, readable_blob
 from ocitool.trees.tree import Tree
 
-SCHEMA, IMAGE_SCHEMA, VERSION = "ocitool/layers", "ocitool/layers-image", 1
+IMAGE_SCHEMA, VERSION = "ocitool/layers-image", 1
 _SHIFT = 32
 _VALUE = 255
 
@@ -100,7 +98,7 @@ def unpack(
 
     Raises `DestinationError` if `dest` is something else, or a store with other settings of owners."""
     task = session.task
-    with _opened(dest, owners, mode, task) as store:
+    with open_store(dest, owners, mode, task) as store:
         images = list(_images(reference, session, platform, all_platforms))
         for image in images:
             check_layers(image)
@@ -143,155 +141,11 @@ def _images(reference: str, session: Session, platform: str | None, all_platform
                 session.task.notice("missing", f"the manifest for {have} is not here")
 
 
-# The store
-
-
-@contextmanager
-def _opened(dest: str, owners: Ownership, mode: int | None, task: Task) -> Iterator[_Store]:
-    """Provides the open store, with a lock against its removal. A new store without any layer is removed after an error."""
-    if dest == "-":
-        raise UsageError("a store of layers cannot go to standard output", hint="name a new directory or a store")
-    try:
-        store = _Store(dest, task)
-    except OSError as error:
-        raise _unusable(error, dest) from None
-    try:
-        store.begin(owners, mode)
-        yield store
-    except BaseException:
-        store.give_up()
-        raise
-    finally:
-        store.close()
-
-
-class _Store:
-    """The directory of the store, which is made if it is missing, held by its descriptor. All processes that use it hold a
-    shared lock; the one that creates or removes it an exclusive one. Its content is trusted, so it must belong to the
-    user."""
-
-    def __init__(self, dest: str, task: Task) -> None:
-        self.dest = dest
-        self._task = task
-        self._parent, self._name = located(dest)
-        self.at = self._parent.make_below(self._name, 0o700)
-        self.at.path = dest
-        status = os.fstat(self.at.descriptor)
-        if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
-            raise DestinationError(
-                "the store belongs to another user, or all users may write to it", dest, hint="name a new directory"
-            )
-
-    def close(self) -> None:
-        """Releases the lock."""
-        with contextlib.suppress(OSError):
-            fcntl.flock(self.at.descriptor, fcntl.LOCK_UN)
-
-    def begin(self, owners: Ownership, mode: int | None) -> None:
-        """Writes the files of a new store, or checks the settings of an existing one. Raises `DestinationError`."""
-        settings = {
-            "schema": SCHEMA, "version": VERSION, "rootless": owners.rootless, "ownerXattr": owners.owner_xattr,
-            "uidMap": [list(one) for one in owners.uid_map], "gidMap": [list(one) for one in owners.gid_map],
-        }  # fmt: skip
-        try:
-            while True:
-                self._task.flock(self.at.descriptor, self.dest, exclusive=True)
-                if self.at.stat("store.json") is None:
-                    if any(".ocitool-" not in name for name in self.at.names()):
-                        raise DestinationError(
-                            "the directory is not a store of layers", self.dest, hint="name a new or empty directory"
-                        )
-                    remove_acls(self.at.descriptor)
-                    set_access(self.at.descriptor, private_mode(owners) if mode is None else DirectoryMode(mode))
-                    write_document(self.at, "store.json", json.dumps(settings).encode() + b"\n")
-                for name in ("sha256", "l", "images"):
-                    self.folder(name)
-                with os.fdopen(self.at.read("store.json"), "rb") as file:
-                    found = json.loads(file.read(1 << 20))
-                self._task.flock(self.at.descriptor, self.dest, exclusive=False)
-                if self.at.stat("store.json") is not None:  # between two locks another process may have removed it
-                    break
-        except OSError as error:
-            raise _unusable(error, self.dest) from None
-        except ValueError:
-            found = None
-        if found != settings:
-            raise DestinationError(
-                "the store has other settings of owners, or another version", self.dest,
-                hint="--rootless and the id maps must be those with which it was made",
-            )  # fmt: skip
-
-    def give_up(self) -> None:
-        """Removes a store without any layer, unless another process uses it."""
-        with contextlib.suppress(OSError):
-            fcntl.flock(self.at.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for name in ("images", "l", "sha256"):
-                os.rmdir(name, dir_fd=self.at.descriptor)
-            self.at.unlink("store.json")
-            os.rmdir(self._name, dir_fd=self._parent.descriptor)
-
-    def folder(self, name: str) -> OpenDirectory:
-        """Opens a directory of the store, which is made if it is missing. Raises `DestinationError` if other users can
-        write to it."""
-        try:
-            found = self.at.make_below(name, 0o755)
-            status = os.fstat(found.descriptor)
-        except OSError as error:
-            raise _unusable(error, self.at.name(name)) from None
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise DestinationError(
-                "the directory belongs to another user, or other users may write to it", self.at.name(name),
-                hint="name a new store",
-            )  # fmt: skip
-        return found
-
-    def has(self, name: str) -> bool:
-        """Returns whether the store has a directory of this name (`sha256/HEX`, `images/HEX`)."""
-        folder, name = name.split("/", 1)
-        try:
-            found = self.folder(folder).stat(name)
-        except OSError as error:
-            raise _unusable(error, self.at.name(name)) from None
-        return found is not None and stat.S_ISDIR(found.st_mode)
-
-    def keep(self, work: StagingDirectory, made: bytes, name: str) -> bool:
-        """Moves a finished directory to its final name. Returns False if the store has it already."""
-        above, last = name.split("/", 1)
-        folder = self.folder(above)
-        try:
-            os.rename(made, last, src_dir_fd=work.descriptor, dst_dir_fd=folder.descriptor)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return False
-            raise _unusable(error, self.at.name(name)) from None
-        return True
-
-    def links(self, names: Sequence[str]) -> dict[str, str]:
-        """Returns the short name of each of these directories; makes those that are missing."""
-        try:
-            folder = self.folder("l")
-            self._task.flock(folder.descriptor, self.dest, exclusive=True)
-            known = {os.readlink(name, dir_fd=folder.descriptor): name for name in folder.names() if name.isdigit()}
-            last = max((int(name) for name in known.values()), default=0)
-            for name in names:
-                target = f"../{name}"
-                if target not in known:
-                    last += 1
-                    os.symlink(target, str(last), dir_fd=folder.descriptor)
-                    known[target] = str(last)
-        except OSError as error:
-            raise _unusable(error, self.at.name("l")) from None
-        return {name: f"l/{known[f'../{name}']}" for name in names}
-
-
-# One image
-
-
 class _ImageStore:
     """Writes one image to the store. `read`: stored bytes of layers that were read."""
 
     def __init__(
-        self, store: _Store, image: Image, work: StagingDirectory, rootfs: Rootfs, indexer: Indexer, task: Task
+        self, store: LayerStore, image: Image, work: StagingDirectory, rootfs: Rootfs, indexer: Indexer, task: Task
     ) -> None:  # fmt: skip
         self.store = store
         self.image = image
@@ -343,12 +197,14 @@ class _ImageStore:
         if there:
             return self.indexer.computed_indexes([(image, layer)])[0]
 
-        def keep(row: int, entry: Entry, tar: TarInput) -> None:
-            self.rootfs.stage(number << _SHIFT | row, entry, tar.pieces)
-
         try:
             blob, algorithm = readable_blob(layer)
-            index = index_layer(blob, self.task, algorithm=algorithm, keep=keep)
+            with self.rootfs.layer(number) as files:
+
+                def keep(row: int, entry: Entry, tar: TarInput) -> None:
+                    files.stage(row, entry, tar.pieces)
+
+                index = index_layer(blob, self.task, algorithm=algorithm, keep=keep)
             notice_odd_times(index, f"{image.where}: layer {number}", self.task)
             if index.diff_id != layer.diff_id:
                 raise wrong_diff_id(index.diff_id, layer.diff_id)
@@ -410,22 +266,16 @@ class _ImageStore:
     def _build(self, form: OverlayLayer, indexes: Sequence[LayerIndex]) -> None:
         """Makes the directory of a layer in the staging directory, under its number."""
         rootfs = self.rootfs
-        shared = Counter(overlay.file_refs(form.root))
+        shared = {ref for ref, count in Counter(overlay.file_refs(form.root)).items() if count > 1}
         mark = b"user.overlay.opaque" if rootfs.owners.rootless else b"trusted.overlay.opaque"
-        rootfs.begin(b"%d" % form.number)
-        path: list[tuple[OverlayDir, Iterator[tuple[bytes, OverlayDir | int]]]] = [
-            (form.root, iter(form.root.children.items()))
-        ]
+        self._fill(form.root, b"%d" % form.number, form, shared, indexes)
+        path = [(form.root, iter(form.root.children.items()))]
         while path:
             for name, child in path[-1][1]:
                 if isinstance(child, OverlayDir):
-                    rootfs.enter(name)
+                    self._fill(child, name, form, shared, indexes)
                     path.append((child, iter(child.children.items())))
                     break
-                if child == WHITEOUT:
-                    rootfs.whiteout(name)
-                else:
-                    rootfs.put(name, _key(child, form), overlay.entry_of(indexes, child), shared=shared[child] > 1)
             else:
                 over, _ = path.pop()
                 entry = overlay.entry_of(indexes, over.ref)
@@ -433,6 +283,36 @@ class _ImageStore:
                     entry = entry._replace(mode=entry.mode | 0o700)  # otherwise it could not be renamed
                 extra: Xattrs = ((mark, b"y"),) if over.opaque else ()
                 rootfs.leave(entry, extra)
+
+    def _fill(
+        self, over: OverlayDir, name: bytes, form: OverlayLayer, shared: Collection[int], indexes: Sequence[LayerIndex]
+    ) -> None:  # fmt: skip
+        """Makes a directory with all but the directories in it."""
+        self.task.check()
+        rootfs = self.rootfs
+        files: list[NamedFile] = []
+        others: list[tuple[bytes, int]] = []
+        for child, ref in over.children.items():
+            if isinstance(ref, OverlayDir):
+                continue
+            if ref == WHITEOUT or ref in shared:
+                others.append((child, ref))
+                continue
+            index, row = indexes[overlay.layer_of(ref)], overlay.row_of(ref)
+            if index.kinds[row] == Kind.FILE:
+                files.append((child, _key(ref, form), index.paths[row]))
+            else:
+                others.append((child, ref))
+        rest = rootfs.begin(name, files) if over is form.root else rootfs.enter(name, files)
+        for child, key, _ in rest:
+            ref = over.children[child]
+            assert not isinstance(ref, OverlayDir)
+            rootfs.put(child, key, overlay.entry_of(indexes, ref))
+        for child, ref in others:
+            if ref == WHITEOUT:
+                rootfs.whiteout(child)
+            else:
+                rootfs.put(child, _key(ref, form), overlay.entry_of(indexes, ref), shared=ref in shared)
 
     def _record(self, layers: tuple[StoredLayer, ...], stack: Sequence[str], tree: Tree) -> StoredImage:
         """Writes the record of the image and the directories of its mount. `stack`: the short names of its layers, the top
@@ -491,7 +371,3 @@ def _key(ref: int, form: OverlayLayer) -> int:
     """Returns the key of a staged file: the copy of a file of a lower layer has a separate key for each layer that needs
     it."""
     return ref if overlay.layer_of(ref) == form.number else ref | (form.number + 1) << 2 * _SHIFT
-
-
-def _unusable(error: OSError, where: str) -> DestinationError:
-    return DestinationError(f"cannot be written: {error.strerror or error}", where)
