@@ -16,8 +16,8 @@ from ocitool.atomic import Temporary, anonymous_temporary
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.containers.fetch_plan import ArchiveRequest, parent_of
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsafeError
-from ocitool.layers.entry import Entry, Kind, escapes, shown_path
-from ocitool.layers.index import UNKNOWN, LayerIndex
+from ocitool.layers.entry import UNKNOWN, Entry, Kind, escapes, shown_path
+from ocitool.layers.index import LayerIndex
 from ocitool.layers.tar import entries
 from ocitool.layers.tar_notes import TarNotes
 from ocitool.layers.tarinput import ChunkInput

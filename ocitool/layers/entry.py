@@ -29,6 +29,8 @@ class Kind(IntEnum):
 
 NUMBERS = 1 << 63
 """Bound of owners, times and sizes, which an index holds in 64 bits: `-NUMBERS <= value < NUMBERS`."""
+UNKNOWN = bytes(32)
+"""The hash, in an index, of a file's content that is not hashed, and of entries that are not files."""
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_NAME = b".wh..wh..opq"
 

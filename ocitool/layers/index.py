@@ -12,14 +12,13 @@ from itertools import repeat
 from typing import Literal
 
 from ocitool.digest import Digest
-from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
+from ocitool.layers.entry import UNKNOWN, Entry, Kind, Segments, Xattrs
 from ocitool.layers.paths import Paths
 from ocitool.layers.tar_notes import TarNote
+from ocitool.layers.tar_runs import Run
 
 Hashed = Literal["none", "some", "all"]
 _KINDS = tuple(Kind)
-UNKNOWN = bytes(32)
-"""The value in `contents` of a file that is not hashed, and of entries that are not files."""
 
 
 class Links(dict[int, bytes]):
@@ -93,6 +92,20 @@ class LayerIndex:
             self.xattrs[row] = xattrs
         if segments is not None:
             self.sparse[row] = (segments, stored)
+
+    def extend(self, run: Run) -> None:
+        """Adds the entries of a run, as `add` does."""
+        row = len(self.paths)
+        self.paths.extend(run.paths)
+        self.links.update((row + number, link) for number, link in run.links.items() if link)
+        self.kinds += run.kinds
+        self.modes += run.modes
+        self.uids += run.uids
+        self.gids += run.gids
+        self.mtimes += run.mtimes
+        self.sizes += run.sizes
+        self.offsets += run.offsets
+        self.contents += run.contents
 
     def entry(self, row: int) -> Entry:
         """Returns the entry of a row."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 
 from ocitool.errors import FormatError
-from ocitool.layers.entry import Entry
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.tar_runs import Run
 from ocitool.layers.tarinput import TarInput
 from ocitool.patterns import byte_pattern
 
@@ -34,6 +35,11 @@ FILE = 16 << 20
 """Bytes of a file that is kept."""
 LAYER = 24 << 20
 """Bytes of all kept files of a layer."""
+_PARTS = (
+    b"var/lib/dpkg/", b"/os-release", b"lib/apk/db", b"/rpm/", b".dist-info/", b".egg-info/", b"conda-meta/", b"node_modules/",
+    b"specifications/",
+)  # fmt: skip
+"""What is in the names that `_KEPT` takes, one of them in each."""
 
 
 class KeptContents:
@@ -45,8 +51,20 @@ class KeptContents:
 
     def wants(self, entry: Entry) -> bool:
         """Returns whether the content of a regular file whose name has one of the `ENDINGS` is kept."""
-        size = entry.size
-        return size <= FILE and size <= self._room and entry.segments is None and _KEPT.fullmatch(entry.path) is not None
+        return entry.segments is None and self._wants(entry.path, entry.size)
+
+    def _wants(self, path: bytes, size: int) -> bool:
+        return size <= FILE and size <= self._room and _KEPT.fullmatch(path) is not None
+
+    def keep(self, row: int, run: Run) -> None:
+        """Keeps contents of a run of entries, whose first has this row."""
+        joined = b"\0".join(run.paths)
+        if not any(part in joined for part in _PARTS):
+            return
+        for number, path in enumerate(run.paths):
+            if path.endswith(ENDINGS) and run.kinds[number] == Kind.FILE and self._wants(path, run.sizes[number]):
+                self._room -= run.sizes[number]
+                self.found[row + number] = run.content(number)
 
     def hashed(self, row: int, entry: Entry, tar: TarInput) -> bytes:
         """Keeps the content of the file whose data is next, and returns its SHA-256. Raises `FormatError`."""

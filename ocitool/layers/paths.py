@@ -56,8 +56,14 @@ class Paths(Sequence[bytes]):
 
     def extend(self, paths: Iterable[bytes]) -> None:
         """Adds the paths of the next rows."""
+        add_name, add_number = self.names.append, self.prefix_of.append
+        last, number = b"", 0
         for path in paths:
-            self.append(path)
+            parent, slash, name = path.rpartition(b"/")
+            if parent != last or not parent:
+                last, number = parent, self._number(parent + slash)
+            add_name(name)
+            add_number(number)
 
     def __setitem__(self, row: int, path: bytes) -> None:
         cut = path.rfind(b"/") + 1

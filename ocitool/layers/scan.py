@@ -22,8 +22,9 @@ from ocitool.layers import codecs, magic, streams
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import MAX_HASHED_HOLES, MAX_LAYER_HOLES, LayerIndex
 from ocitool.layers.kept_contents import ENDINGS, KeptContents
-from ocitool.layers.tar import entries
+from ocitool.layers.tar import entries, entries_and_runs
 from ocitool.layers.tar_notes import TarNotes
+from ocitool.layers.tar_runs import Run
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.task import Task
 
@@ -70,7 +71,15 @@ def index_layer(
         tar = ChunkInput(unpacked.consumed(decoded))
         add = index.add
         holes = _Holes(blob, task)
-        for entry in entries(tar, notes, source=blob.size, whiteouts=whiteouts):
+        found = entries_and_runs(tar, notes, hashed=True, source=blob.size, whiteouts=whiteouts)
+        if keep is not None:
+            found = entries(tar, notes, source=blob.size, whiteouts=whiteouts)
+        for entry in found:
+            if isinstance(entry, Run):
+                if kept is not None:
+                    kept.keep(len(index.paths), entry)
+                index.extend(entry)
+                continue
             if keep is not None:
                 if entry.kind == Kind.FILE:
                     keep(len(index.paths), entry, tar)
@@ -206,8 +215,11 @@ def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
 def _index_entries(tar: TarInput, source: int | None = None) -> LayerIndex:
     index = LayerIndex()
     notes = TarNotes()
-    for entry in entries(tar, notes, source=source):
-        index.add(entry)
+    for entry in entries_and_runs(tar, notes, hashed=False, source=source):
+        if isinstance(entry, Run):
+            index.extend(entry)
+        else:
+            index.add(entry)
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     return index
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from zlib import adler32
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, OcitoolError, UnsafeError, UnsupportedError
 from ocitool.layers.entry import NUMBERS, OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs, normalise
 from ocitool.layers.tar_extensions import Extensions
-from ocitool.layers.tar_fields import BLOCK, ZEROS, NotANumberError, number, signed_sum, stated_number
+from ocitool.layers.tar_fields import BLOCK, POSIX_MAGIC, ZEROS, NotANumberError, Numbers, number, signed_sum, stated_number
 from ocitool.layers.tar_notes import TarNotes, cut
+from ocitool.layers.tar_runs import Run, RunReader
 from ocitool.layers.tarinput import TarInput
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _KINDS = {
     b"3": Kind.CHAR, b"4": Kind.BLOCK, b"5": Kind.DIRECTORY, b"6": Kind.FIFO,
 }  # fmt: skip
 _FILE, _DIRECTORY, _SYMLINK = Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK
-_POSIX_MAGIC = b"ustar\x0000"
 _HELD = 128
 """Bytes of memory that an xattr or a segment of a sparse file takes beside its own bytes."""
 
@@ -49,21 +49,45 @@ def entries(
     `whiteouts` it is an archive of files, as of a volume, in which `.wh.` at the beginning of a name has no meaning.
 
     Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root."""
+    found = _entries(tar, notes, Numbers(), None, incremental=incremental, source=source, whiteouts=whiteouts)
+    return cast("Iterator[Entry]", found)
+
+
+def entries_and_runs(
+    tar: TarInput, notes: TarNotes, *, hashed: bool, source: int | None = None, whiteouts: bool = True
+) -> Iterator[Entry | Run]:
+    """As `entries`, but what is ordinary comes in runs, whose contents are read already. `hashed`: with their SHA-256."""
+    numbers = Numbers()
+    runs = RunReader(tar, numbers, hashed=hashed)
+    return _entries(tar, notes, numbers, runs, incremental=False, source=source, whiteouts=whiteouts)
+
+
+def _entries(
+    tar: TarInput, notes: TarNotes, numbers: Numbers, runs: RunReader | None, *, incremental: bool, source: int | None,
+    whiteouts: bool,
+) -> Iterator[Entry | Run]:  # fmt: skip
     more = Extensions(tar, notes)
     held = _Held(limits.layer_entries(source), source)
-    numbers = _Numbers()
     longest = limits.PATH_LENGTH
-    for start, header, fields, size, kind, listing in _headers(tar, notes, more, numbers, incremental=incremental):
+    while True:
+        if runs is not None and not more.pending and (run := runs.read(held.left)) is not None:
+            held.left -= len(run.paths)
+            yield run
+            continue
+        following = _header(tar, notes, more, numbers, incremental=incremental)
+        if following is None:
+            return
+        start, header, fields, size, kind, listing = following
         (name, mode_b, uid_b, gid_b, _, mtime_b, _, flag, link, magic, _, _, major_b, minor_b, prefix, _) = fields
         name = name.split(b"\0", 1)[0]
-        if magic == _POSIX_MAGIC and prefix[0]:
+        if magic == POSIX_MAGIC and prefix[0]:
             name = prefix.split(b"\0", 1)[0] + b"/" + name
         try:
             mode, uid, gid, seconds = numbers[mode_b], numbers[uid_b], numbers[gid_b], numbers[mtime_b]
         except NotANumberError:
             raise _bad_number((("mode", mode_b), ("uid", uid_b), ("gid", gid_b), ("mtime", mtime_b)), start) from None
         mtime = seconds * 1_000_000_000
-        link = link.split(b"\0", 1)[0] if link[0] else b""
+        link = link.partition(b"\0")[0]
         xattrs: Xattrs | None = None
         segments: Segments | None = None
         records: dict[bytes, bytes] | None = None
@@ -87,7 +111,7 @@ def entries(
                 notes.add("tar-size-without-data", normalise(name), "an entry that has no data states a size")
             size = stored = 0
             end = tar.offset + listing + -listing % BLOCK
-        if not (-NUMBERS <= uid < NUMBERS and -NUMBERS <= gid < NUMBERS and -NUMBERS <= mtime < NUMBERS and size < NUMBERS):
+        if max(uid, gid, mtime, size) >= NUMBERS or min(uid, gid, mtime) < -NUMBERS:
             mtime = _bounded_time(uid, gid, size, mtime, records, seconds, name, start, notes)
         if len(name) > longest or len(link) > longest:
             raise LimitError(f"a path of {max(len(name), len(link))} bytes at offset {start}")
@@ -104,26 +128,31 @@ def entries(
             link, device = _special(kind, link, major_b, minor_b, start)
         held.entry(more, xattrs, start)
         yield Entry(path, kind, mode & 0o7777, uid, gid, mtime, size, link, tar.offset, stored, device, xattrs, segments)
-        padding = -stored % BLOCK
-        if end - padding != tar.offset:
-            tar.skip(end - padding - tar.offset)
-        if padding:
-            tar.pad(padding)
+        _skip_rest(tar, end, -stored % BLOCK)
+        if more.pending:
+            more.next_entry()
 
 
-def _headers(
-    tar: TarInput, notes: TarNotes, more: Extensions, numbers: _Numbers, *, incremental: bool
-) -> Iterator[tuple[int, bytes, tuple[Any, ...], int, Kind, int]]:
-    """Yields the header of each entry: its offset, its block, its fields, the entry's size and kind, and the number of
-    bytes of names that follow it (`incremental`). Extension headers before it are in `more` until the next step. Headers
-    that follow it are read already."""
+def _skip_rest(tar: TarInput, end: int, padding: int) -> None:
+    """Moves to the end of an entry, which ends in so many bytes of padding."""
+    if end - padding != tar.offset:
+        tar.skip(end - padding - tar.offset)
+    if padding:
+        tar.pad(padding)
+
+
+def _header(
+    tar: TarInput, notes: TarNotes, more: Extensions, numbers: Numbers, *, incremental: bool
+) -> tuple[int, bytes, tuple[Any, ...], int, Kind, int] | None:
+    """Returns the header of the next entry: its offset, its block, its fields, the entry's size and kind, and the number of
+    bytes of names that follow it (`incremental`); None at the end. Extension headers before it are in `more`."""
     unpack = _FIELDS.unpack
     while True:
         start = tar.offset
         header = tar.read(BLOCK)
         if len(header) < BLOCK or header == ZEROS:
             _end(tar, header, start, notes)
-            return
+            return None
         # An entry is a header, with any number of extension headers before it.
         while True:
             fields = unpack(header)
@@ -147,19 +176,9 @@ def _headers(
         if kind is None:
             kind, listing = _other(tar, flag, size, start, incremental=incremental)
         if kind is not None:
-            yield start, header, fields, size, kind, listing
+            return start, header, fields, size, kind, listing
         if more.pending:
             more.next_entry()
-
-
-class _Numbers(dict[bytes, int]):
-    """Numbers of fields, remembered: most entries of a layer repeat the same few modes, owners and times."""
-
-    def __missing__(self, field: bytes) -> int:
-        if len(self) > 8192:
-            self.clear()
-        value = self[field] = number(field)
-        return value
 
 
 def _bad_number(fields: Iterable[tuple[str, bytes]], start: int) -> FormatError:

@@ -6,6 +6,8 @@ from ocitool.errors import FormatError
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
+POSIX_MAGIC = b"ustar\x0000"
+"""Magic and version of a header whose prefix field is the beginning of its name."""
 
 
 def signed_sum(header: bytes) -> int:
@@ -40,6 +42,17 @@ def number(field: bytes) -> int:
         return int(text, 8)
     except ValueError:
         raise NotANumberError("octal") from None
+
+
+class Numbers(dict[bytes, int]):
+    """Numbers of fields, remembered: most entries of a layer repeat the same few modes, owners and times. Raises what `number`
+    raises."""
+
+    def __missing__(self, field: bytes) -> int:
+        if len(self) > 8192:
+            self.clear()
+        value = self[field] = number(field)
+        return value
 
 
 def stated_number(field: bytes, what: str, start: int) -> int:

@@ -22,6 +22,12 @@ class TarInput(Protocol):
     def skip(self, size: int) -> None:
         """Skips `size` bytes. Raises `FormatError` if fewer are left."""
 
+    def buffered(self) -> tuple[bytes, int]:
+        """Returns bytes that are in memory, and at which of them the next byte is; at their end if there are none."""
+
+    def advance(self, size: int) -> None:
+        """Moves within the bytes of `buffered`, at most to their end."""
+
     def pad(self, size: int) -> None:
         """Skips padding. It may be missing at the very end: some writers stop with the last file's last byte."""
 
@@ -84,6 +90,13 @@ class ChunkInput:
             return
         for _ in self.pieces(size):
             pass
+
+    def buffered(self) -> tuple[bytes, int]:
+        return self._chunk, self._position
+
+    def advance(self, size: int) -> None:
+        self._position += size
+        self.offset += size
 
     def pad(self, size: int) -> None:
         self.read(size)
@@ -155,6 +168,13 @@ class SeekInput:
         if self.offset + size > self._size:
             raise FormatError(f"tar ends inside an entry, at offset {self.offset}")
         self.offset += size
+
+    def buffered(self) -> tuple[bytes, int]:
+        at = self.offset - self._start
+        return (self._window, at) if 0 <= at <= len(self._window) else (b"", 0)
+
+    def advance(self, size: int) -> None:
+        self.offset = self._last = self.offset + size
 
     def pad(self, size: int) -> None:
         self.offset = min(self.offset + size, self._size)

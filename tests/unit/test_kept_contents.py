@@ -49,6 +49,16 @@ def test_contents_of_databases_are_kept_by_row_and_no_others() -> None:
     assert (KEPT, plain.contents) == (kept.found, index.contents)
 
 
+def test_contents_are_kept_of_each_place_in_a_run_of_entries() -> None:
+    places = [place for places in PLACES.values() for place in places.split()]
+    for place in places:
+        kept = KeptContents()
+        files: Files = [*((f"srv/file{n}", b"x") for n in range(9)), (place, b"content"), ("srv/package.json", b"no")]
+        with Task() as task:
+            index_layer(BytesBlob(layer_tar(files)), task, kept=kept)
+        assert (place, {9: b"content"}) == (place, kept.found)
+
+
 @pytest.mark.parametrize("kind", PLACES)
 def test_files_that_readers_ask_for_are_kept(kind: PackageKind) -> None:
     reader, kept = readers()[kind], KeptContents()
