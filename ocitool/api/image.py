@@ -280,8 +280,8 @@ class MergedTree:
         node = self._tree.find(wanted, follow=True)
         if node is not None and not isinstance(node, Directory):
             return iter(())
-        return listing.files(self._tree, self._image, wanted, recursive=False)
+        return iter(listing.files(self._tree, self._image, wanted, recursive=False))
 
     def walk(self, path: ImagePath = "/") -> Iterator[File]:
         """Yields what `Image.walk` yields."""
-        return listing.files(self._tree, self._image, listing.normal_path(path), recursive=True)
+        return iter(listing.files(self._tree, self._image, listing.normal_path(path), recursive=True))

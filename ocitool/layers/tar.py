@@ -111,7 +111,7 @@ def _entries(
                 notes.add("tar-size-without-data", normalise(name), "an entry that has no data states a size")
             size = stored = 0
             end = tar.offset + listing + -listing % BLOCK
-        if max(uid, gid, mtime, size) >= NUMBERS or min(uid, gid, mtime) < -NUMBERS:
+        if not 0 <= uid | gid | mtime | size < NUMBERS:
             mtime = _bounded_time(uid, gid, size, mtime, records, seconds, name, start, notes)
         if len(name) > longest or len(link) > longest:
             raise LimitError(f"a path of {max(len(name), len(link))} bytes at offset {start}")
@@ -266,10 +266,12 @@ def _bounded_time(
     uid: int, gid: int, size: int, mtime: int, records: dict[bytes, bytes] | None, seconds: int, name: bytes, start: int,
     notes: TarNotes,
 ) -> int:  # fmt: skip
-    """Returns the nearest time that an index can hold, and adds a note. Raises `FormatError` if another number is out of
-    range."""
+    """Returns the nearest time that an index can hold, and adds a note if it is another one. Raises `FormatError` if another
+    number is out of range."""
     if not (-NUMBERS <= uid < NUMBERS and -NUMBERS <= gid < NUMBERS and size < NUMBERS):
         raise FormatError(f"a number out of range at offset {start}")
+    if -NUMBERS <= mtime < NUMBERS:
+        return mtime
     stated = (records or {}).get(b"mtime") or b"%d" % seconds
     notes.add("tar-time", normalise(name), _out_of_range(stated, mtime))
     return max(-NUMBERS, min(NUMBERS - 1, mtime))

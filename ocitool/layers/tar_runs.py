@@ -22,8 +22,11 @@ _PARTS = struct.Struct("100s24s12s12s8s356s")
 _LINK, _MAGIC, _PREFIX = slice(1, 101), slice(101, 109), slice(189, 344)
 """Fields in that last part. Its first byte is the type."""
 _KINDS = {b"0": Kind.FILE, b"5": Kind.DIRECTORY, b"2": Kind.SYMLINK, b"1": Kind.HARDLINK}
+_TYPE, _TYPES = 156, b"".join(_KINDS)
 _FILE, _DIRECTORY = Kind.FILE, Kind.DIRECTORY
 _EMPTY = hashlib.sha256(b"").digest()
+_HALF = 178
+"""Bytes of which `adler32` gives the sum: with twice as many it might be more than it can say."""
 _SMALL = 1 << 14
 """Bytes of a content up to which copying it costs less than a view."""
 _MOST = 4096
@@ -84,7 +87,8 @@ class RunReader:
         if self._tar.offset < self._doubtful:
             return None
         data, begin = self._tar.buffered()
-        found = self._parsed(data, begin, min(most, _MOST)) if begin + BLOCK <= len(data) else None
+        whole = begin + BLOCK <= len(data) and data[begin + _TYPE] in _TYPES
+        found = self._parsed(data, begin, min(most, _MOST)) if whole else None
         if found is None:
             return None
         run, size = found
@@ -202,7 +206,8 @@ class RunReader:
             if kind == Kind.HARDLINK:
                 link = normalise(link)
         prefix = end[_PREFIX].split(b"\0", 1)[0] if end[_MAGIC] == POSIX_MAGIC else b""
-        found = None if kind is None else _End(kind, prefix, link, sum(end) + 8 * ord(" ") - 1)
+        total = (adler32(end[:_HALF]) & 0xFFFF) + (adler32(end[_HALF:]) & 0xFFFF) - 3 + 8 * ord(" ")
+        found = None if kind is None else _End(kind, prefix, link, total)
         if not link:
             if len(self._ends) >= _REMEMBERED:
                 self._ends.clear()

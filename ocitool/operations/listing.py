@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.image import Image, Layer
@@ -14,11 +14,13 @@ from ocitool.pipeline.session import Session
 from ocitool.progress import Notice
 from ocitool.task import Task
 from ocitool.trees.file_hashes import verified_content
-from ocitool.trees.nodes import IMPLIED, Directory, Node, ref_of
+from ocitool.trees.nodes import IMPLIED, REF_SHIFT, ROW_MASK, Directory, Node, ref_of
 from ocitool.trees.tree import Tree
 
 if TYPE_CHECKING:
     from ocitool.trees.indexing import Indexer
+
+_DIRECTORY = int(Kind.DIRECTORY)
 
 
 class File(NamedTuple):
@@ -38,15 +40,28 @@ class File(NamedTuple):
         return path_text(self.path)
 
 
+Name = tuple[bytes, int, bytes]
+"""A file's path, kind and link, as its `File` has them."""
+
+
+class Files(Protocol):
+    """Files that are listed, in order. Each is made when it is asked for: a million of them need no memory."""
+
+    def __iter__(self) -> Iterator[File]: ...
+
+    def names(self) -> Iterator[Name]:
+        """Yields the names of all files, which costs less than the files."""
+
+
 class Listing(NamedTuple):
     """The result of `ls`. `layer`: the number of the layer that is listed; None for the merged file system. `verified`: the
-    bytes of the layers were hashed. `items` can be iterated once, so that a million files need no memory."""
+    bytes of the layers were hashed."""
 
     reference: str
     image: Image
     layer: int | None
     verified: bool
-    items: Iterator[File]
+    items: Files
     notices: tuple[Notice, ...]
 
 
@@ -91,38 +106,59 @@ def file_at(tree: Tree, image: Image, path: bytes, node: Node) -> File:
     return File(path, entry, links, None if ref == IMPLIED else image.layers[tree.layer(ref)])
 
 
-def files(tree: Tree, image: Image, path: bytes, *, recursive: bool) -> Iterator[File]:
-    """Yields the files at a path of the merged file system: a directory's children (`recursive`: everything below it),
-    or the file itself. Raises `NotFoundError` at once."""
+def files(tree: Tree, image: Image, path: bytes, *, recursive: bool) -> Files:
+    """Returns the files at a path of the merged file system: a directory's children (`recursive`: everything below it),
+    or the file itself. Raises `NotFoundError`."""
     node = tree.find(path, follow=True)
     if node is None:
         node = tree.find(path)  # a symbolic link to nothing is listed itself
     if node is None:
         raise NotFoundError("no such path in the image", shown_path(path))
-    return _below(tree, image, path, node, recursive)
+    return _MergedFiles(tree, image, path, node, recursive)
 
 
-def _below(tree: Tree, image: Image, path: bytes, node: Node, recursive: bool) -> Iterator[File]:
-    if not isinstance(node, Directory):
-        yield file_at(tree, image, path, node)
-    elif recursive:
-        for at, found in tree.walk(node, path):
-            yield file_at(tree, image, at, found)
-    else:
+class _MergedFiles:
+    """Files of the merged file system: `Files`."""
+
+    def __init__(self, tree: Tree, image: Image, path: bytes, node: Node, recursive: bool) -> None:
+        self._tree, self._image, self._path, self._node, self._recursive = tree, image, path, node, recursive
+
+    def __iter__(self) -> Iterator[File]:
+        return (file_at(self._tree, self._image, path, node) for path, node in self._nodes())
+
+    def names(self) -> Iterator[Name]:
+        tree = self._tree
+        inodes = tree.inodes
+        columns = [(index.kinds, index.links) for index in tree.indexes]
+        for path, node in self._nodes():
+            if isinstance(node, Directory):
+                yield path, _DIRECTORY, b""
+                continue
+            if inodes:
+                node = inodes.get(node, node)
+            kinds, links = columns[node >> REF_SHIFT]
+            row = node & ROW_MASK
+            yield path, kinds[row], links[row]
+
+    def _nodes(self) -> Iterator[tuple[bytes, Node]]:
+        node, path = self._node, self._path
+        if not isinstance(node, Directory):
+            return iter([(path, node)])
+        if self._recursive:
+            return self._tree.walk(node, path)
         prefix = path + b"/" if path else b""
-        for name in sorted(node.children):
-            yield file_at(tree, image, prefix + name, node.children[name])
+        return ((prefix + name, node.children[name]) for name in sorted(node.children))
 
 
-def files_of_layer(image: Image, number: int, indexer: Indexer, path: bytes, *, recursive: bool) -> Iterator[File]:
-    """Yields the entries of one layer at a path, whiteouts too. Raises `NotFoundError` if it lists no such path, `UsageError`
+def files_of_layer(image: Image, number: int, indexer: Indexer, path: bytes, *, recursive: bool) -> Files:
+    """Returns the entries of one layer at a path, whiteouts too. Raises `NotFoundError` if it lists no such path, `UsageError`
     if there is no such layer."""
     layer = layer_by_number(image, number)
     return _in_layer(indexer.indexes(image, [layer])[0], layer, path, recursive, image.where)
 
 
-def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Iterator[File]:
-    """Yields the entries of a layer, whiteouts too, sorted by path. Unlike the merged file system, it has no directories that
+def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Files:
+    """Returns the entries of a layer, whiteouts too, sorted by path. Unlike the merged file system, it has no directories that
     the layer does not list."""
     prefix = path + b"/" if path else b""
     rows = [
@@ -136,7 +172,22 @@ def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, whe
         raise NotFoundError(f"no such path in layer {layer.number}", f"{where}: {shown_path(path)}")
     below = [row for row in rows if index.paths[row] != path or index.kinds[row] != Kind.DIRECTORY]
     below.sort(key=lambda row: (index.paths[row], row))
-    return (File(index.paths[row], index.entry(row), [], layer) for row in below)
+    return _LayerFiles(index, layer, below)
+
+
+class _LayerFiles:
+    """Entries of one layer: `Files`."""
+
+    def __init__(self, index: LayerIndex, layer: Layer, rows: Sequence[int]) -> None:
+        self._index, self._layer, self._rows = index, layer, rows
+
+    def __iter__(self) -> Iterator[File]:
+        index = self._index
+        return (File(index.paths[row], index.entry(row), [], self._layer) for row in self._rows)
+
+    def names(self) -> Iterator[Name]:
+        index = self._index
+        return ((index.paths[row], index.kinds[row], index.links[row]) for row in self._rows)
 
 
 def _is_self_or_child(at: bytes, path: bytes) -> bool:

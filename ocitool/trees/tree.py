@@ -6,7 +6,7 @@ indexes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from ocitool import limits
@@ -72,6 +72,11 @@ class Tree:
         """Returns the ref of the entry with content and attributes: for a hard link the file that it shares, else the
         ref itself."""
         return self._inodes.get(ref, ref)
+
+    @property
+    def inodes(self) -> Mapping[int, int]:
+        """What `inode` returns of each ref for which it is another one."""
+        return self._inodes
 
     def entry(self, ref: int) -> Entry:
         """Returns the entry with content and attributes. An implied directory belongs to root, has mode 755 and mtime

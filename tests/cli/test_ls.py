@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,10 @@ from support.images import entry, image, layer_tar, write_docker_archive, write_
 from support.report import report_of
 
 from ocitool.layers.entry import Kind
+from ocitool.operations.listing import Listing
+from ocitool.report.escape import shown
+from ocitool.report.text.ls import ls_text
+from ocitool.report.text.parts import escaped_path
 
 Run = Callable[..., Any]
 
@@ -132,3 +136,42 @@ def test_every_portable_image_of_testdata_lists(ocitool: Run, testdata: Path) ->
 def test_an_empty_path_is_2(ocitool: Run, testdata: Path, command: str) -> None:
     result = ocitool(command, testdata / "app-v1.tar", "")
     assert (2, "", True) == (result.code, result.out, "an empty path" in result.err)
+
+
+ODD_NAMES: list[bytes] = [
+    b"new\nline", b"tab\t", b"\xff", "é".encode(), "sud\u043e".encode(), b"back\\slash", b"b\\\x1b[1m", b"\x7f",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_NAMES)
+@pytest.mark.parametrize("words", [[], ["--layer", "0"]])
+def test_names_that_are_looked_at_together_are_shown_as_each_is(
+    ocitool: Run, tmp_path: Path, odd: bytes, words: list[str]
+) -> None:
+    members: list[Any] = [
+        ("a/", None), *((f"a/{n}", b"") for n in range(3)), (b"a/" + odd, b""), (b"a/link", "link:" + odd.decode("latin-1")),
+        ("hard", "hard:missing"),
+    ]  # fmt: skip
+    where = write_layout(tmp_path / "layout", [image([layer_tar(members)])])
+    link = odd.decode("latin-1").encode()
+    expected = {b"a/": "/", b"a/0": "", b"a/1": "", b"a/2": "", b"a/" + odd: "", b"a/link": " -> " + shown(link),
+                b"hard": " link to /missing"}  # fmt: skip
+    order = sorted(expected, key=lambda path: path.rstrip(b"/"))
+    found = ocitool("ls", "-R", *words, where)
+    assert found.stdout.decode() == "".join(escaped_path(path.rstrip(b"/")) + expected[path] + "\n" for path in order)
+
+
+def test_names_of_a_million_plain_files_would_not_be_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [(b"usr/share/doc/%d" % n, n % 3, b"target") for n in range(10_000)]
+
+    class Names:
+        def names(self) -> Iterator[tuple[bytes, int, bytes]]:
+            return iter(names)
+
+    result = Listing("", None, None, False, Names(), ())  # type: ignore[arg-type]
+    before = list(ls_text(result, long=False))
+    for name in ("escaped_path", "shown"):
+        monkeypatch.setattr(f"ocitool.report.text.ls.{name}", None)
+    made = list(ls_text(result, long=False))
+    assert (before, 10_000) == (made, "\n".join(made).count("\n") + 1)
+    assert len(made) < 10
