@@ -20,7 +20,7 @@ from ocitool.trees.tree import Tree
 if TYPE_CHECKING:
     from ocitool.trees.indexing import Indexer
 
-_DIRECTORY = int(Kind.DIRECTORY)
+_FILE, _DIRECTORY = int(Kind.FILE), int(Kind.DIRECTORY)
 
 
 class File(NamedTuple):
@@ -138,7 +138,8 @@ class _MergedFiles:
                 node = inodes.get(node, node)
             kinds, links = columns[node >> REF_SHIFT]
             row = node & ROW_MASK
-            yield path, kinds[row], links[row]
+            kind = kinds[row]
+            yield path, kind, b"" if kind == _FILE else links[row]
 
     def _nodes(self) -> Iterator[tuple[bytes, Node]]:
         node, path = self._node, self._path
