@@ -406,7 +406,11 @@ class Task(Reporter):
 
     def _cpu_pool(self) -> ThreadPoolExecutor:
         with self._making:
-            self._cpu = self._cpu or _pool(self.cores)
+            if self._cpu is None:
+                # glibc would return each freed block to the kernel, which clears the pages of the next one. Freeing one large
+                # piece, never touched, raises the sizes up to which it keeps memory (mallopt(3), M_MMAP_THRESHOLD).
+                bytes(16 << 20)
+                self._cpu = _pool(self.cores)
             return self._cpu
 
 

@@ -59,7 +59,9 @@ def _files(
 ) -> Iterator[bytes | memoryview]:
     with verified_content(image, layer, index, task) as source:
         for row in sorted(names):
-            entry = index.entry(row)._replace(path=names[row])
+            entry = index.entry(row)
+            if entry.path != names[row]:  # a name that goes through a link, or another of its names
+                entry = entry._replace(path=names[row])
             source.skip(entry.offset - source.offset)
             yield _header(entry)
             yield from source.pieces(entry.stored)

@@ -7,6 +7,11 @@
     floor.py read FILE...       SHA-256 of each file, one thread per file
     floor.py squash LAYOUT FILE all layers behind one another as one gzip FILE: each read as by `codec`, one after the
                                 other in one thread; deflate at level 2 on all cores; SHA-256 of both sides of it
+    floor.py copy SOURCE CODEC DIR  each layer of a layout or a docker archive as a file of that codec (gzip or zstd, our
+                                default levels), written as by `squash`, one after the other
+    floor.py repack LAYOUT DIR  the largest layer as by `copy`, the others as they are: read, SHA-256, written
+    floor.py rebuild NEW OLD DIR    the layers of NEW that OLD lacks, and those of OLD that NEW lacks, as by `distinct`;
+                                the layers of NEW as they are: read, SHA-256, written
 
 Steps of 512 KiB; ISA-L where its binding is installed, else zlib.
 """
@@ -17,14 +22,15 @@ import hashlib
 import json
 import os
 import sys
+import tarfile
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, NamedTuple
 
 STEP = 512 * 1024
 FLUSH = 64 * 1024  # ISA-L takes new Huffman tables at each flush
@@ -98,13 +104,36 @@ class Contents:
                     self.content = hashlib.sha256()
 
 
-def unpack(path: Path, take: Callable[[bytes], object]) -> str:
-    """Hashes the stored and the unpacked bytes, hands the unpacked ones on; gives their digest."""
+class Stored(NamedTuple):
+    """A stored layer: gzip, the whole file; or plain, `size` bytes of an archive from `offset` on."""
+
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+
+def members(archive: Path) -> list[Stored]:
+    """The layers of a docker archive's first image, plain."""
+    with tarfile.open(archive) as tar:
+        listed = tar.extractfile("manifest.json")
+        assert listed is not None
+        found = map(tar.getmember, json.load(listed)[0]["Layers"])
+        return [Stored(archive, one.offset_data, one.size) for one in found]
+
+
+def unpack(layer: Path | Stored, take: Callable[[bytes], object]) -> str:
+    """Hashes the stored and the unpacked bytes (of plain ones the same), hands the unpacked ones on; gives their digest."""
+    path, offset, left = layer if isinstance(layer, Stored) else Stored(layer)
     stored, unpacked, engine = hashlib.sha256(), hashlib.sha256(), gunzip()
     with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(STEP):
-            stored.update(chunk)
-            data = engine.decompress(chunk)
+        file.seek(offset)
+        while chunk := file.read(STEP if left is None else min(STEP, left)):
+            if left is None:
+                stored.update(chunk)
+                data = engine.decompress(chunk)
+            else:
+                data = chunk
+                left -= len(chunk)
             unpacked.update(data)
             take(data)
     return f"{path.name[:12]} sha256:{unpacked.hexdigest()}"
@@ -117,8 +146,13 @@ def layer(path: Path, walk: bool) -> None:
 
 
 def distinct(layouts: Iterable[Path]) -> int:
+    """How many there are."""
+    return distinct_layers(path for layout in layouts for path in layers(layout))
+
+
+def distinct_layers(found: Iterable[Path]) -> int:
     """How many there are. Each process takes the next number from one pipe, and tells its results on another one."""
-    paths = sorted({path.name: path for layout in layouts for path in layers(layout)}.values(), key=lambda p: -p.stat().st_size)
+    paths = sorted({path.name: path for path in found}.values(), key=lambda p: -p.stat().st_size)
     numbers, out = os.pipe()
     os.write(out, b"".join(n.to_bytes(2, "big") for n in range(len(paths))))
     os.close(out)
@@ -149,38 +183,95 @@ def read(path: Path) -> None:
     results.append(f"{path.name} sha256:{digest.hexdigest()}")
 
 
-def squash(layout: Path, target: Path) -> None:
+def pack(stored_layers: Sequence[Stored], codec: str, target: Path) -> None:
+    """Writes the layers behind one another as one file."""
     pieces: Queue[bytes | None] = Queue(4)
-    threading.Thread(target=unpack_all, args=(layers(layout), pieces), daemon=True).start()
-    plain, stored, crc, size, before = hashlib.sha256(), hashlib.sha256(), 0, 0, b""
-    under_way: deque[Future[bytes]] = deque()
-    with open(target, "wb", buffering=0) as file, ThreadPoolExecutor(CORES) as pool:
+    threading.Thread(target=unpack_all, args=(stored_layers, pieces), daemon=True).start()
+    plain, stored = hashlib.sha256(), hashlib.sha256()
 
-        def put(data: bytes) -> None:
+    def hashed() -> Iterator[bytearray]:
+        for block in blocks(iter(pieces.get, None)):
+            plain.update(block)
+            yield block
+
+    with open(target, "wb", buffering=0) as file:
+        for data in {"gzip": gzipped, "zstd": zstandard_of}[codec](hashed()):
             stored.update(data)
             file.write(data)
-
-        put(b"\x1f\x8b\x08" + bytes(6) + b"\xff")
-        for block in blocks(iter(pieces.get, None)):
-            crc = deflater.crc32(block, crc)
-            size += len(block)
-            plain.update(block)
-            under_way.append(pool.submit(deflate, block, before))
-            before = bytes(block[-WINDOW:])
-            if len(under_way) > CORES + 2:
-                put(under_way.popleft().result())
-        while under_way:
-            put(under_way.popleft().result())
-        put(b"\x03\x00" + crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little"))
     results.append(f"{target.name} sha256:{stored.hexdigest()} of sha256:{plain.hexdigest()}")
 
 
-def unpack_all(paths: Iterable[Path], pieces: Queue[bytes | None]) -> None:
+def gzipped(unpacked: Iterable[bytearray]) -> Iterator[bytes]:
+    crc, size, before = 0, 0, b""
+    under_way: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(CORES) as pool:
+        yield b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+        for block in unpacked:
+            crc = deflater.crc32(block, crc)
+            size += len(block)
+            under_way.append(pool.submit(deflate, block, before))
+            before = bytes(block[-WINDOW:])
+            if len(under_way) > CORES + 2:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+        yield b"\x03\x00" + crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def zstandard_of(unpacked: Iterable[bytearray]) -> Iterator[bytes]:
+    import zstandard
+
+    stream = zstandard.ZstdCompressor(level=3, threads=CORES, write_checksum=True).compressobj()
+    for block in unpacked:
+        yield stream.compress(block)
+    yield stream.flush()
+
+
+def unpack_all(stored_layers: Iterable[Stored], pieces: Queue[bytes | None]) -> None:
     try:
-        for path in paths:
-            results.append(unpack(path, pieces.put))
+        for one in stored_layers:
+            results.append(unpack(one, pieces.put))
     finally:
         pieces.put(None)
+
+
+def as_it_is(path: Path, target: Path) -> None:
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file, open(target, "wb", buffering=0) as out:
+        while chunk := file.read(STEP):
+            digest.update(chunk)
+            out.write(chunk)
+    results.append(f"{path.name[:12]} sha256:{digest.hexdigest()}")
+
+
+def copied(source: Path, codec: str, target: Path) -> int:
+    """How many results there are."""
+    target.mkdir()
+    found = members(source) if source.is_file() else [Stored(path) for path in layers(source)]
+    for number, one in enumerate(found):
+        pack([one], codec, target / str(number))
+    return 2 * len(found)
+
+
+def repacked(layout: Path, target: Path) -> int:
+    target.mkdir()
+    largest, found = big_layer(layout), layers(layout)
+    for number, path in enumerate(found):
+        if path == largest:
+            pack([Stored(path)], "gzip", target / str(number))
+        else:
+            as_it_is(path, target / str(number))
+    return len(found) + 1
+
+
+def rebuilt(new: Path, old: Path, target: Path) -> int:
+    target.mkdir()
+    ours, theirs = layers(new), layers(old)
+    common = {path.name for path in ours} & {path.name for path in theirs}
+    count = distinct_layers(path for path in (*ours, *theirs) if path.name not in common)
+    for path in ours:
+        as_it_is(path, target / path.name)
+    return count + len(ours)
 
 
 def blocks(pieces: Iterable[bytes]) -> Iterator[bytearray]:
@@ -216,8 +307,14 @@ def main() -> None:
     wanted = len(names)
     if mode == "squash":
         layout, target = map(Path, names)
-        squash(layout, target)
+        pack([Stored(path) for path in layers(layout)], "gzip", target)
         wanted = len(layers(layout)) + 1
+    elif mode == "copy":
+        wanted = copied(Path(names[0]), names[1], Path(names[2]))
+    elif mode == "repack":
+        wanted = repacked(*map(Path, names))
+    elif mode == "rebuild":
+        wanted = rebuilt(*map(Path, names))
     elif mode == "distinct":
         wanted = distinct(map(Path, names))
     else:

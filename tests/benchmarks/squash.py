@@ -37,16 +37,16 @@ def add(plan: Any, s: Any) -> AbstractContextManager[None]:
     plan.ours(s, cold, "squash", image, "oci:{new}")
     filling = (*(s.ours or ()), "inspect", "--files", image)
     plan.ours(s, warm, "squash", image, "oci:{new}", cache="warm", filled_by=filling)
-    for name in (cold, warm):
-        plan.ratio(name, 1.5, least)
-        plan.at_most(name, "under 250 MB", 250, "megabytes")
+    for name, factor in ((cold, 1.3), (warm, 1.05)):
+        plan.ratio(name, factor, least)
+        plan.at_most(name, "under 100 MB", 100, "megabytes")
     buildah = "buildah from, commit --squash, push"
     if shutil.which("buildah"):
         plan.add(buildah, "sh", "-c", BUILDAH + STORED, "{new}", image)
         plan.add("buildah from, commit --squash to a layout", "sh", "-c", BUILDAH + STRAIGHT, "{new}", image)
     else:
         plan.skipped.append("buildah")
-    plan.ratio(cold, 1 / 10, buildah)
+    plan.ratio(cold, 1 / 8, buildah)
     if s.ours is not None:
         ours, theirs = sizes(s, image)
         text = f"{cold}: the layer at most 1.15 x zlib level 6 of the same tar"
