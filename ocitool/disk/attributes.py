@@ -79,9 +79,9 @@ class Attributes:
         self._not_set: Counter[str] = Counter()
         self._lock = Lock()
 
-    def file_modes(self, entry: Entry) -> tuple[int, int]:
+    def file_modes(self, mode: int) -> tuple[int, int]:
         """Returns the mode of a regular file, and the one to create it with."""
-        mode = self.file_mode(entry.mode)
+        mode = self.file_mode(mode)
         return mode, mode & 0o777 | 0o600
 
     def file_mode(self, mode: int) -> int:
@@ -92,33 +92,38 @@ class Attributes:
     def directory_mode(self, mode: int) -> int:
         return mode | 0o700 if self.owners.rootless and mode & 0o500 != 0o500 else mode
 
-    def owner(self, entry: Entry) -> tuple[int, int]:
+    def owner(self, uid: int, gid: int, path: bytes) -> tuple[int, int]:
+        """Returns the owner on disk. `path`: for errors."""
         if self.owners.rootless:
             return self.own
-        key = (entry.uid, entry.gid)
+        key = (uid, gid)
         found = self._ids.get(key)
         if found is None:
             if len(self._ids) > 1 << 16:
                 self._ids.clear()
             found = self._ids[key] = (
-                _mapped(self.owners.uid_map, entry.uid, "user", entry.path),
-                _mapped(self.owners.gid_map, entry.gid, "group", entry.path),
+                _mapped(self.owners.uid_map, uid, "user", path),
+                _mapped(self.owners.gid_map, gid, "group", path),
             )
         return found
 
     def set(self, descriptor: int, entry: Entry, mode: int, made: int) -> None:
         """Sets all attributes of an open file or directory, in an order in which none undoes another: a change of owner
         clears setuid and capabilities, a mode may forbid setting xattrs. `made`: the mode it was created with."""
-        owner = self.owner(entry)
+        owner = self.owner(entry.uid, entry.gid, entry.path)
         if owner != self.own:
             os.fchown(descriptor, *owner)
         if entry.xattrs is not None:
             self.set_xattrs(descriptor, entry.xattrs, entry.path)
-        if self.owners.owner_xattr and (entry.uid or entry.gid):
-            self._set_owner_xattr(descriptor, entry.uid, entry.gid)
+        self.set_plain(descriptor, entry.uid, entry.gid, entry.mtime, mode, made)
+
+    def set_plain(self, descriptor: int, uid: int, gid: int, mtime: int, mode: int, made: int) -> None:
+        """As `set`, for a file without xattrs that has its owner."""
+        if self.owners.owner_xattr and (uid or gid):
+            self._set_owner_xattr(descriptor, uid, gid)
         if mode != made:
             os.fchmod(descriptor, mode)
-        os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+        os.utime(descriptor, ns=(mtime, mtime))
 
     def set_xattrs(self, target: int | bytes, xattrs: Xattrs, path: bytes) -> None:
         for name, value in xattrs:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 
 from ocitool.disk.attributes import Attributes, Ownership
-from ocitool.disk.staged_files import CREATE, LayerFiles, NamedFile, ReadContent, StagedFiles
+from ocitool.disk.staged_files import CREATE, LayerFiles, NamedFile, ReadContent, Skip, StagedFiles
 from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryStack
 from ocitool.errors import DestinationError, FormatError, OcitoolError
 from ocitool.layers.entry import Entry, Kind, Xattrs, shown_path
@@ -82,9 +82,9 @@ class Rootfs:
 
     # Contents
 
-    def layer(self, number: int) -> AbstractContextManager[LayerFiles]:
-        """Provides what stages the files of a layer, for one thread. The ref of a file is that of its row."""
-        return self._staged.layer(number)
+    def layer(self, number: int, skip: Skip | None = None) -> AbstractContextManager[LayerFiles]:
+        """Provides what stages the files of a layer but those to skip, for one thread. The ref of a file is that of its row."""
+        return self._staged.layer(number, skip)
 
     def stage(self, ref: int, entry: Entry, take: ReadContent) -> None:
         """Stages a regular file with all its attributes; `put` finds it by `ref`. `take` gives its content."""
@@ -197,7 +197,7 @@ class Rootfs:
                 os.mknod(name, kind_bits | 0o600, os.makedev(major, minor), dir_fd=where)
         else:
             raise FormatError("a hard link without a target", shown_path(self._path(name)))
-        owner = self._attributes.owner(entry)
+        owner = self._attributes.owner(entry.uid, entry.gid, entry.path)
         if owner != self._attributes.own:
             os.chown(name, *owner, dir_fd=where, follow_symlinks=False)
         if entry.xattrs is not None:

@@ -23,7 +23,9 @@ from ocitool.disk.attributes import Attributes, Ownership
 from ocitool.disk.staging_directory import OPEN_DIRECTORY
 from ocitool.errors import CancelledError
 from ocitool.interrupts import undisturbed
-from ocitool.layers.entry import Entry, Segments
+from ocitool.layers.entry import Entry, Kind, Segments
+from ocitool.layers.tar_runs import Run
+from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
 from ocitool.trees.nodes import REF_SHIFT, ROW_MASK
 
@@ -32,8 +34,12 @@ ReadContent = Callable[[int], Iterable[bytes | memoryview]]
 NamedFile = tuple[bytes, int, bytes]
 """A file that a directory shall have: its name there, its ref, and the path that it has in its layer."""
 
+Skip = Callable[[int, bytes], bool]
+"""A function from the row and the path of a file to whether it is not staged."""
+
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME = b"staging"
+_FILE = int(Kind.FILE)
 _NONE = -1
 """Used instead of the number of a directory: the file is in none."""
 _STEP = 0.1
@@ -111,12 +117,12 @@ class StagedFiles:
     # Writing, from several threads
 
     @contextmanager
-    def layer(self, number: int) -> Iterator[LayerFiles]:
-        """Provides what stages files of a layer, for one thread."""
+    def layer(self, number: int, skip: Skip | None = None) -> Iterator[LayerFiles]:
+        """Provides what stages files of a layer but those to skip, for one thread."""
         with self._writing():
             with self._lock:
                 rows = self._rows.setdefault(number, array("i"))
-            files = LayerFiles(self, number, rows)
+            files = LayerFiles(self, number, rows, skip, self._task)
             try:
                 yield files
             finally:
@@ -133,7 +139,7 @@ class StagedFiles:
     def write(self, ref: int, entry: Entry, take: ReadContent) -> None:
         """As `stage`, for one that is writing already."""
         try:
-            mode, made = self.attributes.file_modes(entry)
+            mode, made = self.attributes.file_modes(entry.mode)
             self.fill(os.open(b"%x" % ref, CREATE, made, dir_fd=self.descriptor), entry, take, mode, made)
         except OSError as error:
             raise self.attributes.error(error, entry.path) from None
@@ -241,46 +247,87 @@ class StagedFiles:
 
 
 class LayerFiles:
-    """Stages files of one layer, for one thread."""
+    """Stages files of one layer, for one thread. It is the `FileKeeper` of the layer."""
 
-    def __init__(self, staged: StagedFiles, number: int, rows: array[int]) -> None:
+    def __init__(self, staged: StagedFiles, number: int, rows: array[int], skip: Skip | None, task: Task) -> None:
         self.bytes_written = 0
         self._staged = staged
         self._base = number << REF_SHIFT
         self._rows = rows
+        self._skip = skip
+        self._task = task
         self._directories: dict[bytes, int] = {}
-        self._at, self._counts = staged.descriptor, staged.counts
-        self._modes, self._fill = staged.attributes.file_modes, staged.fill
+        self._at, self._attributes = staged.descriptor, staged.attributes
 
-    def stage(self, row: int, entry: Entry, take: ReadContent) -> None:
-        """Stages a regular file with all its attributes. `take` gives its content. Raises `DestinationError`."""
-        path = entry.path
+    def keep(self, row: int, entry: Entry, tar: TarInput) -> None:
+        """Stages a regular file with all its attributes. Raises `DestinationError`."""
+        if not row & 255:
+            self._task.check()
+        if self._skip is not None and self._skip(row, entry.path):
+            return
+        mode, made = self._attributes.file_modes(entry.mode)
+        descriptor = self._create(row, entry.path, made)
+        if descriptor < 0:
+            self._staged.write(self._base | row, entry, tar.pieces)
+        else:
+            try:
+                self._staged.fill(descriptor, entry, tar.pieces, mode, made)
+            except OSError as error:
+                raise self._attributes.error(error, entry.path) from None
+        self.bytes_written += entry.stored
+
+    def keep_run(self, first: int, run: Run) -> None:
+        """As `keep` for each file of a run, with nothing but the system calls for most."""
+        self._task.check()
+        attributes, umask, own, skip = self._attributes, self._attributes.umask, self._attributes.own, self._skip
+        view = memoryview(run.data)
+        columns = zip(run.paths, run.kinds, run.modes, run.uids, run.gids, run.mtimes, run.sizes, run.offsets, strict=True)
+        for row, (path, kind, mode, uid, gid, mtime, size, offset) in enumerate(columns, first):
+            if kind != _FILE or (skip is not None and skip(row, path)):
+                continue
+            mode, made = attributes.file_modes(mode)
+            content = view[offset - run.start : offset - run.start + size]
+            descriptor = self._create(row, path, made)
+            if descriptor < 0:
+                entry = Entry(path, Kind.FILE, mode, uid, gid, mtime, size, stored=size)
+                self._staged.write(self._base | row, entry, lambda _, content=content: (content,))  # type: ignore[misc]
+            else:
+                try:
+                    if size:
+                        _write(descriptor, content)
+                    owner = attributes.owner(uid, gid, path)
+                    if owner != own:
+                        os.fchown(descriptor, *owner)
+                    attributes.set_plain(descriptor, uid, gid, mtime, mode, made & ~umask)
+                except OSError as error:
+                    raise attributes.error(error, path) from None
+                finally:
+                    os.close(descriptor)
+            self.bytes_written += size
+
+    def _create(self, row: int, path: bytes, mode: int) -> int:
+        """Creates a file in the directory for its path, and returns its descriptor; -1 if it cannot have its name there: if
+        the tree shows that name, it is an error then."""
         slash = path.rfind(b"/") + 1
         directory = self._directories.get(path[:slash], _NONE)
         if directory == _NONE:
             directory = self._new_directory(path[:slash])
-        mode, made = self._modes(entry)
         try:
-            descriptor = os.open(b"_%x/%b" % (directory, path[slash:]), CREATE, made, dir_fd=self._at)
-        except (OSError, ValueError):  # if the tree shows this name, it is an error there
-            self._staged.write(self._base | row, entry, take)
-        else:
-            try:
-                self._fill(descriptor, entry, take, mode, made)
-            except OSError as error:
-                raise self._staged.attributes.error(error, path) from None
-            rows = self._rows
-            while len(rows) <= row:
-                rows.append(_NONE)
-            rows[row] = directory
-            self._counts[directory] += 1
-        self.bytes_written += entry.stored
+            descriptor = os.open(b"_%x/%b" % (directory, path[slash:]), CREATE, mode, dir_fd=self._at)
+        except (OSError, ValueError):
+            return -1
+        rows = self._rows
+        while len(rows) <= row:
+            rows.append(_NONE)
+        rows[row] = directory
+        self._staged.counts[directory] += 1
+        return descriptor
 
     def _new_directory(self, prefix: bytes) -> int:
         try:
             directory = self._directories[prefix] = self._staged.new_directory(prefix)
         except OSError as error:
-            raise self._staged.attributes.error(error, prefix) from None
+            raise self._attributes.error(error, prefix) from None
         return directory
 
 

@@ -16,10 +16,9 @@ from ocitool.digest import wrong_diff_id
 from ocitool.disk.rootfs import Rootfs
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Entry, Kind, shown_path
+from ocitool.layers.entry import Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
-from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
 from ocitool.trees.indexing import notice_odd_times, readable_blob
 from ocitool.trees.nodes import REF_SHIFT, Directory
@@ -99,22 +98,19 @@ def _read(
     (added to `skipped`), or only the rows `only`."""
     base = layer.number << REF_SHIFT
     where = f"{image.where}: layer {layer.number}"
+
+    def unwanted(row: int, path: bytes) -> bool:
+        if only is not None:
+            return row not in only
+        if skip is None or skipped is None or not skip(path):
+            return False
+        skipped.add(base + row)
+        return True
+
     try:
         blob, algorithm = readable_blob(layer)
-        with rootfs.layer(layer.number) as files:
-            put = files.stage
-
-            def keep(row: int, entry: Entry, tar: TarInput) -> None:
-                if not row & 255:
-                    task.check()
-                if only is not None and row not in only:
-                    return
-                if skip is not None and skipped is not None and skip(entry.path):
-                    skipped.add(base + row)
-                    return
-                put(row, entry, tar.pieces)
-
-            index = index_layer(blob, task, algorithm=algorithm, keep=keep)
+        with rootfs.layer(layer.number, unwanted if skip is not None or only is not None else None) as files:
+            index = index_layer(blob, task, algorithm=algorithm, keep=files)
         notice_odd_times(index, where, task)
     except OcitoolError as error:
         raise error.at(where) from None

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, label
@@ -22,7 +22,7 @@ from ocitool.layers import codecs, magic, streams
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import MAX_HASHED_HOLES, MAX_LAYER_HOLES, LayerIndex
 from ocitool.layers.kept_contents import ENDINGS, KeptContents
-from ocitool.layers.tar import entries, entries_and_runs
+from ocitool.layers.tar import entries_and_runs
 from ocitool.layers.tar_notes import TarNotes
 from ocitool.layers.tar_runs import Run
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
@@ -43,12 +43,18 @@ _UNHASHED = 8
 """Chunks that wait to be hashed, beyond which the thread that unpacks hashes them whether it has time or not."""
 
 
-OnFile = Callable[[int, Entry, TarInput], None]
-"""A function called for each regular file (row, entry, tar) when its data is next in the tar; it may read all, some or none."""
+class FileKeeper(Protocol):
+    """What takes the regular files of a layer while it is indexed."""
+
+    def keep(self, row: int, entry: Entry, tar: TarInput) -> None:
+        """Takes one file, whose data is next in the tar. It may read all of it, some or none."""
+
+    def keep_run(self, first: int, run: Run) -> None:
+        """Takes the files of a run, whose first entry has this row."""
 
 
 def index_layer(
-    blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFile | None = None, whiteouts: bool = True,
+    blob: Blob, task: Task, *, algorithm: str = "sha256", keep: FileKeeper | None = None, whiteouts: bool = True,
     kept: KeptContents | None = None,
 ) -> LayerIndex:  # fmt: skip
     """Returns the whole index, every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` gets
@@ -71,18 +77,17 @@ def index_layer(
         tar = ChunkInput(unpacked.consumed(decoded))
         add = index.add
         holes = _Holes(blob, task)
-        found = entries_and_runs(tar, notes, hashed=True, source=blob.size, whiteouts=whiteouts)
-        if keep is not None:
-            found = entries(tar, notes, source=blob.size, whiteouts=whiteouts)
-        for entry in found:
+        for entry in entries_and_runs(tar, notes, hashed=keep is None, source=blob.size, whiteouts=whiteouts):
             if isinstance(entry, Run):
-                if kept is not None:
+                if keep is not None:
+                    keep.keep_run(len(index.paths), entry)
+                elif kept is not None:
                     kept.keep(len(index.paths), entry)
                 index.extend(entry)
                 continue
             if keep is not None:
                 if entry.kind == Kind.FILE:
-                    keep(len(index.paths), entry, tar)
+                    keep.keep(len(index.paths), entry, tar)
                 add(entry)
                 continue
             if entry.segments is not None:

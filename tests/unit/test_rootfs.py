@@ -192,13 +192,13 @@ def test_names_of_one_file_are_one_file_and_no_other_name_is_left(tmp_path: Path
 def test_what_upper_layers_hide_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lower = tar(("a", b"1"), ("d/", None), ("d/x", b"2"), ("o/", None), ("o/x", b"3"), ("kept", b"4"))
     staged: list[bytes] = []
-    original = LayerFiles.stage
+    original = LayerFiles._create
 
-    def noted(self: LayerFiles, row: int, item: Entry, take: Any) -> None:
-        staged.append(item.path)
-        original(self, row, item, take)
+    def noted(self: LayerFiles, row: int, path: bytes, mode: int) -> int:
+        staged.append(path)
+        return original(self, row, path, mode)
 
-    monkeypatch.setattr(LayerFiles, "stage", noted)
+    monkeypatch.setattr(LayerFiles, "_create", noted)
     unpack(tmp_path / "root", lower, tar((".wh.a", b""), ("d", b"5"), ("o/.wh..wh..opq", b"")), owners=ROOTLESS)
     assert [b"d", b"kept"] == sorted(staged)
 

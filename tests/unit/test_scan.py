@@ -36,9 +36,11 @@ from ocitool.blob import BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, IntegrityError, LimitError
 from ocitool.layers import codecs
-from ocitool.layers.entry import Kind
+from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import MAX_HASHED_HOLES, LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer, open_content, open_contents
+from ocitool.layers.tar_runs import Run
+from ocitool.layers.tarinput import TarInput
 from ocitool.layers.tarwriter import write
 from ocitool.task import Task
 
@@ -294,6 +296,13 @@ def test_all_bytes_are_hashed_in_order_whichever_thread_is_ahead(codec: str, unp
     data = b"".join(member(b"f%d" % n, chance.randbytes(1 << 17)) for n in range(100)) + END
     stored = encode(codec, data)
 
+    class SlowKeeper:
+        def keep(self, row: int, item: Entry, tar: TarInput) -> None:
+            time.sleep(consuming)
+
+        def keep_run(self, first: int, run: Run) -> None:
+            time.sleep(consuming)
+
     class Slow(BytesBlob):
         def chunks(self, offset: int = 0) -> Iterator[bytes]:
             for start in range(offset, len(stored), 1 << 19):
@@ -302,8 +311,6 @@ def test_all_bytes_are_hashed_in_order_whichever_thread_is_ahead(codec: str, unp
 
     with Task() as task:
         for algorithm in ("sha256", "sha512"):
-            found = index_layer(
-                Slow(stored, Digest.of(stored)), task, algorithm=algorithm, keep=lambda *_: time.sleep(consuming)
-            )
+            found = index_layer(Slow(stored, Digest.of(stored)), task, algorithm=algorithm, keep=SlowKeeper())
             assert (algorithm, hashlib.new(algorithm, data).hexdigest()) == (found.diff_id.algorithm, found.diff_id.encoded)
             assert (len(data), Digest.of(stored)) == (found.size, found.digest)

@@ -38,7 +38,6 @@ from ocitool.images.index_children import image_of_child
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
-from ocitool.layers.tarinput import TarInput
 from ocitool.operations.unpack.layer_store import LayerStore, open_store
 from ocitool.pipeline.session import Session
 from ocitool.progress import Notice
@@ -200,11 +199,7 @@ class _ImageStore:
         try:
             blob, algorithm = readable_blob(layer)
             with self.rootfs.layer(number) as files:
-
-                def keep(row: int, entry: Entry, tar: TarInput) -> None:
-                    files.stage(row, entry, tar.pieces)
-
-                index = index_layer(blob, self.task, algorithm=algorithm, keep=keep)
+                index = index_layer(blob, self.task, algorithm=algorithm, keep=files)
             notice_odd_times(index, f"{image.where}: layer {number}", self.task)
             if index.diff_id != layer.diff_id:
                 raise wrong_diff_id(index.diff_id, layer.diff_id)
