@@ -15,6 +15,7 @@ from ocitool.comparison.result import ChangeKind, FileChange, LayerPair, Side
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.layers.paths import share_names
 from ocitool.masking.files import secret_path
 from ocitool.pipeline.layer_identity import common_base_length, layer_identity
 from ocitool.trees.changeset import rows_to_hash
@@ -67,6 +68,9 @@ def compare_images(
     for (image, layer), index in zip(needed, found, strict=True):
         (before_indexes if image is before else after_indexes)[layer.number] = index
     _share(before, after, before_indexes, after_indexes)
+    share_names(
+        index.paths for index in {id(index): index for index in (*before_indexes.values(), *after_indexes.values())}.values()
+    )
     pairs = pair(before, after, indexer, before_indexes, after_indexes)
 
     upper_a = [before_indexes[n] for n in range(base, len(before.layers))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from operator import add
+from operator import add, eq
 from typing import overload
 
 
@@ -88,5 +88,20 @@ class Paths(Sequence[bytes]):
             return [self[at] for at in range(*row.indices(len(self)))]
         return self.prefixes[self.prefix_of[row]] + self.names[row]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Paths):
+            return NotImplemented
+        return self.names == other.names and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
     def __iter__(self) -> Iterator[bytes]:
         return map(add, map(self.prefixes.__getitem__, self.prefix_of), self.names)
+
+
+def share_names(columns: Iterable[Paths]) -> None:
+    """Makes equal names of all columns one object; the columns are equal to what they were. Two builds of an image have most
+    names in common, and a name takes half of what an entry takes in a tree."""
+    known: dict[bytes, bytes] = {}
+    for paths in columns:
+        paths.names = [known.setdefault(name, name) for name in paths.names]

@@ -15,7 +15,7 @@ from ocitool.digest import Digest
 from ocitool.layers import cache
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.paths import Paths
+from ocitool.layers.paths import Paths, share_names
 from ocitool.trees.tree import Tree
 
 FEW, MANY = 20_000, 60_000
@@ -34,6 +34,19 @@ def test_paths_are_a_list_of_what_was_added(first: list[bytes], then: list[bytes
         middle.append(path)
         paths[row] = path
     assert list(paths) == expected[::-1] and list(middle)[-len(expected) or len(middle) :] == expected[::-1]
+
+
+def test_paths_are_equal_as_lists_are() -> None:
+    grown = Paths([b"x", b"b/a"])
+    grown[0] = b"a"
+    assert grown == Paths([b"a", b"b/a"]) != Paths([b"a", b"c/a"])
+
+
+def test_equal_names_become_one_object() -> None:
+    one, other = Paths([b"a/first", b"a/second"]), Paths([b"b/zero", b"b/second"])
+    share_names((one, other))
+    assert one == Paths([b"a/first", b"a/second"]) and other == Paths([b"b/zero", b"b/second"])
+    assert one.names[1] is other.names[1]
 
 
 def test_columns_of_unequal_length_are_no_paths() -> None:
