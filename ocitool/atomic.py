@@ -116,8 +116,9 @@ class Temporary:
             self._rename(name, at)
         self._end(at)
 
-    def replace(self, name: str, at: OpenDirectory | None = None) -> os.stat_result:
-        """Gives the file a name, and replaces what has it; returns the file's status."""
+    def replace(self, name: str, at: OpenDirectory | None = None, *, durable: bool = True) -> os.stat_result:
+        """Gives the file a name, and replaces what has it; returns the file's status. Its bytes are synced; its name is
+        only if `durable`: a caller that writes many files syncs their directory once."""
         self._sync()
         try:
             # Other users may be able to rename files here, and not in the other directory: so link by descriptor, not by name.
@@ -128,7 +129,7 @@ class Temporary:
             raise unwritable((at or self.at).name(name), error) from None
         if not linked:
             self._rename(name, at or self.at)
-        return self._end(at or self.at)
+        return self._end(at or self.at, durable=durable)
 
     def _link(self, name: str, at: OpenDirectory) -> bool:
         """Gives this very file another name; returns False if the file system has no hard links."""
@@ -150,12 +151,13 @@ class Temporary:
         except OSError as error:
             raise unwritable(at.name(name), error) from None
 
-    def _end(self, at: OpenDirectory) -> os.stat_result:
+    def _end(self, at: OpenDirectory, *, durable: bool = True) -> os.stat_result:
         """Closes a placed file, and returns its status."""
         self._forget()
         placed = os.fstat(self.descriptor)
         self.close()
-        at.sync()
+        if durable:
+            at.sync()
         return placed
 
     def _forget(self) -> None:

@@ -132,7 +132,7 @@ class LayoutSink:
         task.expect(expected_sizes(request.blobs), anew=True)
         task.map(put, sorted(request.blobs, key=lambda blob: -blob.size))
         for folder in self._folders.values():
-            folder.sync()
+            folder.sync()  # the names of all blobs, before the index that lists them
         assert self._lock is not None
         if losses.writable() or not has_images:
             with self._lock.index():
@@ -202,7 +202,7 @@ class LayoutSink:
 
     def _rename(self, temporary: Temporary, digest: Digest) -> None:
         try:
-            self._written[digest] = temporary.replace(digest.encoded, self._folder(digest))
+            self._written[digest] = temporary.replace(digest.encoded, self._folder(digest), durable=False)
         except OSError as error:
             raise unwritable(layout.blob_path(self.where, digest), error) from None
 

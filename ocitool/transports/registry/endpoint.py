@@ -28,6 +28,7 @@ from ocitool.transports.registry.http.connections import Connections
 from ocitool.transports.registry.http.connector import NetworkZones
 from ocitool.transports.registry.http.http1 import Body, Response
 from ocitool.transports.registry.http.response_bodies import NoResponse, drain, is_html_page, read_body, retry_after
+from ocitool.transports.registry.http.trust import DefaultTrust
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parse_json
 from ocitool.transports.registry.scopes import Scope
@@ -67,6 +68,7 @@ class Endpoint:
         if self._insecure and ":" in self.hostname.rpartition("]")[2]:
             self.prefix = "http"  # tried first: the port may have either scheme, and this one needs fewer round trips
         self._zones = NetworkZones(host, origin(self.base)[1] or "")
+        self._trust = DefaultTrust(task)
         self._own_connections = self._new_connections(insecure=self._insecure, own=True)
         self._other_connections: dict[bool, Connections] = {}
         self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text), task.check)
@@ -92,7 +94,7 @@ class Endpoint:
         return self.auth.header(scope) if self.auth is not None and scope is not None and self.owns(url) else None
 
     def _new_connections(self, *, insecure: bool, own: bool) -> Connections:
-        made = Connections(self.task, self._access, self._zones, insecure=insecure, own=own)
+        made = Connections(self.task, self._access, self._zones, self._trust, insecure=insecure, own=own)
         self.task.when_cancelled(made.abort)
         return made
 

@@ -20,6 +20,7 @@ from ocitool.transports.registry.http.addresses import DEFAULT_PORTS, UNESCAPED,
 from ocitool.transports.registry.http.connector import Connection, Connector, NetworkZones
 from ocitool.transports.registry.http.http1 import Body, Channel, Response
 from ocitool.transports.registry.http.proxies import proxy_for
+from ocitool.transports.registry.http.trust import DefaultTrust
 
 _SEND_TIMEOUT = 60.0
 """Seconds for each part of a request that is sent, however long the response may take."""
@@ -78,9 +79,12 @@ class Connections:
     """Open connections to the hosts of a registry, at most one request on each at a time. Nothing is retried here. All
     are closed when the task is cancelled. Used by several threads."""
 
-    def __init__(self, task: Task, access: Access, zones: NetworkZones, *, insecure: bool, own: bool = True) -> None:
+    def __init__(
+        self, task: Task, access: Access, zones: NetworkZones, trust: DefaultTrust | None = None, *, insecure: bool,
+        own: bool = True,
+    ) -> None:  # fmt: skip
         """`own`: for the registry itself; else for the hosts that it refers to, which get no client certificate."""
-        self._connector = Connector(task, access, zones, insecure=insecure, own=own)
+        self._connector = Connector(task, access, zones, trust or DefaultTrust(task), insecure=insecure, own=own)
         self._max_idle = task.jobs + 4
         self._routes: dict[tuple[str, str | None, int | None], _Route] = {}
         finalize(self, _close, self._routes)

@@ -15,7 +15,7 @@ from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.http.addresses import Zone, allows_redirect, format_host, numeric_address, zone
 from ocitool.transports.registry.http.http1 import Channel
-from ocitool.transports.registry.http.trust import Trust
+from ocitool.transports.registry.http.trust import DefaultTrust, Trust
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for connecting, and for each step of the TLS handshake."""
@@ -58,13 +58,15 @@ class NetworkZones:
 class Connector:
     """Opens the connections of a registry, or those to the hosts that it refers to."""
 
-    def __init__(self, task: Task, access: Access, zones: NetworkZones, *, insecure: bool, own: bool) -> None:
+    def __init__(
+        self, task: Task, access: Access, zones: NetworkZones, trust: DefaultTrust, *, insecure: bool, own: bool
+    ) -> None:
         """`own`: for the registry itself; else for the hosts that it refers to. `insecure`: without verification of
         certificates."""
         self.zones = zones
         self.own = own
         self.insecure = insecure
-        self.trust = Trust(task, access, zones.host, insecure=insecure, own=own)
+        self.trust = Trust(task, access, zones.host, trust, insecure=insecure, own=own)
         self.aborted = False
         self._task = task
         self._access = access

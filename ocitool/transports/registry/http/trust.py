@@ -39,18 +39,40 @@ _REHASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 """File names by which OpenSSL finds an authority in a directory."""
 
 
+class DefaultTrust:
+    """The context with the authorities for every host and no client certificate, shared by all hosts that need no
+    other. It is made when it is first needed, once: reading the authorities takes a quarter of the time of a short
+    command."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._turns = OneAtATime(task)
+        self._made: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        with self._turns.turn(""):
+            if self._made is None:
+                made = _new_context()
+                _load_default_authorities(made, self.warn)
+                self._made = made
+            return self._made
+
+    def warn(self, text: str) -> None:
+        self._task.notice("certificates", text)
+
+
 class Trust:
     """The TLS contexts of a registry's connections. Each is made when the first connection to its host is opened, and
     complete before another thread uses it. `own`: for the registry itself; else for the hosts that it refers to,
     without the certificates that the user gave."""
 
-    def __init__(self, task: Task, access: Access, registry: str, *, insecure: bool, own: bool) -> None:
-        self._task = task
+    def __init__(self, task: Task, access: Access, registry: str, default: DefaultTrust, *, insecure: bool, own: bool) -> None:
+        self._default = default
         self._access = access if own else Access()
         self._registry = registry if own else None
         self._insecure = insecure
         self._turns = OneAtATime(task)
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[str, ssl.SSLContext | None] = {}
         if self._access.key is not None and self._access.cert is None:
             raise UsageError("--key needs --cert")
         if self._access.ca is not None or self._access.cert is not None:
@@ -59,33 +81,28 @@ class Trust:
     def context(self, host: str) -> ssl.SSLContext:
         """Returns the context for a host, in the form of `addresses.host_of`. Raises `NotFoundError` and `FormatError`
         for a file that cannot be used."""
-        return self._cached(self._registry or host, self._host_context)
+        host = self._registry or host
+        with self._turns.turn(host):
+            if host not in self._contexts:
+                self._contexts[host] = self._host_context(host)
+            found = self._contexts[host]
+        return found if found is not None else self._default.context()
 
     def proxy_context(self) -> ssl.SSLContext:
         """Returns the context for a proxy: the authorities for every host, and no client certificate."""
-        return self._cached("", self._default_context)
+        return self._default.context()
 
-    def _cached(self, host: str, make: Callable[[str], ssl.SSLContext]) -> ssl.SSLContext:
-        with self._turns.turn(host):
-            if host not in self._contexts:
-                self._contexts[host] = make(host)
-            return self._contexts[host]
-
-    def _default_context(self, host: str) -> ssl.SSLContext:
+    def _host_context(self, host: str) -> ssl.SSLContext | None:
+        """Returns a new context; None if the default one is right. If nothing is verified no authorities are loaded."""
+        access, warn = self._access, self._default.warn
+        certificates = host_certificates(host, warn, pairs=self._registry is not None and access.cert is None)
+        if not self._insecure and not any(certificates) and access.ca is None and access.cert is None:
+            return None
         context = _new_context()
-        _load_default_authorities(context, self._warn)
-        return context
-
-    def _host_context(self, host: str) -> ssl.SSLContext:
-        """Returns a new context. If nothing is verified no authorities are loaded, which takes a tenth of the time of a
-        short command."""
-        context = _new_context()
-        access = self._access
-        certificates = host_certificates(host, self._warn, pairs=self._registry is not None and access.cert is None)
         if self._insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         else:
-            _load_default_authorities(context, self._warn)
+            _load_default_authorities(context, warn)
             for path, raw in certificates.authorities:
                 with _readable(path):
                     # Text around the certificates may be in any encoding; the certificates themselves are ASCII.
@@ -100,9 +117,6 @@ class Trust:
             with _readable(cert, "a certificate and a key that cannot be read or do not belong together"):
                 context.load_cert_chain(cert, key, password=lambda: "")
         return context
-
-    def _warn(self, text: str) -> None:
-        self._task.notice("certificates", text)
 
 
 def _new_context() -> ssl.SSLContext:
