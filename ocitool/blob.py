@@ -14,6 +14,7 @@ from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 
 STEP = 1 << 19
+_SMALL = 1 << 20
 
 
 class Blob(Protocol):
@@ -47,6 +48,15 @@ class StreamOnce(Protocol):
 def stream_once(blob: Blob, offset: int = 0) -> Iterator[bytes]:
     """Yields the bytes from `offset`, for a caller that reads them only once."""
     return blob.chunks_once(offset) if isinstance(blob, StreamOnce) else blob.chunks(offset)
+
+
+def is_small(blob: Blob) -> bool:
+    """Returns whether a transfer of it over a network mostly waits for the first byte."""
+    return blob.size <= _SMALL
+
+
+def is_small_remote(blob: Blob) -> bool:
+    return blob.remote and is_small(blob)
 
 
 def label(blob: Blob) -> str:

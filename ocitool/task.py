@@ -1,4 +1,4 @@
-"""What a running command carries: its two thread pools, which are the only ones of the program, and its cancellation.
+"""What a running command carries: its thread pools, which are the only ones of the program, and its cancellation.
 
 A `Task` is passed to everything that may take long. Pools are made on first use, so that quick commands do not pay for
 them. Layers run on the I/O pool, blocks (read, hash, inflate, deflate) on the CPU pool: a block never waits for a
@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-
 _PATIENCE = 0.02
 """Seconds in which a free thread should have begun a producer."""
 
 _STEP = 0.1
 """Seconds between two checks for cancellation while waiting."""
+
+_SMALL_JOBS = 12  # crane fetches all layers of an image at once, podman six
 
 _GRACE = 0.5
 """Seconds after a signal in which blocks and layers may end and clean up."""
@@ -54,6 +55,7 @@ class Task(Reporter):
     def __init__(self, *, jobs: int = 4, progress: Progress | None = None, cores: int | None = None) -> None:
         super().__init__(progress)
         self.jobs = max(1, jobs)
+        self.small_jobs = self.jobs if self.jobs == 1 else max(self.jobs, min(3 * self.jobs, _SMALL_JOBS))
         self.cores = cores or _cores()
         self._expansion = 0
         self._unpacking = Lock()
@@ -61,16 +63,16 @@ class Task(Reporter):
         self._endings: list[Callable[[], None]] = []
         self._making = Lock()
         self._cpu: ThreadPoolExecutor | None = None
-        self._io: ThreadPoolExecutor | None = None
+        self._io: dict[int, ThreadPoolExecutor] = {}
         self._this = local()
-        """`mapping`: this thread is one of the I/O pool's."""
+        """`mapping`: this thread is one of an I/O pool's."""
 
     def __enter__(self) -> Task:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.cancel()
-        for pool in (self._io, self._cpu):
+        for pool in (*self._io.values(), self._cpu):
             if pool is not None:  # interrupted, whatever could end has done so: see `_wait_until_done`
                 pool.shutdown(wait=not signals.seconds_since_first(), cancel_futures=True)
 
@@ -131,18 +133,17 @@ class Task(Reporter):
             self._stopped.wait(_STEP / 2)
             self.check()
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Returns the results in order, computed on the I/O pool.
+    def map(self, function: Callable[[T], R], items: Sequence[T], small: Callable[[T], bool] | None = None) -> list[R]:
+        """Returns the results in order, computed on the I/O pool, `jobs` at a time; and besides them `small_jobs` of
+        those items that are `small`, which mostly wait for a network. If `jobs` is 1, one item at a time.
 
-        The first error stops the others, and is raised once none of them runs any more. Called from a thread of that
+        The first error stops the others, and is raised once none of them runs any more. Called from a thread of a
         pool, everything is computed in that thread: the threads it would wait for may be waiting for it.
         """
         if len(items) < 2 or getattr(self._this, "mapping", False):
             return [function(item) for item in items]
         from queue import SimpleQueue
 
-        with self._making:
-            self._io = pool = self._io or _pool(self.jobs, partial(setattr, self._this, "mapping", True))
         futures: list[Future[R]] = []
         done: SimpleQueue[Future[R]] = SimpleQueue()
         heard: list[dict[Notice, None]] = [{} for _ in items]
@@ -153,7 +154,9 @@ class Task(Reporter):
 
         try:
             with undisturbed():  # what is begun is known, and waited for
-                futures += [pool.submit(listened, *one) for one in zip(items, heard, strict=True)]
+                for item, notices in zip(items, heard, strict=True):
+                    threads = self.small_jobs if small is not None and small(item) else self.jobs
+                    futures.append(self._io_pool(threads).submit(listened, item, notices))
             for future in futures:
                 future.add_done_callback(done.put)
             for _ in futures:
@@ -403,6 +406,11 @@ class Task(Reporter):
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
+
+    def _io_pool(self, threads: int) -> ThreadPoolExecutor:
+        with self._making:
+            made = self._io[threads] = self._io.get(threads) or _pool(threads, partial(setattr, self._this, "mapping", True))
+            return made
 
     def _cpu_pool(self) -> ThreadPoolExecutor:
         with self._making:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ocitool import limits, reference
 from ocitool.atomic import THREAD_SIZE, SpooledBlob, Temporary, sweep, write_all
-from ocitool.blob import Blob, BytesBlob, expected_sizes, label, stream_once
+from ocitool.blob import Blob, BytesBlob, expected_sizes, is_small_remote, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, LimitError, OcitoolError, UsageError
@@ -163,7 +163,7 @@ def _copy(request: WriteRequest, temporary: Temporary, task: Task, losses: Losse
             return False
         return True
 
-    if not all(task.map(try_write_at, concurrent)):
+    if not all(task.map(try_write_at, concurrent, lambda one: is_small_remote(one[1]))):
         raise _BlobLost
 
 

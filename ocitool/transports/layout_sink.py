@@ -17,7 +17,7 @@ from typing import Any
 
 from ocitool import limits
 from ocitool.atomic import Partial, SpooledBlob, Temporary, sweep, unwritable, write_document
-from ocitool.blob import Blob, FileBlob, expected_sizes, label, unreadable
+from ocitool.blob import Blob, FileBlob, expected_sizes, is_small_remote, label, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
@@ -130,7 +130,7 @@ class LayoutSink:
                 losses.blob(blob.digest, error)
 
         task.expect(expected_sizes(request.blobs), anew=True)
-        task.map(put, sorted(request.blobs, key=lambda blob: -blob.size))
+        task.map(put, sorted(request.blobs, key=lambda blob: -blob.size), is_small_remote)
         for folder in self._folders.values():
             folder.sync()  # the names of all blobs, before the index that lists them
         assert self._lock is not None

@@ -356,6 +356,31 @@ def test_what_was_asked_for_ahead_is_not_begun_once_the_taker_is_gone() -> None:
 # Waiting
 
 
+@pytest.mark.parametrize(("jobs", "small"), [(2, 6), (4, 12), (8, 12), (16, 16)])
+def test_more_small_items_than_jobs_are_under_way_besides_the_others(jobs: int, small: int) -> None:
+    others = 0 if small == jobs else jobs
+    meeting = Barrier(small + others)
+    with Task(jobs=jobs) as task:
+        task.map(lambda item: meeting.wait(10), list(range(small + others)), lambda item: item >= others)
+
+
+def test_one_job_is_one_item_at_a_time_however_small_it_is() -> None:
+    under_way, most, lock = 0, 0, Lock()
+
+    def work(item: int) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.001)
+        with lock:
+            under_way -= 1
+
+    with Task(jobs=1) as task:
+        task.map(work, list(range(40)), lambda item: item % 2 == 0)
+    assert 1 == most
+
+
 def test_map_within_map_waits_for_no_thread_that_waits_for_it() -> None:
     with Task(jobs=2) as task:
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ocitool import reference
-from ocitool.blob import Blob, expected_sizes, label
+from ocitool.blob import Blob, expected_sizes, is_small, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.limits import DOCUMENT_SIZE
@@ -146,7 +146,7 @@ class RegistrySink(StatelessSink):
                     task.unexpect(label(blob), blob.size)
                 paths[digest] = path
 
-            task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
+            task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size), is_small)
         writable = self._plan(request.writable(losses)) if losses else pushes
         unchanged = 0
         for one in self._missing_tags(writable) if self._dry_run else self._publish(request, writable, losses, task):

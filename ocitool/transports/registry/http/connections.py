@@ -85,7 +85,7 @@ class Connections:
     ) -> None:  # fmt: skip
         """`own`: for the registry itself; else for the hosts that it refers to, which get no client certificate."""
         self._connector = Connector(task, access, zones, trust or DefaultTrust(task), insecure=insecure, own=own)
-        self._max_idle = task.jobs + 4
+        self._max_idle = task.jobs + task.small_jobs
         self._routes: dict[tuple[str, str | None, int | None], _Route] = {}
         finalize(self, _close, self._routes)
 

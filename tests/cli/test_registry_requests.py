@@ -1,0 +1,88 @@
+"""How many requests a command costs: each is a round trip, and no other is sent before the first blob."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.images import image, layer_tar
+from support.registries import put_images
+from support.registry import Fault, Request, ScriptedRegistry
+
+Run = Callable[..., Any]
+COUNT = 40
+MANY = image([layer_tar([(f"file-{number}", b"%d" % number)]) for number in range(COUNT)])
+
+
+@pytest.fixture
+def registry() -> Any:
+    with ScriptedRegistry() as one:
+        put_images(one, "app", MANY, tag="1")
+        yield one
+
+
+def kinds(registry: ScriptedRegistry) -> Counter[str]:
+    """How many requests there were, by method and what was asked for."""
+    found = Counter(
+        f"{one.method} {one.path.split('/')[3] if one.path.count('/') > 2 else one.path}" for one in registry.requests
+    )
+    registry.forget()
+    return found
+
+
+def test_a_pull_costs_a_request_for_each_document_and_layer_and_one_for_whether_the_tag_moved(
+    run: Run, registry: ScriptedRegistry
+) -> None:
+    assert 0 == run("pull", f"{registry.host}/app:1", "out/").code
+    first, second, *_, last = registry.requests
+    assert ("GET", "/v2/app/manifests/1") == (first.method, first.path)
+    assert "/blobs/" in second.path and ("HEAD", "/v2/app/manifests/1") == (last.method, last.path)
+    assert {"GET manifests": 1, "GET blobs": COUNT + 1, "HEAD manifests": 1} == kinds(registry)
+    assert 0 == run("pull", f"{registry.host}/app:1", "out/").code
+    assert {"GET manifests": 1, "HEAD manifests": 1} == kinds(registry)
+
+
+def test_inspect_costs_two_requests_and_tags_one(run: Run, registry: ScriptedRegistry) -> None:
+    assert 0 == run("inspect", f"docker://{registry.host}/app:1").code
+    assert {"GET manifests": 1, "GET blobs": 1} == kinds(registry)
+    assert 0 == run("tags", f"{registry.host}/app").code
+    assert {"GET tags": 1} == kinds(registry)
+
+
+def test_a_push_costs_three_requests_for_each_small_blob_and_one_for_one_that_is_there(
+    run: Run, registry: ScriptedRegistry
+) -> None:
+    run("pull", f"{registry.host}/app:1", "out/")
+    registry.forget()
+    assert 0 == run("push", "out/", f"{registry.host}/new:1", "--no-cache").code
+    blobs = COUNT + 1
+    assert {"HEAD manifests": 1, "HEAD blobs": blobs, "POST blobs": blobs, "PUT blobs": blobs, "PUT manifests": 1} == kinds(
+        registry
+    )
+    assert 0 == run("push", "out/", f"{registry.host}/new:1", "--no-cache").code
+    assert {"HEAD manifests": 1, "HEAD blobs": blobs} == kinds(registry)
+
+
+@pytest.mark.parametrize(("jobs", "most"), [("1", 1), ("4", 12)])
+def test_small_blobs_are_fetched_twelve_at_a_time_and_one_at_a_time_with_one_job(
+    jobs: str, most: int, run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    lock, full, counts = threading.Lock(), threading.Event(), [0, 0]
+
+    def begin(request: Request) -> None:
+        with lock:
+            counts[0] += 1
+            counts[1] = max(counts)
+            if counts[0] == 12:
+                full.set()
+        full.wait(10 if jobs == "4" else 0.001)
+        with lock:
+            counts[0] -= 1
+
+    registry.faults.append(Fault("GET", "/blobs/", after=1, hook=begin))
+    assert 0 == run("pull", f"{registry.host}/app:1", "out/", "--jobs", jobs).code
+    assert most == counts[1]
