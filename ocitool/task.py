@@ -39,14 +39,10 @@ R = TypeVar("R")
 
 _PATIENCE = 0.02
 """Seconds in which a free thread should have begun a producer."""
-
 _STEP = 0.1
 """Seconds between two checks for cancellation while waiting."""
-
 _SMALL_JOBS = 12  # crane fetches all layers of an image at once, podman six
-
-_GRACE = 0.5
-"""Seconds after a signal in which blocks and layers may end and clean up."""
+_GRACE = 0.5  # seconds after a signal in which blocks and layers may end and clean up
 
 
 class Task(Reporter):
@@ -240,17 +236,17 @@ class Task(Reporter):
             if future is not None and not future.cancel():
                 _wait_until_done(future)
 
-    def spread(self, function: Callable[[T], R], items: Iterable[T], depth: int | None = None) -> Iterator[R]:
+    def spread(self, function: Callable[[T], R], items: Iterable[T], depth: int = 0, *, waits: bool = False) -> Iterator[R]:
         """Yields the results in order, computed on the CPU pool, at most `depth` (default: two more than cores) begun
-        and not yet taken.
+        and not yet taken. `waits`: on the I/O pool, for a function that waits for a network.
 
         `items` is read by the consumer's thread. The first error, of `items` or of a block, is raised in its turn;
         then, and if the iterator is closed, no block is left running. The consumer computes blocks that no thread has
-        begun instead of waiting. `function` must only compute, never wait.
+        begun instead of waiting. Without `waits`, `function` must only compute.
         """
         from concurrent.futures import Future
 
-        pool, depth, lock = self._cpu_pool(), depth or self.cores + 2, Lock()
+        pool, depth, lock = self._io_pool(self.jobs) if waits else self._cpu_pool(), depth or self.cores + 2, Lock()
         untaken: deque[Future[R]] = deque()
         unbegun: deque[tuple[T, Future[R]]] = deque()
         calls = 0  # on the pool, and not yet answered: never more than blocks wait, however many the consumer computed
@@ -406,6 +402,10 @@ class Task(Reporter):
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
+
+    def when_idle(self, function: Callable[[], object]) -> None:
+        """Calls a short function on the I/O pool, once a thread of it has nothing else to do."""
+        self._io_pool(self.jobs).submit(function)
 
     def _io_pool(self, threads: int) -> ThreadPoolExecutor:
         with self._making:

@@ -455,11 +455,13 @@ class Proxy:
 
     `latency`, of a round trip in seconds, can be set at any time: all bytes come half of it later, and the first ones
     of a client once more the whole of it, for the connection that it would have waited for. Throughput stays what it
-    is, up to 16 MiB under way; there is no slow start.
+    is, up to 16 MiB under way; there is no slow start. `rate`: so many bytes a second from the server come on each
+    connection, at most.
     """
 
-    def __init__(self, host: str, *, latency: float = 0) -> None:
+    def __init__(self, host: str, *, latency: float = 0, rate: float = math.inf) -> None:
         self.latency = latency
+        self.rate = rate
         self.connections = 0
         """How many were made so far."""
         self.from_client = self.from_server = 0
@@ -567,6 +569,7 @@ class _Connection:
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket, accepted: float) -> None:
         self.counted = {"server": 0, "client": 0}
         self._proxy, self._sockets, self._accepted, self._left = proxy, (client, server), accepted, 2
+        self._free = 0.0  # when the last byte from the server will have been passed on at the rate of the proxy
         for one in self._sockets:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         up = threading.Thread(target=self._run, args=("client", client, server))
@@ -611,7 +614,7 @@ class _Connection:
             elif wait is None or select.select([source], [], [], wait)[0]:
                 piece = source.recv(PIECE)
                 ended = not piece
-                under_way.append((self._due(side), piece))
+                under_way.append((self._due(side, len(piece)), piece))
             while under_way and under_way[0][0] <= time.monotonic():
                 piece = under_way.popleft()[1]
                 if not piece:
@@ -623,6 +626,9 @@ class _Connection:
                     self.cut()
                     return
 
-    def _due(self, side: str) -> float:
+    def _due(self, side: str, size: int) -> float:
         latency, now = self._proxy.latency, time.monotonic()
-        return (max(now, self._accepted + latency) if side == "client" else now) + latency / 2
+        if side == "client":
+            return max(now, self._accepted + latency) + latency / 2
+        self._free = max(now, self._free) + size / self._proxy.rate
+        return self._free + latency / 2

@@ -364,6 +364,23 @@ def test_more_small_items_than_jobs_are_under_way_besides_the_others(jobs: int, 
         task.map(lambda item: meeting.wait(10), list(range(small + others)), lambda item: item >= others)
 
 
+def test_what_waits_for_an_idle_thread_is_called_once_no_item_waits_for_one() -> None:
+    idle, begun = Event(), list[int]()
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item == 0:
+            task.when_idle(idle.set)
+        if item < 4:  # of 5 items on 2 threads, so that one of them has another item to take
+            assert not idle.is_set()
+        else:
+            assert idle.wait(10)
+
+    with Task(jobs=2) as task:
+        task.map(work, list(range(5)))
+    assert [0, 1, 2, 3, 4] == sorted(begun)
+
+
 def test_one_job_is_one_item_at_a_time_however_small_it_is() -> None:
     under_way, most, lock = 0, 0, Lock()
 

@@ -19,6 +19,7 @@ and from a response to images:
     client.py          manifests, tags and referrers of one registry
     upload_bodies.py   the bytes of a blob as request bodies, hashed as they are sent
     blobs.py           blobs fetched and uploaded, resumed after an interruption
+    ranges.py          large blobs fetched over several connections
     document_cache.py  manifests and configurations that several sources share
     source.py          a repository as a source of images
     tags.py            what tags point to; many tags put at once

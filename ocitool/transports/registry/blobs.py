@@ -86,6 +86,17 @@ def fetch(
     return _fetch(client, client.url(f"{path}/blobs/{digest}"), pull_scope(path), f"blob {digest}", size, offset, max_bytes)
 
 
+def fetch_range(client: Client, path: str, digest: Digest, size: int, start: int, count: int) -> Iterator[bytes]:
+    """Yields `count` bytes of a blob from `start`, as `fetch` does. Raises `RangesUnsupported` if the server sends other
+    bytes than those that were requested."""
+    url = client.url(f"{path}/blobs/{digest}")
+    return _fetch(client, url, pull_scope(path), f"blob {digest}", size, start, count, ranges_only=True)
+
+
+class RangesUnsupported(Exception):
+    """The server does not send the requested range of a blob."""
+
+
 def fetch_foreign(
     client: Client, urls: Sequence[str], size: int, offset: int = 0, max_bytes: int | None = None
 ) -> Iterator[bytes]:
@@ -107,8 +118,9 @@ def fetch_foreign(
 
 
 def _fetch(
-    client: Client, url: str, scope: Scope | None, what: str, size: int, offset: int, max_bytes: int | None
-) -> Iterator[bytes]:
+    client: Client, url: str, scope: Scope | None, what: str, size: int, offset: int, max_bytes: int | None,
+    *, ranges_only: bool = False,
+) -> Iterator[bytes]:  # fmt: skip
     position, end = offset, size if max_bytes is None else min(size, offset + max_bytes)
     failures = interruptions = 0
     whole = False  # request the whole blob: the server does not support ranges correctly
@@ -120,6 +132,8 @@ def _fetch(
             with closing(
                 _request_range(client, url, scope, what, requested, None if whole or max_bytes is None else end)
             ) as response:
+                if ranges_only and (response.status_code != 206 or _range_total(response) not in (None, size)):
+                    raise RangesUnsupported
                 length = response.headers.get("Content-Length", str(size))
                 if response.status_code == 200 and length != str(size) and is_html_page(response):
                     raise client.response_error(response, what, client.host)
@@ -133,6 +147,8 @@ def _fetch(
             if whole and position == began and "Content-Length" in response.headers:
                 raise problem  # the second complete response that is too short
         except _Retry as error:
+            if ranges_only and error.whole:
+                raise RangesUnsupported from None
             problem, whole = error.problem, whole or error.whole
         except OSError as error:
             client.task.check()

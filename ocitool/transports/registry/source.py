@@ -22,7 +22,7 @@ from ocitool.reference import REGISTRY, Repository
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import REF_NAME, Descriptor, Index, parse_descriptor, read
-from ocitool.transports.registry import Registries, blobs
+from ocitool.transports.registry import Registries, blobs, ranges
 from ocitool.transports.registry.client import Client, RegistryDocument
 from ocitool.transports.registry.document_cache import DocumentCache
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, Referrer, RemoteSource, SilentUntilOpened
@@ -228,6 +228,8 @@ class RemoteBlob:
     def _read(self, offset: int = 0, max_bytes: int | None = None) -> Iterator[bytes]:
         if self._urls:
             return blobs.fetch_foreign(self._client, self._urls, self.size, offset, max_bytes)
+        if max_bytes is None:
+            return ranges.fetch(self._client, self.path, self.digest, self.size, offset)
         return blobs.fetch(self._client, self.path, self.digest, self.size, offset, max_bytes)
 
     @property
