@@ -365,20 +365,24 @@ def test_more_small_items_than_jobs_are_under_way_besides_the_others(jobs: int, 
 
 
 def test_what_waits_for_an_idle_thread_is_called_once_no_item_waits_for_one() -> None:
-    idle, begun = Event(), list[int]()
+    idle, given = Event(), Event()
+
+    def small(item: int) -> bool:
+        if item == 5:
+            given.set()  # all items before it are with the pool
+        return False
 
     def work(item: int) -> None:
-        begun.append(item)
         if item == 0:
+            assert given.wait(10)
             task.when_idle(idle.set)
-        if item < 4:  # of 5 items on 2 threads, so that one of them has another item to take
+        elif item < 5:
             assert not idle.is_set()
         else:
             assert idle.wait(10)
 
     with Task(jobs=2) as task:
-        task.map(work, list(range(5)))
-    assert [0, 1, 2, 3, 4] == sorted(begun)
+        task.map(work, list(range(6)), small)
 
 
 def test_one_job_is_one_item_at_a_time_however_small_it_is() -> None:
