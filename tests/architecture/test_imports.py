@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.registry import BlobServer
+from support.images import image, layer_tar
+from support.registries import put_images
+from support.registry import BlobServer, ScriptedRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,6 +119,7 @@ LATE = frozenset(
         "http.trust",
         "lists",
         "mounting",
+        "ranges",
         "sink",
         "source",
         "tags",
@@ -614,9 +617,24 @@ def test_a_quick_command_imports_nothing_slow(args: tuple[str, ...]) -> None:
     assert not sorted(name for name in names if within(name, *SLOW))
 
 
+NOT_FOR_REQUESTS = ("oras", "requests", "urllib3", "http.client", "email", "jsonschema")
+"""What a registry without authorization is asked without."""
+
+
 def test_a_registry_that_asks_for_no_login_is_asked_without_requests_and_urllib3() -> None:
     with BlobServer(b'{"tags": ["1"]}') as registry:
         names = imported("tags", "--insecure", f"docker://{registry.host}/app")
     assert "ocitool.transports.registry.client" in names, "what was imported was not seen"
-    slow = ("oras", "requests", "urllib3", "http.client", "email", "jsonschema")
-    assert not sorted(name for name in names if within(name, *slow))
+    assert not sorted(name for name in names if within(name, *NOT_FOR_REQUESTS))
+
+
+def test_inspect_pull_and_push_at_a_registry_import_nothing_slow(tmp_path: Path) -> None:
+    with ScriptedRegistry() as registry:
+        put_images(registry, "app", image([layer_tar([("a", b"a")])]), tag="1")
+        name, layout = f"{registry.host}/app:1", str(tmp_path / "layout")
+        pull = ("pull", name, f"oci:{layout}")
+        for words in (("inspect", f"docker://{name}"), pull, pull, ("push", layout, name)):
+            names = imported(words[0], "--insecure", *words[1:])
+            assert "ocitool.transports.registry.client" in names, "what was imported was not seen"
+            slow = ("rich", "zstandard", "docker", "pydantic", "asyncio", "isal", *NOT_FOR_REQUESTS)
+            assert not sorted(one for one in names if within(one, *slow)), words

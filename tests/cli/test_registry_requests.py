@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -10,8 +12,8 @@ from typing import Any
 
 import pytest
 from support.images import image, layer_tar
-from support.registries import put_images
-from support.registry import Fault, Request, ScriptedRegistry
+from support.registries import PASSWORD, USER, authfile, put_images
+from support.registry import Fault, Request, ScriptedRegistry, TokenAuth
 
 Run = Callable[..., Any]
 COUNT = 40
@@ -86,3 +88,31 @@ def test_small_blobs_are_fetched_twelve_at_a_time_and_one_at_a_time_with_one_job
     registry.faults.append(Fault("GET", "/blobs/", after=1, hook=begin))
     assert 0 == run("pull", f"{registry.host}/app:1", "out/", "--jobs", jobs).code
     assert most == counts[1]
+
+
+DEPTH = """
+import sys, threading
+seen = []
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "oras":
+            depth, frame = 0, sys._getframe()
+            while frame := frame.f_back:
+                depth += "importlib" not in frame.f_code.co_filename
+            seen.append((threading.current_thread() is threading.main_thread(), depth))
+
+sys.meta_path.insert(0, Watch())
+from ocitool.cli import run
+code = run()
+assert code == 0 and len(seen) == 1 and not seen[0][0] and seen[0][1] < 12, (code, seen)
+"""
+
+
+def test_what_authorization_needs_is_imported_on_an_empty_stack(tmp_path: Path) -> None:
+    """CPython 3.11 maps and unmaps memory at each call beyond the end of a part of the stack: thousands of times here."""
+    with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
+        put_images(registry, "app", MANY, tag="1")
+        file = authfile(tmp_path, registry.host)
+        words = ("inspect", "--insecure", "--authfile", file, f"docker://{registry.host}/app:1")
+        subprocess.run([sys.executable, "-c", DEPTH, *words], check=True, cwd=tmp_path, stdout=subprocess.DEVNULL, timeout=60)
