@@ -93,6 +93,11 @@ class Plan:
             )
         )
 
+    def cpu_beyond(self, program: str, seconds: float, of: str) -> None:
+        """The CPU at most this many seconds above that of `of`."""
+        text = f"{program}: CPU at most {seconds} s more than {of}"
+        self.targets.append(Target(text, lambda r: r[program].cpu_seconds, lambda r: r[of].cpu_seconds + seconds))
+
     def beyond(self, program: str, seconds: float, of: str) -> None:
         """The wall clock at most this many seconds above that of `of`."""
         text = f"{program}: at most {seconds} s more than {of}"

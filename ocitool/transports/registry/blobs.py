@@ -6,7 +6,7 @@ Bytes that are sent are hashed on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -90,7 +90,7 @@ def fetch_range(client: Client, path: str, digest: Digest, size: int, start: int
     """Yields `count` bytes of a blob from `start`, as `fetch` does. Raises `RangesUnsupported` if the server sends other
     bytes than those that were requested."""
     url = client.url(f"{path}/blobs/{digest}")
-    return _fetch(client, url, pull_scope(path), f"blob {digest}", size, start, count, ranges_only=True)
+    return _fetch(client, url, pull_scope(path), f"blob {digest}", size, start, count, partial(_request_exact_range, size))
 
 
 class RangesUnsupported(Exception):
@@ -119,7 +119,7 @@ def fetch_foreign(
 
 def _fetch(
     client: Client, url: str, scope: Scope | None, what: str, size: int, offset: int, max_bytes: int | None,
-    *, ranges_only: bool = False,
+    request: Callable[..., Response] | None = None,
 ) -> Iterator[bytes]:  # fmt: skip
     position, end = offset, size if max_bytes is None else min(size, offset + max_bytes)
     failures = interruptions = 0
@@ -130,10 +130,8 @@ def _fetch(
         try:
             requested = 0 if whole else position
             with closing(
-                _request_range(client, url, scope, what, requested, None if whole or max_bytes is None else end)
+                (request or _request_range)(client, url, scope, what, requested, None if whole or max_bytes is None else end)
             ) as response:
-                if ranges_only and (response.status_code != 206 or _range_total(response) not in (None, size)):
-                    raise RangesUnsupported
                 length = response.headers.get("Content-Length", str(size))
                 if response.status_code == 200 and length != str(size) and is_html_page(response):
                     raise client.response_error(response, what, client.host)
@@ -147,8 +145,6 @@ def _fetch(
             if whole and position == began and "Content-Length" in response.headers:
                 raise problem  # the second complete response that is too short
         except _Retry as error:
-            if ranges_only and error.whole:
-                raise RangesUnsupported from None
             problem, whole = error.problem, whole or error.whole
         except OSError as error:
             client.task.check()
@@ -188,6 +184,23 @@ def _request_range(client: Client, url: str, scope: Scope | None, what: str, pos
         raise _Retry(client.response_error(response, what, client.host), whole=True)
     elif status != 200:
         raise client.response_error(response, what, client.host)
+    return response
+
+
+def _request_exact_range(
+    size: int, client: Client, url: str, scope: Scope | None, what: str, position: int, end: int
+) -> Response:
+    """Returns a response with a range of a blob of `size` bytes. Raises `RangesUnsupported` for any other response that
+    has bytes of the blob."""
+    try:
+        response = _request_range(client, url, scope, what, position, end)
+    except _Retry as error:
+        if error.whole:
+            raise RangesUnsupported from None
+        raise
+    if response.status_code != 206 or _range_total(response) not in (None, size):
+        response.close()
+        raise RangesUnsupported
     return response
 
 
