@@ -36,11 +36,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_PATIENCE = 0.02
-"""Seconds in which a free thread should have begun a producer."""
-_STEP = 0.1
-"""Seconds between two checks for cancellation while waiting."""
+_PATIENCE = 0.02  # seconds in which a free thread should have begun a producer
+_STEP = 0.1  # seconds between two checks for cancellation while waiting
 _SMALL_JOBS = 12  # crane fetches all layers of an image at once, podman six
 _GRACE = 0.5  # seconds after a signal in which blocks and layers may end and clean up
 
@@ -60,8 +57,7 @@ class Task(Reporter):
         self._making = Lock()
         self._cpu: ThreadPoolExecutor | None = None
         self._io: dict[int, ThreadPoolExecutor] = {}
-        self._this = local()
-        """`mapping`: this thread is one of an I/O pool's."""
+        self._this = local()  # `mapping`: this thread is one of an I/O pool's
 
     def __enter__(self) -> Task:
         return self
