@@ -15,6 +15,7 @@ import errno
 import itertools
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,8 @@ def wrapped(function: Callable[..., Any], name: str, turns: itertools.count[int]
         if name == "open" and words[0] == os.devnull:
             return function(*words, **more)
         if name in ("write", "writev") and words[0] in (1, 2):  # our own messages
+            return function(*words, **more)
+        if name == "read" and stat.S_ISFIFO(os.fstat(words[0]).st_mode):  # a signal that the program tells itself
             return function(*words, **more)
         fault(next(turns), name)
         return function(*words, **more)

@@ -297,6 +297,30 @@ def test_a_copy_into_a_store_that_is_on_record_reads_no_layer(
     assert 0 == run_again(ocitool, reads, good, kept)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("edit", "--env", "A=b", "GOOD", "STORE"),
+        ("edit", "--env", "A=b", "STORE", "STORE"),
+        ("copy", "--all-platforms", "GOOD", "STORE"),
+    ],
+)
+def test_a_command_that_writes_to_a_store_that_is_on_record_reads_no_layer_of_it(
+    words: tuple[str, ...], ocitool: Run, good: Path, kept: Path, reads: dict[str, int]
+) -> None:
+    places = {"GOOD": str(good), "STORE": f"{kept}/"}
+    reads.clear()
+    assert 0 == ocitool(*(places.get(word, word) for word in words)).code
+    assert 0 == layer_bytes(reads)
+
+
+def test_validate_reads_every_layer_whatever_is_on_record(ocitool: Run, kept: Path, reads: dict[str, int]) -> None:
+    for _ in range(2):
+        reads.clear()
+        assert 0 == ocitool("validate", str(kept)).code
+        assert BOTH <= layer_bytes(reads)
+
+
 def test_the_first_copy_into_a_store_hashes_what_is_there_once(
     ocitool: Run, good: Path, tmp_path: Path, reads: dict[str, int], later: None
 ) -> None:
