@@ -96,6 +96,11 @@ def test_errors_and_values_are_cheap_and_opening_brings_nothing_heavy() -> None:
     assert set() == heavy & modules(f"import ocitool; ocitool.open({V1!r}).close()")
 
 
+def test_a_report_of_one_image_in_json_needs_nothing_that_compares() -> None:
+    brought = modules("import ocitool.report.json.inspect")
+    assert set() == {name for name in brought if name.startswith(("ocitool.comparison", "ocitool.layers.cache"))}
+
+
 def test_a_function_is_not_hidden_by_a_package_of_its_name() -> None:
     program = "import ocitool.dedupe.advice, ocitool; assert callable(ocitool.dedupe), ocitool.dedupe; ocitool.dedupe"
     assert "ocitool.api.reading" in modules(program)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection
 from ocitool.report.json.fields import clean, created_by, notice_list, path_fields, platform_fields, stated
-from ocitool.report.json.notable import failure_fields, notable_fields
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Index
 
 if TYPE_CHECKING:
+    from ocitool.comparison.result import Failure, Notable
     from ocitool.operations.packages import InstalledPackages
     from ocitool.trees.waste import Waste
 
@@ -26,7 +26,7 @@ def inspect_json(result: Inspection) -> dict[str, Any]:
         "transport": result.transport,
         "index": _index(result.document, result.entries) if result.document is not None else None,
         "images": [_inspected(item) for item in result.images],
-        "failures": [failure_fields(item) for item in result.failures],
+        **_failures(result.failures),
         "problems": [
             {"where": clean(one.where), "text": clean(str(one)), "exitCode": one.exit_code} for one in result.problems
         ],
@@ -98,8 +98,25 @@ def _inspected(item: InspectedImage) -> dict[str, Any]:
         "missing": [str(digest) for digest in image.missing],
         "waste": _waste(item.waste, image) if item.waste is not None else None,
         **_packages(item.packages),
-        "notable": [notable_fields(one) for one in item.notable] if item.notable is not None else None,
+        **_notable(item.notable),
     }
+
+
+def _notable(found: Sequence[Notable] | None) -> dict[str, Any]:
+    """Returns the field of what is notable, which is there with `--notable` only: it needs the modules of comparisons."""
+    if found is None:
+        return {"notable": None}
+    from ocitool.report.json.notable import notable_fields
+
+    return {"notable": [notable_fields(one) for one in found]}
+
+
+def _failures(found: Sequence[Failure]) -> dict[str, Any]:
+    if not found:
+        return {"failures": []}
+    from ocitool.report.json.notable import failure_fields
+
+    return {"failures": [failure_fields(one) for one in found]}
 
 
 def _packages(found: InstalledPackages | None) -> dict[str, Any]:
