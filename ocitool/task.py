@@ -29,6 +29,7 @@ from ocitool.directories import lock_holders
 from ocitool.errors import CancelledError, DestinationError
 from ocitool.interrupts import undisturbed
 from ocitool.progress import Notice, Progress, Reporter
+from ocitool.shared_counts import Expansion
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,8 +51,7 @@ class Task(Reporter):
         self.jobs = max(1, jobs)
         self.small_jobs = self.jobs if self.jobs == 1 else max(self.jobs, min(3 * self.jobs, _SMALL_JOBS))
         self.cores = cores or _cores()
-        self._expansion = 0
-        self._unpacking = Lock()
+        self.expansion = Expansion()
         self._stopped = Event()
         self._endings: list[Callable[[], None]] = []
         self._making = Lock()
@@ -70,9 +70,7 @@ class Task(Reporter):
 
     def count_expansion(self, count: int) -> int:
         """Counts bytes that were unpacked beyond the allowed ratio, and returns their number so far."""
-        with self._unpacking:
-            self._expansion += count
-            return self._expansion
+        return self.expansion.add(count)
 
     def cancel(self) -> None:
         """Cancels the task: `check` raises from now on, and all waiting ends."""

@@ -102,15 +102,20 @@ class IndexCache:
         except (ValueError, KeyError, TypeError, EOFError, OverflowError, StopIteration):
             return {}
 
-    def store(self, index: LayerIndex, identity: str | None, contents: Mapping[int, bytes] | None = None) -> None:
+    def store(
+        self, index: LayerIndex, identity: str | None, contents: Mapping[int, bytes] | None = None,
+        packed: tuple[bytes, bytes] | None = None,
+    ) -> None:  # fmt: skip
         """Stores an index that has both computed digests and all contents; any other is ignored. `identity`: of the
-        bytes it comes from. `contents`: kept contents of its files, by row."""
+        bytes it comes from. `contents`: kept contents of its files, by row. `packed`: both as `dump` and `dump_contents`
+        give them, empty if there are no contents, for a caller that has that."""
         if not self._tables or index.diff_id is None or index.digest is None or index.hashed != "all":
             return
         self.record_bytes(index, identity)  # first, so that a killed process leaves no index that cannot be found
-        self._write("indexes", _name(str(index.diff_id)), dump(index))
-        if contents:
-            self._write("contents", _name(str(index.diff_id)), dump_contents(contents))
+        name = _name(str(index.diff_id))
+        self._write("indexes", name, dump(index) if packed is None else packed[:1])
+        if contents or (packed is not None and packed[1]):
+            self._write("contents", name, dump_contents(contents or {}) if packed is None else packed[1:])
         if self._size is None or self._size > limits.cache_size():  # counting all files takes time, so it is not done each time
             self._size = self._trim()
 
@@ -231,7 +236,7 @@ def dump(index: LayerIndex) -> Iterator[bytes]:
     shared = {id(pairs): pairs for pairs in index.xattrs.values()}  # xattrs of a global header are one object for all entries
     at = {key: number for number, key in enumerate(shared)}
     head = {
-        "diffId": str(index.diff_id),
+        "diffId": str(index.diff_id) if index.diff_id is not None else None,
         "rows": len(index),
         "size": index.size,
         "devices": sorted(index.devices.items()),
@@ -280,7 +285,7 @@ def load(data: bytes) -> LayerIndex:
     index.notes_dropped = head["notesDropped"]
     index.size = head["size"]
     index.hashed = "all"
-    index.diff_id = Digest.parse(head["diffId"])
+    index.diff_id = Digest.parse(head["diffId"]) if head["diffId"] is not None else None
     return index
 
 

@@ -43,6 +43,20 @@ _UNHASHED = 8
 """Chunks that wait to be hashed, beyond which the thread that unpacks hashes them whether it has time or not."""
 
 
+MANY = 20_000
+"""Entries after which a `Turn` is told of them."""
+
+
+class Turn(Protocol):
+    """A layer's turn to be read in this process. `read`: its stored bytes that were read in chunks."""
+
+    read: int
+
+    def many_entries(self, entries: int, share: float) -> None:
+        """Called once if a layer has `MANY` entries, after that many, and this share of its bytes, were read. What it raises
+        ends the reading."""
+
+
 class FileKeeper(Protocol):
     """What takes the regular files of a layer while it is indexed."""
 
@@ -55,11 +69,11 @@ class FileKeeper(Protocol):
 
 def index_layer(
     blob: Blob, task: Task, *, algorithm: str = "sha256", keep: FileKeeper | None = None, whiteouts: bool = True,
-    kept: KeptContents | None = None,
+    kept: KeptContents | None = None, turn: Turn | None = None,
 ) -> LayerIndex:  # fmt: skip
     """Returns the whole index, every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` gets
     the contents instead: then none is hashed. Without `whiteouts` it is an archive of files: see `tar.entries`. `kept`
-    collects the contents of some small files.
+    collects the contents of some small files. `turn` is told of many entries.
 
     Raises `IntegrityError` if the blob does not match its digest, and what decoder and tar reader raise. A damaged blob
     with a stated digest is an integrity error, whichever part notices first: see `_explain`.
@@ -72,7 +86,7 @@ def index_layer(
     tar_hasher: Any = stored_hasher if plain and stored_hasher.name == algorithm else hashlib.new(algorithm)
     unpacked = _Unpacked(tar_hasher if tar_hasher is not stored_hasher else None)
     notes = TarNotes()
-    pieces = unpacked.produced(codecs.decode(hashed(_chunks(blob, task), stored_hasher), compression, task))
+    pieces = unpacked.produced(codecs.decode(hashed(_chunks(blob, task, turn), stored_hasher), compression, task))
     with _explaining_errors(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         tar = ChunkInput(unpacked.consumed(decoded))
         add = index.add
@@ -84,6 +98,9 @@ def index_layer(
                 elif kept is not None:
                     kept.keep(len(index.paths), entry)
                 index.extend(entry)
+                if turn is not None and len(index.paths) >= MANY:
+                    turn.many_entries(len(index.paths), turn.read / blob.size)
+                    turn = None
                 continue
             if keep is not None:
                 if entry.kind == Kind.FILE:
@@ -196,44 +213,49 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
     return IntegrityError(f"content is {computed}, stated is {blob.digest}; {error.what}")
 
 
-def index_headers(blob: Blob) -> LayerIndex:
+def index_headers(blob: Blob, turn: Turn | None = None) -> LayerIndex:
     """Returns the index of an uncompressed layer from its headers alone: no content is read, and no digest computed."""
     with _explaining_errors(blob):
-        return _index_entries(SeekInput(blob))
+        return _index_entries(SeekInput(blob), blob, turn)
 
 
-def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
+def index_layer_unhashed(blob: Blob, task: Task, turn: Turn | None = None) -> LayerIndex:
     """As `index_headers`, for a blob in any compression: it is unpacked to its end, and nothing is hashed.
 
     For a caller that reads and verifies the layer afterwards. A damaged blob raises what `index_layer` raises.
     """
     compression = codecs.detected(blob)
     if compression == "none":
-        return index_headers(blob)
-    pieces = codecs.decode(_chunks(blob, task), compression, task)
+        return index_headers(blob, turn)
+    pieces = codecs.decode(_chunks(blob, task, turn), compression, task)
     with _explaining_errors(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
-        index = _index_entries(ChunkInput(decoded), blob.size)
+        index = _index_entries(ChunkInput(decoded), blob, turn, source=blob.size)
     index.codec = compression
     return index
 
 
-def _index_entries(tar: TarInput, source: int | None = None) -> LayerIndex:
+def _index_entries(tar: TarInput, blob: Blob, turn: Turn | None, source: int | None = None) -> LayerIndex:
     index = LayerIndex()
     notes = TarNotes()
     for entry in entries_and_runs(tar, notes, hashed=False, source=source):
         if isinstance(entry, Run):
             index.extend(entry)
+            if turn is not None and len(index.paths) >= MANY:
+                turn.many_entries(len(index.paths), (tar.offset if source is None else turn.read) / blob.size)
+                turn = None
         else:
             index.add(entry)
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     return index
 
 
-def _chunks(blob: Blob, task: Task) -> Iterator[bytes]:
+def _chunks(blob: Blob, task: Task, turn: Turn | None = None) -> Iterator[bytes]:
     """Yields a blob's bytes, and reports progress."""
     name = label(blob)
     for chunk in blob.chunks():
         task.check()
+        if turn is not None:
+            turn.read += len(chunk)
         task.advance(name, len(chunk), blob.size)
         yield chunk
 

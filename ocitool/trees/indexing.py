@@ -11,8 +11,8 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs, magic
 from ocitool.layers.cache import IndexCache, within_limits
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.kept_contents import KeptContents
-from ocitool.layers.scan import hash_rows, index_headers, index_layer, index_layer_unhashed
+from ocitool.layers.index_workers import IndexWorkers
+from ocitool.layers.scan import hash_rows
 from ocitool.layers.tar import ODD_TIME
 from ocitool.spec import mediatypes
 from ocitool.task import Task
@@ -33,6 +33,7 @@ class Indexer:
         self.task = task
         self._cache = cache
         self._held: dict[str, LayerIndex] = {}
+        self._workers = IndexWorkers(task)
         if cache.refused:
             task.remark("cache", cache.refused)
 
@@ -92,7 +93,10 @@ class Indexer:
                 failed.append(error)
                 return None
 
-        indexes = zip(numbers, self.task.map(attempt, numbers), strict=True)
+        try:
+            indexes = zip(numbers, self.task.map(attempt, numbers), strict=True)
+        finally:
+            self._workers.close()
         found = {number: index for number, index in indexes if index is not None}
         if failed:
             raise failed[0]
@@ -179,18 +183,19 @@ class Indexer:
     # Ways to read a layer whose index is not cached
 
     def _read_hashed(self, blob: Blob, algorithm: str) -> LayerIndex:
-        kept = KeptContents() if self._cache.stores else None
-        index = index_layer(blob, self.task, algorithm=algorithm, kept=kept)
-        self._cache.store(index, blob.identity, kept.found if kept is not None else None)
+        index, kept, packed = self._workers.index(blob, "hashed", algorithm=algorithm, keep=self._cache.stores)
+        self._cache.store(index, blob.identity, kept, packed)
         return index
 
     def _read_listing(self, blob: Blob, algorithm: str) -> LayerIndex:
         if self._by_headers(blob, self._read_listing):  # of a remote one each header would be a request
-            return index_headers(blob)
+            return self._workers.index(blob, "headers").found
         return self._read_hashed(blob, algorithm)
 
     def _read_unhashed(self, blob: Blob, algorithm: str) -> LayerIndex:
-        return self._read_hashed(blob, algorithm) if self.verify or blob.remote else index_layer_unhashed(blob, self.task)
+        if self.verify or blob.remote:
+            return self._read_hashed(blob, algorithm)
+        return self._workers.index(blob, "unhashed").found
 
 
 _MAX_NAMED = 3

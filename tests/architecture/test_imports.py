@@ -29,6 +29,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "task",
             "progress",
             "processes",
+            "shared_counts",
             "interrupts",
             "signals",
             "atomic",
