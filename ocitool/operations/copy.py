@@ -228,7 +228,7 @@ def _opened(requests: Sequence[_Request], session: Session) -> list[tuple[Opened
         return _tried(one.word, one.optional, lambda: (session.open(one.word, "layers"), one.optional))
 
     if all(reference.host_of(one.word) is not None for one in requests):
-        return session.task.map(opened, requests)
+        return session.task.map(opened, requests, lambda _: True)
     return [opened(one) for one in requests]
 
 

@@ -69,25 +69,41 @@ def test_a_push_costs_three_requests_for_each_small_blob_and_one_for_one_that_is
     assert {"HEAD manifests": 1, "HEAD blobs": blobs} == kinds(registry)
 
 
+class Together:
+    """Counts how many requests are under way at once, and holds each until twelve are."""
+
+    def __init__(self, patience: float) -> None:
+        self.most = self._count = 0
+        self._patience, self._lock, self._full = patience, threading.Lock(), threading.Event()
+
+    def __call__(self, request: Request) -> None:
+        with self._lock:
+            self._count += 1
+            self.most = max(self.most, self._count)
+            if self._count == 12:
+                self._full.set()
+        self._full.wait(self._patience)
+        with self._lock:
+            self._count -= 1
+
+
 @pytest.mark.parametrize(("jobs", "most"), [("1", 1), ("4", 12)])
 def test_small_blobs_are_fetched_twelve_at_a_time_and_one_at_a_time_with_one_job(
-    jobs: str, most: int, run: Run, registry: ScriptedRegistry, tmp_path: Path
+    jobs: str, most: int, run: Run, registry: ScriptedRegistry
 ) -> None:
-    lock, full, counts = threading.Lock(), threading.Event(), [0, 0]
-
-    def begin(request: Request) -> None:
-        with lock:
-            counts[0] += 1
-            counts[1] = max(counts)
-            if counts[0] == 12:
-                full.set()
-        full.wait(10 if jobs == "4" else 0.001)
-        with lock:
-            counts[0] -= 1
-
-    registry.faults.append(Fault("GET", "/blobs/", after=1, hook=begin))
+    together = Together(10 if jobs == "4" else 0.001)
+    registry.faults.append(Fault("GET", "/blobs/", after=1, hook=together))
     assert 0 == run("pull", f"{registry.host}/app:1", "out/", "--jobs", jobs).code
-    assert most == counts[1]
+    assert most == together.most
+
+
+def test_tags_are_looked_up_and_put_twelve_at_a_time(run: Run, registry: ScriptedRegistry) -> None:
+    for number in range(24):
+        put_images(registry, "app", image([layer_tar([("a", b"%d" % number)])]), tag=f"t{number}")
+    read, put = Together(10), Together(10)
+    registry.faults += [Fault("GET", "/app/manifests/t", hook=read), Fault("PUT", "/manifests/t", hook=put)]
+    assert 0 == run("copy", "--tags", "t*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/").code
+    assert 12 == read.most == put.most
 
 
 DEPTH = """

@@ -183,7 +183,7 @@ class RegistrySink(StatelessSink):
                 found = (str(one.platform) for one in document.manifests if one.platform is not None and not one.is_attestation)
                 losses.name(name, would_replace_index(where, dict.fromkeys(found), is_referrer=root.subject is not None))
 
-        task.map(check, wanted)
+        task.map(check, wanted, lambda _: True)
 
     # Blobs
 
@@ -242,7 +242,7 @@ class RegistrySink(StatelessSink):
                     losses.blob(one.digest, error)
                     return None
 
-            done = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
+            done = dict(zip((one.digest for one in manifests), task.map(put, manifests, lambda _: True), strict=True))
             for one in below:
                 self._add_referrer(push.target, one, put(one) if isinstance(one.document, Index) else done[one.digest])
             self._write_fallback_indexes()

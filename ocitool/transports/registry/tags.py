@@ -123,14 +123,14 @@ class RegistryTags:
 
         if batches and self._multi_tag is None:  # the first request shows whether the registry supports several tags
             single += put_batch(batches.pop(0))
-        single += _flat(task.map(put_batch, batches))
+        single += _flat(task.map(put_batch, batches, lambda _: True))
 
         def put_one(numbered_tag: tuple[int, str]) -> None:
             number, tag = numbered_tag
             result = self._put_tag(entries[number], tag, on_refused)
             results[number] = result or results[number]
 
-        task.map(put_one, single)
+        task.map(put_one, single, lambda _: True)
         return results
 
     def _put_tag(self, one: TaggedManifest, tag: str, on_refused: Callable[[str, str, OcitoolError], None]) -> PutResult | None:
