@@ -70,6 +70,10 @@ LIST_PAGES = 10_000
 LIST_SECONDS = 3600
 """Seconds for all pages of one list, including the waiting times that the registry asks for."""
 
+STATE_DOCUMENTS = 2_000_000
+"""Manifests and configurations that `dedupe --state` keeps, those of a million images; beyond it only what the last run
+needed."""
+
 TOKEN = JsonLimits(256 * KiB, 10_000)
 """The answer of a token server."""
 

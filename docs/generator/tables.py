@@ -82,6 +82,7 @@ LIMITS = (
         "a registry's list of tags, repositories or referrers, all pages",
         "{LIST.size}, {LIST.values:n} values, {LIST_ITEMS:n} entries, {LIST_PAGES:n} pages, {LIST_SECONDS:n} seconds",
     ),
+    Limit("manifests and configurations that `dedupe --state` keeps", "{STATE_DOCUMENTS:n}"),
     Limit(
         "manifests and configurations that one reference to a registry holds at once", "{documents_size}",
         "OCITOOL_MAX_DOCUMENTS",

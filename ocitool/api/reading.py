@@ -175,8 +175,8 @@ def validate(
 def dedupe(
     refs: References, *, files: bool = False, repos: Words = (), tags: Words = (),
     allow_no_match: bool = False, zstd: int | None = None, export: Reference | None = None, cluster: str | None = None,
-    strict: bool = False, top: int = 10, verify: bool = False, no_cache: bool = False, jobs: int = 4,
-    registry: RegistryOptions | None = None,
+    state: Reference | None = None, strict: bool = False, top: int = 10, verify: bool = False, no_cache: bool = False,
+    jobs: int = 4, registry: RegistryOptions | None = None,
     engine: EngineOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
 ) -> Deduped:  # fmt: skip
     """Returns what many images share, what that saves, and what more could be saved. Reads no layer unless `files`, `zstd`,
@@ -190,7 +190,7 @@ def dedupe(
     sources = references(refs)
     once(*sources)
     repositories = RepositoryFilter(words(repos), words(tags), allow_no_match)
-    options = DedupeOptions(repositories, files, optional(export), zstd, cluster, strict, top)
+    options = DedupeOptions(repositories, files, optional(export), zstd, cluster, strict, top, optional(state))
     with open_session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, engine=engine,
                       progress=progress, cancellation=cancellation) as session:  # fmt: skip
         return dedupe(sources, options, session)

@@ -20,6 +20,7 @@ Examples:
   ocitool dedupe store/ --files --top 20                 and which files repeat
   ocitool dedupe store/ --zstd 9                         and what zstd would save
   ocitool dedupe store/ --export rows/                   every file of every layer, as Parquet
+  ocitool dedupe docker://reg.example --repos '*' --state seen/    again each night, with one request a tag
   ocitool dedupe docker://reg.example --repos '*' --files --cluster tcp://scheduler:8786
 """
 
@@ -52,6 +53,10 @@ def command(
         str | None,
         typer.Option("--cluster", metavar="ADDRESS", help="Read layers on a Dask cluster that has access to them."),
     ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option("--state", metavar="DIR", help="Keep manifests and configurations there; fetch none of them twice."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first source that cannot be read.")] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of each kind text and tables list.")] = 10,
     *,
@@ -66,7 +71,7 @@ def command(
         from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
 
         choice = RepositoryFilter(tuple(repos or ()), tuple(tags or ()), allow_no_match)
-        result = dedupe(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top), session)
+        result = dedupe(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top, state), session)
     shared.show("dedupe", result)
     if result.problems:
         raise typer.Exit(1)

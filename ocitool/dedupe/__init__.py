@@ -5,6 +5,7 @@ In the direction of the data:
 
 - `options` has the options; `discovery` finds images below a directory or in a registry; `reference_names` finds the
   reference by which any command can name an image.
+- `state` keeps documents of registries between runs.
 - `inventory` opens the sources, and reduces their images to facts in a `collection`: every blob once, and the images
   that need it.
 - `disk_usage` computes what the collection takes on this machine, and what deleting an image frees; `bases` groups images
@@ -35,6 +36,7 @@ from ocitool.dedupe.layers import LayerReader
 from ocitool.dedupe.options import DedupeOptions
 from ocitool.dedupe.package_copies import PackageTotals
 from ocitool.dedupe.repeated_files import ContentTotals
+from ocitool.dedupe.state import kept_documents
 from ocitool.errors import UsageError
 from ocitool.limits import KiB
 from ocitool.pipeline.problems import Problem
@@ -97,7 +99,11 @@ def dedupe(references: Sequence[str], options: DedupeOptions, session: Session) 
     if options.cluster is not None and not deep:
         raise UsageError("--cluster only affects the reading of layers", hint="--files, --zstd or --export read them")
     want: Want = "layers" if deep else "documents"
-    collection, problems = take_inventory(references, options.choice, session, want, options.strict)
+    session = session._replace(registries=session.asked())
+    with kept_documents(options.state, session.task) as kept:
+        session.asked().documents.kept = kept
+        collection, problems = take_inventory(references, options.choice, session, want, options.strict)
+        session.asked().documents.kept = None
     if not collection.members and len(problems) == 1:
         raise problems[0].error
     disk = DiskUsage(collection, session.task)

@@ -13,7 +13,7 @@ class DedupeOptions(NamedTuple):
 
     - choice: selection in registries. files: read every distinct layer. export: directory for the Parquet files. - zstd:
     compression level whose saving is computed. cluster: address of a Dask scheduler. strict: raise the first problem. -
-    top: number of items in lists that are not complete.
+    top: number of items in lists that are not complete. state: directory of the documents that are kept between runs.
     """
 
     choice: RepositoryFilter
@@ -23,6 +23,7 @@ class DedupeOptions(NamedTuple):
     cluster: str | None = None
     strict: bool = False
     top: int = 10
+    state: str | None = None
 
     def is_deep(self, session: Session) -> bool:
         """Returns whether layers must be read."""

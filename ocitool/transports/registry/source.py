@@ -25,6 +25,7 @@ from ocitool.spec.manifest import REF_NAME, Descriptor, Index, parse_descriptor,
 from ocitool.transports.registry import Registries, blobs, ranges
 from ocitool.transports.registry.client import Client, RegistryDocument
 from ocitool.transports.registry.document_cache import DocumentCache
+from ocitool.transports.registry.scopes import pull_scope
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, Referrer, RemoteSource, SilentUntilOpened
 
 _KEEP_SIZE = 64 * limits.KiB
@@ -123,8 +124,21 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         return []
 
     def _fetch_root(self, name: str | Digest) -> Descriptor:
-        """Returns the descriptor of a manifest by tag or digest, with its full name."""
-        return self._keep_as_descriptor(self.client.document(self.repository.path, name))
+        """Returns the descriptor of a manifest by tag or digest, with its full name. If documents are kept between runs, the
+        registry is first asked for the digest of a tag, and then for no document that is kept."""
+        path, kept = self.repository.path, self._documents.kept
+        digest, media_type = (name, "") if isinstance(name, Digest) else (None, "")
+        if kept is not None and kept.filled and isinstance(name, str):
+            tagged = self.client.head_tag(path, name, pull_scope(path))
+            if tagged is not None and tagged.digest is not None:
+                digest, media_type = tagged.digest, tagged.media_type
+        if kept is not None and digest is not None and digest.checkable:
+            raw = self._documents.get(digest, lambda: self.client.document(path, digest).raw)
+            return self._keep_as_descriptor(RegistryDocument(raw, media_type, digest))
+        found = self.client.document(path, name)
+        if kept is not None:
+            kept.add(found.digest, found.raw)
+        return self._keep_as_descriptor(found)
 
     def _keep_as_descriptor(self, found: RegistryDocument, *, named: bool = True) -> Descriptor:
         stated = found.media_type if found.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES else None
