@@ -31,6 +31,7 @@ import pytest
 from support.copying import ONE, TWO
 from support.images import Image, config_of, image, layer_tar, pretty, sha256, write_docker_archive, write_layout
 from support.layers import END, head, member, pax, sample
+from support.many_images import write_many
 from support.registries import NO_REGISTRY_SETTINGS, put_images, random_bytes
 from support.registry import Fault, ScriptedRegistry
 from support.report import report_of
@@ -601,6 +602,15 @@ def test_a_cluster_reads_what_is_named_by_a_whole_path(cluster: Cluster, run: Ru
                    for more in ((), ("--cluster", cluster.address)))  # fmt: skip
     same(here, there)
     assert [] == there["problems"]
+
+
+def test_ten_thousand_images_come_to_the_same_on_a_cluster(cluster: Cluster, run: Run, tmp_path: Path) -> None:
+    write_many(tmp_path / "many", 10_000)
+    words = ("dedupe", "many", "--files", "--no-cache", "--format", "json")
+    here, there = (report_of(run(*words, *more)) for more in ((), ("--cluster", cluster.address)))
+    same(here, there)
+    assert (10_000, 150, 120_000) == (len(there["images"]), there["layers"]["unique"], there["layers"]["references"])
+    assert (150, 40) == (there["files"]["references"], there["files"]["unique"])
 
 
 @pytest.mark.parametrize("name", ["store", "app.tar", "app.tar.gz", "-"])
