@@ -17,7 +17,7 @@ million  many-a and many-b, one layer of N entries each (default 1,000,000) of w
 small    small-files, a layout with one gzip layer of 100,000 files of 0.2 to 6 kB in 6,000 directories, as node_modules,
          virtual environments of Python and target directories of Rust are: 300 MB, 137 MB stored.
 archives many-archives, a directory of 1,000 small archives of 3 to 5 layers that share bases (`synthetic.py`).
-images   images-1000 to images-10000, layouts of so many small images of 12 layers (`synthetic.py`).
+images   images-1000 to images-100000, layouts of so many small images of 12 layers (`synthetic.py`).
 
 It is a program of its own so that the process which measures stays small: Linux counts the memory of the
 process that forks into the peak of the child.

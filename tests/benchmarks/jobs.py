@@ -417,7 +417,7 @@ def repack(s: Setting) -> Plan:
 
 
 def dedupe(s: Setting) -> Plan:
-    """what many images share: 1,000 archives, layouts of up to 10,000 images, 500 tags, --files of three builds."""
+    """what many images share: 1,000 archives, layouts of up to 100,000 images, 500 tags, --files of three builds."""
     return _held_by("dedupe", s)
 
 
