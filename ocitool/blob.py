@@ -76,6 +76,7 @@ class OpenFile:
 
     def __init__(self, path: str, *, descriptor: int | None = None, named: bool = False) -> None:
         self.path = path
+        self.named = named or descriptor is None
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if descriptor is None else descriptor
         except OSError as error:
@@ -83,11 +84,14 @@ class OpenFile:
         status = os.fstat(self.descriptor)
         self.size = status.st_size
         self.mode = status.st_mode
-        self.key = (
-            f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
-            if descriptor is None or named
-            else None
-        )
+        self._status = status
+
+    @property
+    def key(self) -> str | None:
+        """What names the file's bytes on this machine; None if it has no name. Made when it is asked for: most files of a
+        store are only looked at."""
+        at = self._status
+        return f"{at.st_dev}:{at.st_ino}:{at.st_size}:{at.st_mtime_ns}:{at.st_ctime_ns}" if self.named else None
 
     def __del__(self) -> None:
         descriptor = getattr(self, "descriptor", -1)
@@ -110,7 +114,8 @@ class FileBlob:
 
     @property
     def identity(self) -> str | None:
-        return f"{self._file.key}:{self.offset}:{self.size}" if self._file.key else None
+        key = self._file.key
+        return f"{key}:{self.offset}:{self.size}" if key else None
 
     @property
     def file(self) -> OpenFile:
@@ -119,7 +124,7 @@ class FileBlob:
     @property
     def path(self) -> str | None:
         """The path by which the file can be opened again; None if it has no name."""
-        return self._file.path if self._file.key else None
+        return self._file.path if self._file.named else None
 
     @property
     def descriptor(self) -> int:

@@ -21,6 +21,7 @@ _HEX = pattern(r"[0-9a-f]+", re.ASCII)
 
 
 Chunk = TypeVar("Chunk")
+_new = tuple.__new__
 
 
 class Digest(NamedTuple):
@@ -47,7 +48,7 @@ class Digest(NamedTuple):
     def parse(cls, text: object) -> Digest:
         """Returns the digest of a text. Raises `FormatError`; a registered algorithm must have its exact length."""
         if isinstance(text, str) and _SHA256.fullmatch(text):  # the common case, quicker
-            return cls("sha256", text[7:])
+            return _new(cls, ("sha256", text[7:]))
         match = _GRAMMAR.fullmatch(text) if isinstance(text, str) and len(text) < 1024 else None
         if match is None:
             raise FormatError("not a digest")

@@ -78,7 +78,7 @@ def _rebuilt(
     pairs: list[tuple[StoredBlob, StoredBlob]] = []
     for alike in contents.equal_but_times.values():
         kept: list[StoredBlob] = []
-        for layer in sorted(alike, key=lambda layer: (layer.users[:1], layer.key)):
+        for layer in sorted(alike, key=lambda layer: ([*layer.users[:1]], layer.key)):
             other = next((one for one in kept if _equal(one, layer, recall)), None)
             if other is None:
                 kept.append(layer)
@@ -103,7 +103,7 @@ def _nearly_equal(contents: DistinctContents, recall: Recall) -> Iterator[tuple[
         if len({contents.timeless_hashes[layer] for layer in layers}) < 2:
             continue
         alike: dict[int, list[StoredBlob]] = {}
-        for layer in sorted(layers, key=lambda layer: (layer.users[:1], layer.key)):
+        for layer in sorted(layers, key=lambda layer: ([*layer.users[:1]], layer.key)):
             index = recall(layer)
             if index is not None:
                 rows = [row for row, path in enumerate(index.paths) if volatile_class(path) is not None]
@@ -130,7 +130,7 @@ class _Suspect(NamedTuple):
 
 
 def _of_image(member: ImageEntry, image: PlatformImage, contents: DistinctContents, recall: Recall) -> Iterator[_Guess]:
-    own = [layer.users == [member.number] and not layer.kept_by for layer in image.layers]
+    own = [[*layer.users] == [member.number] and not layer.kept_by for layer in image.layers]
     least = max(_LEAST, round(_SHARE * sum(layer.size for layer, mine in zip(image.layers, own, strict=True) if mine)))
     copied, repeated = _may_repeat(image, contents)
     if max(copied, repeated) < least or not any(own):

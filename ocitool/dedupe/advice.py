@@ -194,12 +194,14 @@ def _keepers(
 
 
 def equal_uncompressed(collection: Collection) -> list[EqualLayers]:
+    first: dict[str, StoredBlob] = {}
     found: dict[str, list[StoredBlob]] = {}
     for blob in collection.layers():
-        if blob.diff_id is not None and blob.present and digest_of(blob) is not None:
-            found.setdefault(str(blob.diff_id), []).append(blob)
+        if blob.diff_id is not None and blob.present and (other := first.setdefault(blob.diff_id, blob)) is not blob:
+            found.setdefault(blob.diff_id, [other]).append(blob)
     equal = []
-    for diff_id, blobs in found.items():
+    for diff_id, alike in found.items():
+        blobs = [blob for blob in alike if digest_of(blob) is not None]
         if len(blobs) > 1:
             blobs.sort(key=lambda blob: (blob.size, blob.key))
             users = dict.fromkeys(number for blob in blobs for number in blob.users)
@@ -210,7 +212,7 @@ def equal_uncompressed(collection: Collection) -> list[EqualLayers]:
 def digest_of(layer: StoredBlob) -> Digest | None:
     """Returns the digest of a layer's stored bytes; for an uncompressed layer of an archive without digests, its
     diff_id."""
-    return layer.digest or (layer.diff_id if layer.codec == "none" else None)
+    return layer.digest or (Digest.parse(layer.diff_id) if layer.codec == "none" and layer.diff_id else None)
 
 
 def _recompressed(collection: Collection, equal: Sequence[EqualLayers], disk: DiskUsage) -> Iterator[Advice]:
@@ -297,7 +299,7 @@ def _newest_alone(
 ) -> dict[object, ImageEntry]:
     """Returns the newest image of each family, also one that no image is based on yet."""
     newest: dict[object, ImageEntry] = {}
-    for member in collection.members:
+    for member in collection.members if families else ():
         if not single(member):
             continue
         for family in _families(member, member.platform_images[0]):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ocitool import masking
 from ocitool.dedupe.collection import Collection, PlatformImage, StoredBlob
-from ocitool.digest import Digest
 
 
 @dataclass(slots=True)
@@ -44,16 +44,51 @@ class SharedBase:
         return self.layers[-1].key.partition(":")[2][:12]
 
 
+class _Tail(NamedTuple):
+    """The layers that only one image has at this place of the tree, which is most of them."""
+
+    number: int
+    image: PlatformImage
+
+
 @dataclass(slots=True)
 class _Node:
     """A layer in the tree of images. `children`: the layers that follow it in some image, by diff_id. `users`: the images
     that have the layers from the root to here; `exact_users`: those that end here."""
 
     layer: StoredBlob | None = None
-    diff_id: Digest | None = None
-    children: dict[str, _Node] = field(default_factory=dict)
+    diff_id: str | None = None
+    children: dict[str, _Node | _Tail] = field(default_factory=dict)
     users: dict[int, PlatformImage] = field(default_factory=dict)
     exact_users: dict[int, PlatformImage] = field(default_factory=dict)
+
+    def add(self, number: int, image: PlatformImage) -> None:
+        """Adds an image to the tree of which this is the root."""
+        node = self
+        for depth, (layer, diff_id) in enumerate(zip(image.layers, image.diff_ids, strict=True), 1):
+            key = diff_id or layer.key
+            child = node.children.get(key)
+            if child is None:
+                node.children[key] = _Tail(number, image)
+                return
+            if isinstance(child, _Tail):
+                first, child = child, _Node(layer, diff_id)
+                node.children[key] = child
+                child._follow(first, depth)
+            node = child
+            node.users.setdefault(number, image)
+        if node is not self:
+            node.exact_users[number] = image
+
+    def _follow(self, first: _Tail, depth: int) -> None:
+        """Makes the image that had this layer alone so far, the one at `depth`, one of its users."""
+        layers, diff_ids = first.image.layers, first.image.diff_ids
+        self.layer, self.diff_id = layers[depth - 1], diff_ids[depth - 1]
+        self.users[first.number] = first.image
+        if len(layers) > depth:
+            self.children[diff_ids[depth] or layers[depth].key] = first
+        else:
+            self.exact_users[first.number] = first.image
 
 
 def bases(collection: Collection) -> list[SharedBase]:
@@ -61,21 +96,16 @@ def bases(collection: Collection) -> list[SharedBase]:
     root = _Node()
     for entry in collection.members:
         for image in entry.platform_images:
-            node = root
-            for layer, diff_id in zip(image.layers, image.diff_ids, strict=True):
-                key = str(diff_id) if diff_id is not None else layer.key
-                if key not in node.children:
-                    node.children[key] = _Node(layer, diff_id)
-                node = node.children[key]
-                node.users.setdefault(entry.number, image)
-            if node is not root:
-                node.exact_users[entry.number] = image
+            root.add(entry.number, image)
     found: list[SharedBase] = []
     waiting: list[tuple[_Node, tuple[_Node, ...], int | None]] = [(root, (), None)]
     while waiting:
         node, prefix, parent = waiting.pop()
         while len(node.children) == 1 and not node.exact_users and (node is root or len(node.users) > 1):
-            (node,) = node.children.values()  # no image branches off here
+            (child,) = node.children.values()  # no image branches off here
+            if isinstance(child, _Tail):
+                break
+            node = child
             prefix = (*prefix, node)
         if prefix and len(node.users) > 1:
             layers = tuple(one.layer for one in prefix if one.layer is not None)
@@ -84,8 +114,8 @@ def bases(collection: Collection) -> list[SharedBase]:
             found.append(SharedBase(layers, list(node.users), dict.fromkeys(node.exact_users), parent, None, chain, size))
             found[-1].name = _name(found[-1], node, collection, found)
             parent = len(found) - 1
-        shared = [child for child in node.children.values() if len(child.users) > 1]
-        for child in sorted(shared, key=lambda child: len(child.users)):  # `pop` takes the last first
+        shared = [one for one in node.children.values() if isinstance(one, _Node) and len(one.users) > 1]
+        for child in sorted(shared, key=lambda one: len(one.users)):  # `pop` takes the last first
             waiting.append((child, (*prefix, child), parent))
     return found
 
@@ -93,6 +123,7 @@ def bases(collection: Collection) -> list[SharedBase]:
 def repeated_builds(collection: Collection) -> tuple[int, int]:
     """Returns how many images the same instructions made as another one for the same platform, and the bytes of their layers
     that no earlier one of them has: at most so much is equal but for times and volatile files, which only contents tell."""
+    first: dict[tuple[str, int], tuple[StoredBlob, ...]] = {}
     held: dict[tuple[str, int], set[StoredBlob]] = {}
     counted: set[StoredBlob] = set()
     count = 0
@@ -101,10 +132,13 @@ def repeated_builds(collection: Collection) -> tuple[int, int]:
             if image.instructions_hash is None:
                 continue
             key = image.platform, image.instructions_hash
-            if key in held and not held[key].issuperset(image.layers):
+            if (before := first.setdefault(key, image.layers)) is image.layers:
+                continue
+            known = held.setdefault(key, set(before))
+            if not known.issuperset(image.layers):
                 count += 1
-                counted.update(layer for layer in image.layers if layer not in held[key])
-            held.setdefault(key, set()).update(image.layers)
+                counted.update(layer for layer in image.layers if layer not in known)
+            known.update(image.layers)
     return count, sum(layer.size for layer in counted)
 
 
@@ -129,12 +163,11 @@ def _ancestors(base: SharedBase, found: Sequence[SharedBase]) -> Iterator[int]:
         parent = found[parent].parent
 
 
-def _chain_id(diff_ids: Sequence[Digest | None]) -> str | None:
+def _chain_id(diff_ids: Sequence[str | None]) -> str | None:
     """Returns the chain ID (config.md, "Layer ChainID"); None if a diff_id is unknown."""
     chain = None
     for diff_id in diff_ids:
         if diff_id is None:
             return None
-        text = str(diff_id)
-        chain = text if chain is None else "sha256:" + hashlib.sha256(f"{chain} {text}".encode()).hexdigest()
+        chain = diff_id if chain is None else "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
     return chain

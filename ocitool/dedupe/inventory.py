@@ -26,19 +26,20 @@ from ocitool.dedupe.collection import (
     location_of,
 )
 from ocitool.dedupe.discovery import RepositoryFilter
+from ocitool.dedupe.group_parts import GroupParts, is_embedded, layer_key
 from ocitool.dedupe.reference_names import ReferenceNames
+from ocitool.dedupe.seen_layers import SeenBlob, SeenLayers
 from ocitool.errors import CancelledError, FormatError, NotAnImageError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import nothing_matches, refuse_unmatched
 from ocitool.images import select
-from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
 from ocitool.images.select import Group, Target
 from ocitool.operations import tags
-from ocitool.pipeline.layer_identity import with_diff_ids
+from ocitool.pipeline.layer_identity import instruction, with_diff_ids
 from ocitool.pipeline.problems import Problem, Tolerant
 from ocitool.pipeline.session import Session
 from ocitool.progress import Counter
-from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, parse_descriptor
+from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest
 from ocitool.transports import layout
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened
@@ -238,6 +239,8 @@ class _Inventory:
     def _source(self, name: str, opened: Opened, site: ImageSource, order: int) -> bool:
         """Adds the images of an open source. Returns whether it has any."""
         names = ReferenceNames(name, opened)
+        if site.transport.store:
+            opened = opened._replace(source=SeenLayers(opened.source, self._collection, site))
         progress = Counter("images", names.expected if names.expected >= _MANY else 0, self._session.task)
         count = 0
         for position, group in enumerate(select.groups(opened)):
@@ -273,7 +276,7 @@ class _Inventory:
             raise missing_blob("manifest", found.entries[0].descriptor.digest, label)
         failed: list[OcitoolError] = []
         images = list(self._images(source, found, label, failed))
-        parts = _GroupParts(source, found, group, images)
+        parts = GroupParts(source, found, group, images)
         for error in parts.damaged or failed:
             with self.tolerant(label):
                 raise error
@@ -288,7 +291,7 @@ class _Inventory:
             if known.places.setdefault(label, named) is not named:
                 self._again.append(f"{label} is listed twice")
             for image in images:  # this source may have blobs that the other one lacks
-                for _ in self._layers(image, label):
+                for _ in self._layers(image, named):
                     pass
 
     def _images(self, source: Source, found: Target, label: str, failed: list[OcitoolError]) -> Iterator[Image]:
@@ -322,29 +325,32 @@ class _Inventory:
                 return with_diff_ids((image,), self._session.indexer())[0]
         return image
 
-    def _member(self, place: ImageRef, group: Group, found: Target, images: Sequence[Image], parts: _GroupParts) -> ImageEntry:
+    def _member(self, place: ImageRef, group: Group, found: Target, images: Sequence[Image], parts: GroupParts) -> ImageEntry:
         collection = self._collection
         named: list[StoredBlob] = []
         stacks = []
+        image_id: str | None = None
         layers = 0
         for image in images:
             manifest = image.manifest
             if manifest is not None and image.digest is not None:
                 named.append(collection.blob(str(image.digest), image.digest, len(manifest.raw), len(manifest.raw)))
-                kept = parts.kept[manifest.config.digest]
-                named.append(collection.blob(str(manifest.config.digest), manifest.config.digest, manifest.config.size, kept))
+                digest = manifest.config.digest
+                named.append(collection.blob(str(digest), digest, manifest.config.size, parts.kept[digest]))
+                image_id = named[-1].key if image.image_id == named[-1].key else image.image_id
             else:
                 # A configuration that is made of an engine's answers is none that the engine stores.
                 size = len(image.config.raw) if image.described is None else 0
                 key = str(image.config.digest) if image.described is None else image.image_id
                 named.append(collection.blob(key, None if image.described else image.config.digest, size, size))
-            stored = tuple(self._layers(image, place.reference))
+                image_id = image.image_id
+            stored = tuple(self._layers(image, place))
             layers += len(stored)
             named += stored
             if image.is_image:
                 stacks.append(_platform_image(image, stored, collection))
         named += [self._blob(one, blob) for one, blob in parts.rest(images)]
-        own = {blob.key for blob in named}
+        own = {blob.key for blob in named} if parts.held else set()
         held = [self._blob(one, blob) for one, blob in parts.held]
         kind: Kind = "index" if found.document is not None else "image"
         if not stacks and (images or all(entry.opaque for entry in found.entries)):
@@ -352,30 +358,34 @@ class _Inventory:
         return ImageEntry(
             len(collection.members), {place.reference: place}, kind,
             group.entries[0].descriptor.digest if len(group.entries) == 1 else None,
-            images[0].image_id if len(images) == 1 and stacks else None,
+            image_id if len(images) == 1 and stacks else None,
             tuple(stacks), layers, tuple(named), tuple(blob for blob in held if blob.key not in own),
         )  # fmt: skip
 
-    def _layers(self, image: Image, label: str) -> Iterator[StoredBlob]:
+    def _layers(self, image: Image, place: ImageRef) -> Iterator[StoredBlob]:
         for layer in image.layers:
             blob, kept = layer.blob, layer.size if layer.blob is not None else None
-            if image.manifest is not None and blob is not None and _embedded(image.manifest.layers[layer.number], blob):
+            if isinstance(blob, BytesBlob) and image.manifest and is_embedded(image.manifest.layers[layer.number], blob):
                 kept = 0
-            stored = self._collection.blob(layer_key(layer, label), layer.digest, layer.size, kept)
-            if stored.diff_id is None:
-                stored.diff_id = layer.diff_id
+            stored = self._collection.blob(layer_key(layer, place.reference), layer.digest, layer.size, kept)
+            if stored.diff_id is None and layer.diff_id is not None:
+                stored.diff_id = str(layer.diff_id)
+            if stored.created_by is None:
+                stored.created_by = layer.created_by
             if not stored.is_layer:
                 stored.is_layer = True
-                stored.created_by = self._collection.text(layer.created_by)
-                stored.codec = "foreign" if layer.blob is None and image.is_foreign(layer) else layer.compression
-            if layer.blob is not None and (stored.problem is not None or (stored.place is None and stored.blob is None)):
-                self._locate(stored, image, layer, layer.blob)
-            elif self._want == "layers" and layer.blob is not None:
-                add_copy(stored, layer.blob, label)
+                stored.codec = "foreign" if blob is None and image.is_foreign(layer) else layer.compression
+            if isinstance(blob, FileBlob):
+                stored.seen = place.source
+            if self._want == "layers" and blob is not None and not isinstance(blob, SeenBlob):
+                if stored.problem is not None or (stored.place is None and stored.blob is None):
+                    self._locate(stored, image, layer, blob)
+                else:
+                    add_copy(stored, blob, place.reference)
             yield stored
 
     def _blob(self, one: Descriptor, blob: Blob | None) -> StoredBlob:
-        kept = None if blob is None else 0 if _embedded(one, blob) else one.size
+        kept = None if blob is None else 0 if is_embedded(one, blob) else one.size
         return self._collection.blob(str(one.digest), one.digest, one.size, kept)
 
     def _locate(self, stored: StoredBlob, image: Image, layer: Layer, blob: Blob) -> None:
@@ -392,7 +402,7 @@ class _Inventory:
             urls = image.manifest.layers[layer.number].urls if image.manifest is not None else ()
             place = BlobLocation("", 0, None, reference.at_registry(image.where), self._access, urls)
         stored.place = place
-        stored.blob = blob if place is None and self._want == "layers" else None
+        stored.blob = blob if place is None else None
 
 
 def _unread(source: Source) -> bool:
@@ -404,89 +414,19 @@ def _unread(source: Source) -> bool:
 def _platform_image(image: Image, layers: tuple[StoredBlob, ...], collection: Collection) -> PlatformImage:
     annotations: Mapping[str, str] = image.manifest.annotations if image.manifest is not None else {}
     base = collection.text(annotations.get(BASE_NAME)), collection.text(annotations.get(BASE_DIGEST))
-    instructions = tuple(collection.text(layer.created_by) for layer in image.layers)
+    pairs = list(zip(layers, image.layers, strict=True))
+    instructions = tuple(_either(one.created_by, layer.created_by) for one, layer in pairs)
     platform = collection.text(str(image.platform)) or ""
-    pairs = zip(layers, image.layers, strict=True)
-    diff_ids = tuple(one.diff_id if one.diff_id == layer.diff_id else layer.diff_id for one, layer in pairs)
+    diff_ids = tuple(_either(one.diff_id, str(layer.diff_id) if layer.diff_id else None) for one, layer in pairs)
     whole = image.aligned and bool(image.config.diff_ids)
-    lines = tuple(collection.instruction_key(entry.created_by) for entry in image.config.history)
+    lines = tuple(instruction(entry.created_by) for entry in image.config.history)
     made = hash(lines) if lines and all(lines) else None
     return PlatformImage(platform, layers, diff_ids, instructions, image.config.created, base, whole, made)
 
 
-def layer_key(layer: Layer, label: str) -> str:
-    """Returns the key of a layer's blob: its digest; without one, its diff_id if it is stored uncompressed, else
-    diff_id, compression and size."""
-    if layer.digest is not None:
-        return str(layer.digest)
-    if layer.diff_id is None:
-        return f"{label} layer {layer.number}"
-    return str(layer.diff_id) if layer.compression in ("none", None) else f"{layer.diff_id}+{layer.compression}+{layer.size}"
-
-
-def _embedded(descriptor: Descriptor, blob: Blob) -> bool:
-    """Returns whether a blob exists only in the document that embeds it, and so is counted with the document."""
-    return isinstance(blob, BytesBlob) and "data" in descriptor.fields
-
-
-class _GroupParts:
-    """The parts of a group besides its images: indexes and attestations (`rest`), and the blobs of an artifact's subject
-    (`held`). `kept`: stored bytes of each configuration."""
-
-    def __init__(self, source: Source, found: Target, group: Group, images: Sequence[Image]) -> None:
-        self._found = found
-        self._group = group
-        self._source = source
-        self.damaged: list[OcitoolError] = []
-        """Errors of parts that cannot be read; the rest is counted."""
-        self._closures: tuple[Closure, ...] = ()
-        if found.document is not None:
-            roots = [entry.descriptor for entry in group.entries if entry.present]
-            self._closures = tuple(closure(source, root, self.damaged) for root in roots)
-            self.damaged += [one.error(source.where) for part in self._closures for one in part.invalid]
-        self.kept = {
-            image.manifest.config.digest: self._stored(image.manifest.config) for image in images if image.manifest is not None
-        }
-        self.held = self._held()
-
-    def key(self, images: Sequence[Image]) -> str:
-        """Returns a key that is equal for the same image in another location."""
-        if self._group.record is None:
-            return " ".join(str(entry.descriptor.digest) for entry in self._group.entries)
-        return " ".join([images[0].image_id, *(layer_key(layer, "") for layer in images[0].layers)])
-
-    def _stored(self, descriptor: Descriptor) -> int:
-        """Returns the stored bytes of a blob: 0 if its descriptor embeds it."""
-        if "data" not in descriptor.fields:
-            return descriptor.size
-        blob = self._source.blob(descriptor)
-        return 0 if blob is None or _embedded(descriptor, blob) else descriptor.size
-
-    def rest(self, images: Sequence[Image]) -> Iterator[tuple[Descriptor, Blob | None]]:
-        """Yields the blobs of the group that are not part of the images."""
-        done = {image.digest for image in images}
-        layers = {layer.digest for image in images for layer in image.layers}
-        configs = {image.manifest.config.digest for image in images if image.manifest is not None}
-        for one in self._closures:
-            for document in one.documents:
-                if document.digest is not None and document.digest not in done:
-                    yield Descriptor("", document.digest, document.size, {}), document
-            for named, blob in one.blobs:
-                if named.digest not in layers and named.digest not in configs:
-                    yield named, blob
-
-    def _held(self) -> list[tuple[Descriptor, Blob | None]]:
-        """Returns the blobs of the subject of an artifact, which `layout gc` keeps because of it."""
-        manifest = self._found.entries[0].document if len(self._found.entries) == 1 else None
-        subject = manifest.fields.get("subject") if isinstance(manifest, Manifest) else None
-        if not isinstance(subject, dict) or self._source.remote:
-            return []
-        try:
-            found = closure(self._source, parse_descriptor(subject, self._source.where))
-        except (NotFoundError, FormatError):
-            return []
-        documents = [(Descriptor("", one.digest, one.size, {}), one) for one in found.documents if one.digest is not None]
-        return [*documents, *found.blobs]
+def _either(known: str | None, stated: str | None) -> str | None:
+    """Returns what is stated; if it is known, the same string, so that it is in memory once."""
+    return known if known == stated else stated
 
 
 _NAMED = 10

@@ -15,7 +15,7 @@ from ocitool.dedupe.layer_jobs import CompressedSize, IndexedLayer, LayerPackage
 from ocitool.dedupe.options import DedupeOptions
 from ocitool.dedupe.package_copies import KINDS, MAX_READ, PackageCopies, PackageTotals
 from ocitool.dedupe.repeated_files import DistinctContents
-from ocitool.digest import wrong_diff_id
+from ocitool.digest import Digest, wrong_diff_id
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry, shown_path
@@ -111,7 +111,7 @@ class LayerReader:
         for layer in self._collection.layers():
             for copy in layer.copies:
                 identity = copy.place.identity if copy.place is not None else None
-                if self._verify or not self._cache.has_bytes(digest_of(layer), layer.diff_id, identity, _algorithm(layer)):
+                if self._verify or not self._cache.has_bytes(digest_of(layer), _diff_id(layer), identity, _algorithm(layer)):
                     waiting.append((layer, copy))
 
         def look(one: tuple[StoredBlob, BlobCopy]) -> OcitoolError | None:
@@ -120,7 +120,7 @@ class LayerReader:
             digest = digest_of(layer)
             job = layer_jobs.LayerJob(layer.key, copy.place, copy.blob, layer.stated_size, digest, _algorithm(layer))
             try:
-                identity = layer_jobs.verify_layer(job, layer.diff_id, self._task)
+                identity = layer_jobs.verify_layer(job, _diff_id(layer), self._task)
             except CancelledError:
                 raise
             except OcitoolError as error:
@@ -143,13 +143,14 @@ class LayerReader:
         """Makes a problem for each image that states another diff_id than the layer has. Raises `IntegrityError` if all
         images do."""
         wrong: dict[str, IntegrityError] = {}
+        computed = str(index.diff_id)
         any_right = False
         for number in layer.users:
             member = self._collection.members[number]
             for image in member.platform_images:
                 for mine, stated in zip(image.layers, image.diff_ids, strict=True):
-                    if mine is layer and stated is not None and stated != index.diff_id:
-                        wrong[member.reference] = wrong_diff_id(index.diff_id, stated)
+                    if mine is layer and stated is not None and stated != computed:
+                        wrong[member.reference] = wrong_diff_id(index.diff_id, Digest.parse(stated))
                     elif mine is layer:
                         any_right = True
         for reference, error in wrong.items():
@@ -308,4 +309,8 @@ def job_for(layer: StoredBlob) -> layer_jobs.LayerJob:
 
 
 def _algorithm(layer: StoredBlob) -> str:
-    return layer.diff_id.algorithm if layer.diff_id is not None else "sha256"
+    return layer.diff_id.partition(":")[0] if layer.diff_id is not None else "sha256"
+
+
+def _diff_id(layer: StoredBlob) -> Digest | None:
+    return Digest.parse(layer.diff_id) if layer.diff_id is not None else None

@@ -20,7 +20,10 @@ class ReferenceNames:
         self._given = name
         self._name = name.rstrip("/") or name
         self._opened = opened
-        self._owners: dict[str, set[object]] = {}
+        self._owners: dict[str, object] = {}
+        """What has a name first: the digest of a manifest, or the number of a record."""
+        self._more_owners: dict[str, set[object]] = {}
+        """For names that several have: all of them."""
         manifests: list[Descriptor] = []
         digests: set[Digest] = set()
         if source.index is not None:
@@ -37,7 +40,9 @@ class ReferenceNames:
 
     def _note(self, tags: tuple[str, ...], owner: object) -> None:
         for tag in tags:
-            self._owners.setdefault(reference.qualified(tag), set()).add(owner)
+            name = reference.qualified(tag)
+            if (first := self._owners.setdefault(name, owner)) != owner:
+                self._more_owners.setdefault(name, {first}).add(owner)
 
     def of(self, group: Group) -> str:
         """Returns the reference of a group."""
@@ -48,8 +53,10 @@ class ReferenceNames:
             return self._name
         digests = {entry.descriptor.digest for entry in group.entries}
         for tag in group.tags:
-            owners = self._owners.get(reference.qualified(tag), set())
-            if not tag.startswith(("@", "-")) and (len(owners) == 1 or (digests and owners <= digests)):
+            name = reference.qualified(tag)
+            owners = self._more_owners.get(name)
+            alone = name in self._owners or digests if owners is None else digests and owners <= digests
+            if alone and not tag.startswith(("@", "-")):
                 return f"{self._name}:{tag}"
         if self.only_one:
             return self._name

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from ocitool import limits
-from ocitool.blob import Blob, BytesBlob, missing_blob
+from ocitool.blob import Blob, BytesBlob, FileBlob, missing_blob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError
 from ocitool.images.platforms import with_missing_values
@@ -142,7 +142,8 @@ def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
     if blob.size > limits.DOCUMENT_SIZE:
         raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}", where)
     try:
-        return b"".join(verified(blob.chunks(), descriptor.digest, descriptor.size))
+        chunks = (blob.pread(blob.size, 0),) if isinstance(blob, FileBlob) else blob.chunks()
+        return b"".join(verified(chunks, descriptor.digest, descriptor.size))
     except OcitoolError as error:
         raise error.at(where) from None
 

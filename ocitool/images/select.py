@@ -86,7 +86,7 @@ def groups(opened: Opened) -> Iterator[Group]:
             if digest in seen:
                 continue  # another tag of a manifest that was yielded already
             seen.add(digest)
-        names = dict.fromkeys(tag for one in group for tag in one.tags) if len(group) > 1 else tags[digest]
+        names = dict.fromkeys(tag for one in group for tag in one.tags) if len(group) > 1 else tags.pop(digest)
         yield Group(tuple(group), tuple(names), None, alone)
         del group
     for position, record in records:

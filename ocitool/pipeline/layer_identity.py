@@ -80,12 +80,13 @@ def _place(one: tuple[Image, Layer]) -> tuple[int, int]:
     return id(image), layer.number
 
 
-_INPUT_HASH = pattern(r"\b(file|dir|multi):[0-9a-f]{64}\b")
+# It begins with a colon, which the search can jump to: a word boundary would be looked for at each character.
+_INPUT_HASH = pattern(r":(?:(?<=\bfile:)|(?<=\bdir:)|(?<=\bmulti:))[0-9a-f]{64}\b")
 
 
 def instruction(created_by: str | None) -> str | None:
     """Returns an instruction without the hash of its inputs, so that a COPY of other files gives an equal line."""
-    return None if created_by is None else _INPUT_HASH.sub(r"\1", created_by)
+    return None if created_by is None else _INPUT_HASH.sub("", created_by)
 
 
 def common_base_length(before: Image, after: Image) -> int:

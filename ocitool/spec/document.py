@@ -37,7 +37,7 @@ def parse(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> Any:
     """Returns the value of a JSON text. Raises `FormatError` and `LimitError`, both with `where`."""
     if len(raw) > bounds.size:
         raise LimitError(f"a document of {len(raw)} bytes, more than {bounds.size}", where)
-    if count_values(raw) > bounds.values:
+    if len(raw) > bounds.values and count_values(raw) > bounds.values:  # a value takes a byte at least
         raise LimitError(f"a document of more than {bounds.values} values", where)
     _check_depth(raw, where)
     try:
@@ -87,24 +87,25 @@ def _check_depth(raw: bytes, where: str) -> None:
     """Raises `LimitError` for deep nesting, before the parser recurses. Counts brackets outside of strings."""
     if max(raw.count(b"["), raw.count(b"{")) < limits.DOCUMENT_DEPTH // 2:
         return
+    if b"\\" in raw:  # without escapes, each quote begins or ends a string
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     depth = 0
-    in_string = escaped = False
-    for byte in raw:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
+    in_string = False
+    for byte in raw.translate(None, _NO_BRACKETS).replace(b'""', b""):
+        if byte == 0x22:
+            in_string = not in_string
+        elif in_string:
+            continue
         elif byte in b"[{":
             depth += 1
             if depth > limits.DOCUMENT_DEPTH:
                 raise LimitError(f"a document nested more than {limits.DOCUMENT_DEPTH} deep", where)
-        elif byte in b"]}":
+        else:
             depth -= 1
+
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+"""All bytes but brackets and quotes."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -378,14 +378,17 @@ class Config(Document):
         stated = self.fields.get("history")
         if not isinstance(stated, list):
             return ()
-        return tuple(
-            HistoryEntry(
-                string(item.get("created")), string(item.get("created_by")), string(item.get("comment")),
-                item.get("empty_layer") is True,
-            )
-            for item in stated
-            if isinstance(item, dict)
-        )  # fmt: skip
+        found = []
+        for item in stated:  # without a function for each member: thousands of configurations have dozens of entries
+            if isinstance(item, dict):
+                get = item.get
+                created, created_by, comment = get("created"), get("created_by"), get("comment")
+                found.append(HistoryEntry(
+                    created if isinstance(created, str) and created else None,
+                    created_by if isinstance(created_by, str) and created_by else None,
+                    comment if isinstance(comment, str) and comment else None, get("empty_layer") is True,
+                ))  # fmt: skip
+        return tuple(found)
 
     def keys(self, setting: str) -> tuple[str, ...]:
         """The keys of a set written as an object: `Volumes`, `ExposedPorts`."""

@@ -129,7 +129,7 @@ def file_in(at: OpenDirectory, name: str) -> OpenFile | None:
 
 
 def blob_path(directory: str, digest: Digest) -> str:
-    return os.path.join(directory, "blobs", digest.algorithm, digest.encoded)
+    return f"{directory}{'' if directory.endswith('/') else '/'}blobs/{digest.algorithm}/{digest.encoded}"
 
 
 def stored_blob(directory: str, digest: Digest) -> Blob | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -283,3 +284,23 @@ def test_what_is_written_within_bounds_is_read_within_them(bounds: tuple[int, in
             serialised(value, most)
         with pytest.raises(LimitError):
             parse(b'{"a":"bc"}', "x", most)
+
+
+def nested(random: Random, depth: int) -> Any:
+    """A value of at most this depth, with strings that look like brackets and quotes."""
+    if depth == 0 or random.random() < 0.02:
+        return random.choice(["[[{{", ']"}', "\\", '\\"[', "", '"', "{\\\\", 1])
+    inner = nested(random, depth - 1)
+    return [inner, "]}"] if random.random() < 0.5 else {random.choice(["[{", '"', "\\", '}\\"']): inner}
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_brackets_in_strings_with_escapes_neither_hide_nor_make_depth(seed: int) -> None:
+    random, most = Random(seed), limits.DOCUMENT_DEPTH
+    value = [nested(random, most - 1) for _ in range(40)]
+    assert parse(json.dumps(value).encode(), "x") == value
+    deep: Any = "[\\"
+    for _ in range(most + 1):
+        deep = {'"[': deep}
+    with pytest.raises(LimitError):
+        parse(json.dumps([*value, deep]).encode(), "x")
