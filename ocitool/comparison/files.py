@@ -7,7 +7,9 @@ holds is visible on both sides or on neither.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import compress, count
 from typing import NamedTuple
 
 from ocitool.comparison.layers import pair
@@ -57,7 +59,18 @@ def compare_images(
 ) -> ComparedFiles:
     """Returns the differences of two images' layers and files. `keep(path)`: whether a path is compared. `whole`: compute
     `before_size`, for which all layers of the before image must be indexed."""
+    pairs, sides = _merged(before, after, indexer, whole=whole)
+    sides.complete(keep)
     known = {layer_identity(layer) for layer in before.layers} & {layer_identity(layer) for layer in after.layers} - {None}
+    heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
+    files = tuple(sides.changes(known, heirs, ignore, keep))
+    size = visible_bytes(sides.before) if whole else None
+    return ComparedFiles(pairs, files, tuple(sides.shipped()), size, (sides.before, sides.after), not sides.base)
+
+
+def _merged(before: Image, after: Image, indexer: Indexer, *, whole: bool) -> tuple[tuple[LayerPair, ...], _Sides]:
+    """Returns the pairs of layers, and the merged trees of both images: of all layers if `whole` or needed, else of those above
+    the common base."""
     base = common_base_length(before, after)
     verify = indexer.verify
     needed = [(before, layer) for layer in before.layers if verify or layer.number >= base]
@@ -85,11 +98,7 @@ def compare_images(
             before, after, [before_indexes[n] for n in range(len(before.layers))],
             [after_indexes[n] for n in range(len(after.layers))], 0, indexer, missing_base=False,
         )  # fmt: skip
-    sides.complete(keep)
-    heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
-    files = tuple(sides.changes(known, heirs, ignore, keep))
-    size = visible_bytes(sides.before) if whole else None
-    return ComparedFiles(pairs, files, tuple(sides.shipped()), size, (sides.before, sides.after), not sides.base)
+    return pairs, sides
 
 
 def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, LayerIndex]) -> None:
@@ -103,16 +112,22 @@ def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, L
                 b[layer.number] = one
 
 
-def _roles(indexes: list[LayerIndex]) -> set[tuple[bytes, int]]:
-    """Returns the paths that layers list, each with its role: 0 for a directory, 1 for another entry, else the kind of
-    whiteout."""
+def _roles(indexes: list[LayerIndex]) -> dict[tuple[bytes, int], set[bytes]]:
+    """Returns the paths that layers list, as names by directory and role: 0 for a directory, 1 for another entry, else the
+    kind of whiteout."""
     role = [1] * 16
     role[_DIRECTORY] = 0
     for kind in (Kind.WHITEOUT, Kind.OPAQUE, Kind.INVALID):
         role[kind] = kind
-    found: set[tuple[bytes, int]] = set()
+    found: dict[tuple[bytes, int], set[bytes]] = {}
     for index in indexes:
-        found.update(zip(index.paths, index.kinds.translate(bytes(role) + bytes(240)), strict=True))
+        paths, roles = index.paths, index.kinds.translate(bytes(role) + bytes(240))
+        groups: dict[int, set[bytes]] = {}
+        for number, name, part in zip(paths.prefix_of, paths.names, roles, strict=True):
+            group = groups.get(number << 4 | part)
+            if group is None:
+                group = groups[number << 4 | part] = found.setdefault((paths.prefixes[number], part), set())
+            group.add(name)
     return found
 
 
@@ -180,29 +195,37 @@ class _Sides:
             )
         ):
             return
-        lone: tuple[list[int], list[int]] = ([], [])
+        lone = (array("q"), array("q"))
         below, above = rows_to_hash(self.before, self.after, times=False, keep=keep, lone=lone)
         self._find_moved_sizes(lone, (below, above))
-        work: dict[int, tuple[Layer, LayerIndex, set[int]]] = {}  # what both sides share is read once, and stays one object
+        work: dict[int, tuple[Layer, LayerIndex, bytearray]] = {}  # what both sides share is read once, and stays one object
         for image, held, wanted in zip(self._images, (self._a, self._b), (below, above), strict=True):
             for layer, index, rows in zip(image.layers[self.base :], held, wanted, strict=True):
                 if rows:
-                    work.setdefault(id(index), (layer, index, set()))[2].update(rows)
+                    marks = work.setdefault(id(index), (layer, index, bytearray(len(index))))[2]
+                    for row in rows:
+                        marks[row] = 1
+        del below, above, lone
         done = self._indexer.task.map(
-            lambda item: self._indexer.with_hashes(item[0], item[1], sorted(item[2])), [*work.values()]
+            lambda item: self._indexer.with_hashes(item[0], item[1], compress(count(), item[2])), [*work.values()]
         )
         known = dict(zip(work, done, strict=True))
         for held in (self._a, self._b):
             held[:] = [known.get(id(index), index) for index in held]
+        self.before.replace_indexes(self._a)
+        self.after.replace_indexes(self._b)
 
     def _is_partly_known(self, held: tuple[Layer, LayerIndex]) -> bool:
         """Returns whether contents of a layer count as known only if they were asked for."""
         return held[1].hashed != "all" or self._indexer.reads_headers_only(*held)
 
-    def _find_moved_sizes(self, lone: tuple[list[int], list[int]], wanted: tuple[list[list[int]], list[list[int]]]) -> None:
+    def _find_moved_sizes(self, lone: tuple[array[int], array[int]], wanted: tuple[list[array[int]], list[array[int]]]) -> None:
         """Sets `_moved_sizes`, and adds the rows of `lone` with such a size and no known content to `wanted`."""
         sides = (self._a, self._b)
-        sizes = [[held[ref >> 32].sizes[ref & 0xFFFFFFFF] for ref in refs] for held, refs in zip(sides, lone, strict=True)]
+        sizes = [
+            array("q", (held[ref >> 32].sizes[ref & 0xFFFFFFFF] for ref in refs))
+            for held, refs in zip(sides, lone, strict=True)
+        ]
         self._moved_sizes = frozenset(sizes[0]).intersection(sizes[1]) - {0}
         for held, refs, its_sizes, found in zip(sides, lone, sizes, wanted, strict=True):
             for ref, size in zip(refs, its_sizes, strict=True):

@@ -91,7 +91,10 @@ class Paths(Sequence[bytes]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Paths):
             return NotImplemented
-        return self.names == other.names and all(map(eq, self, other))
+        if self.names != other.names:
+            return False
+        same = self.prefix_of == other.prefix_of and self.prefixes == other.prefixes
+        return same or all(map(eq, self, other))
 
     __hash__ = None  # type: ignore[assignment]  # as a list
 

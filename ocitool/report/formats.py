@@ -48,7 +48,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "text": Format(frozenset({"paint", "stat", "all", "long"}), prose=True),
-    "json": Format(frozenset(), prose=False),
+    "json": Format(frozenset({"rows"}), prose=False),
     "markdown": Format(frozenset({"stat"}), prose=True),
     "cyclonedx": Format(frozenset(), prose=False),
 }
@@ -56,8 +56,8 @@ FORMATS = {
 
 class Report(NamedTuple):
     """The renderers of a report. module: their module. view: the options they accept: `paint` (colours), `stat` (totals
-    alone), `all` (every row), `long`. review: the report has the formats of `ReviewFormat`; packages: those of
-    `PackagesFormat`."""
+    alone), `all` (every row), `long`, `rows` (what makes a list of very many values). review: the report has the formats of
+    `ReviewFormat`; packages: those of `PackagesFormat`."""
 
     module: str
     view: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Report(NamedTuple):
 
 REPORTS = {
     "inspect": Report("inspect", ("paint",), review=True),
-    "diff": Report("diff", ("paint", "stat", "all"), review=True),
+    "diff": Report("diff", ("paint", "stat", "all", "rows"), review=True),
     "dedupe": Report("dedupe", ("paint",), review=True),
     "budget": Report("budget", ("paint",), review=True),
     "validate": Report("validate", ("paint",)),
@@ -98,7 +98,7 @@ REPORTS = {
 
 def lines(report: str, result: Any, format: str, *, colour: bool = False, **view: bool) -> Iterable[str]:
     """Returns the lines of a report in a format. `view`: the options of `Report.view`, but for `paint`, which `colour`
-    decides.
+    decides, and `rows`.
 
     Raises `UsageError` if the report does not have the format."""
     entry = REPORTS[report]
@@ -110,11 +110,15 @@ def lines(report: str, result: Any, format: str, *, colour: bool = False, **view
         from ocitool.report.text.parts import Paint
 
         taken["paint"] = Paint(colour)
+    if "rows" in taken:
+        from ocitool.report.json.fields import JsonRows
+
+        taken["rows"] = JsonRows
     made = renderer(report, format)(result, **taken)
     if isinstance(made, dict):
-        from ocitool.report.json.fields import json_text
+        from ocitool.report.json.fields import json_lines
 
-        return [json_text(made)]
+        return json_lines(made)
     return [made] if isinstance(made, str) else made
 
 

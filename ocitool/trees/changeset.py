@@ -13,6 +13,7 @@ Memory: about 100 bytes for each member.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
@@ -89,8 +90,8 @@ def changeset(lower: Tree | None, upper: Tree, *, times: bool = True, ignored: I
 
 def rows_to_hash(
     lower: Tree, upper: Tree, *, times: bool = True, keep: Callable[[bytes], bool] | None = None,
-    lone: tuple[list[int], list[int]] | None = None,
-) -> tuple[list[list[int]], list[list[int]]]:  # fmt: skip
+    lone: tuple[array[int], array[int]] | None = None,
+) -> tuple[list[array[int]], list[array[int]]]:  # fmt: skip
     """Returns, for each layer of either tree, the rows whose contents are not known and alone decide whether a path
     changed.
 
@@ -98,7 +99,7 @@ def rows_to_hash(
     true. `lone` gets the refs, as `Tree.inode` returns them, of the files of either tree whose path is no file in the other
     one.
     """
-    found: tuple[list[list[int]], list[list[int]]] = ([[] for _ in lower.indexes], [[] for _ in upper.indexes])
+    found = ([array("I") for _ in lower.indexes], [array("I") for _ in upper.indexes])
     keep = keep or _every_path
     for path, old, new in walk_both(lower, upper):
         if old is None or new is None or isinstance(old, Directory) or isinstance(new, Directory):
@@ -127,7 +128,7 @@ def _every_path(path: bytes) -> bool:
     return True
 
 
-def _add_files(lone: tuple[list[int], list[int]], trees: tuple[Tree, Tree], nodes: tuple[Node | None, Node | None]) -> None:
+def _add_files(lone: tuple[array[int], array[int]], trees: tuple[Tree, Tree], nodes: tuple[Node | None, Node | None]) -> None:
     """Adds the refs of two nodes that are regular files to the refs of their sides."""
     for refs, tree, node in zip(lone, trees, nodes, strict=True):
         if node is not None and not isinstance(node, Directory):

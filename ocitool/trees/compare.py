@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from array import array
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+
+_WHITEOUT = int(Kind.WHITEOUT)
 
 FIELDS = ("type", "content", "mode", "uid", "gid", "mtime", "linkTarget", "links", "xattrs", "device")
 """What a path has besides its name; the names are those of the JSON report."""
@@ -63,6 +66,38 @@ def rows_by_path(index: LayerIndex) -> dict[Key, int]:
     }
 
 
+def _rows_by_prefix(index: LayerIndex) -> dict[bytes, array[int]]:
+    """Returns the rows of each directory: one dictionary of all paths would take as much memory as the index."""
+    prefixes, metadata = index.paths.prefixes, Kind.METADATA
+    found: dict[int, array[int]] = {}
+    for row, (number, kind) in enumerate(zip(index.paths.prefix_of, index.kinds, strict=True)):
+        if kind != metadata:
+            rows = found.get(number)
+            if rows is None:
+                rows = found[number] = array("I")
+            rows.append(row)
+    return {prefixes[number]: rows for number, rows in found.items()}
+
+
+def _pairs(a: LayerIndex, b: LayerIndex) -> Iterator[tuple[int | None, int | None]]:
+    """Yields the rows that count for each path of either layer (`rows_by_path`), None if it has none."""
+    elsewhere = _rows_by_prefix(b)
+    for prefix, rows in _rows_by_prefix(a).items():
+        others = _by_name(b, elsewhere.pop(prefix, ()))
+        for key, row in _by_name(a, rows).items():
+            yield row, others.pop(key, None)
+        for row in others.values():
+            yield None, row
+    for rows in elsewhere.values():
+        for row in _by_name(b, rows).values():
+            yield None, row
+
+
+def _by_name(index: LayerIndex, rows: Iterable[int]) -> dict[Key, int]:
+    names, kinds, special = index.paths.names, index.kinds, int(Kind.WHITEOUT)
+    return {(names[row], kinds[row]) if kinds[row] >= special else names[row]: row for row in rows}
+
+
 def order_free_hash(index: LayerIndex) -> int:
     """Returns a hash of all paths, kinds and sizes that does not depend on their order.
 
@@ -76,10 +111,10 @@ def rows_to_hash(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
     """Returns the rows of either layer whose contents `compare` needs and that are not known: files of one path and
     size in both."""
     found: tuple[list[int], list[int]] = ([], [])
-    others = rows_by_path(b)
-    for key, row in rows_by_path(a).items():
-        other = others.get(key)
-        if other is None or a.kinds[row] != Kind.FILE or b.kinds[other] != Kind.FILE or a.sizes[row] != b.sizes[other]:
+    for row, other in _pairs(a, b):
+        if row is None or other is None:
+            continue
+        if a.kinds[row] != Kind.FILE or b.kinds[other] != Kind.FILE or a.sizes[row] != b.sizes[other]:
             continue
         if a.content(row) is None:
             found[0].append(row)
@@ -109,22 +144,39 @@ def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[
     equal entries.
 
     The contents of the rows that `rows_to_hash` returns must be known. Hard links compare by their target's name,
-    whiteouts by path.
+    whiteouts by path. Changes are in the order of the rows of `a`, then those of `b` alone.
     """
-    found = []
     times = "mtime" not in ignore
-    others = rows_by_path(b)
-    for key, row in rows_by_path(a).items():
-        other = others.pop(key, None)
-        path = a.paths[row]
-        if other is None:
-            found.append(LayerChange(path, row, None, ()))
+    if _equal_columns(a, b, times=times, contents="content" not in ignore):
+        return []
+    found = []
+    for row, other in _pairs(a, b):
+        if row is None or other is None:
+            path = a.paths[row] if row is not None else b.paths[other or 0]
+            found.append(LayerChange(path, row, other, ()))
             continue
-        if not isinstance(key, bytes) or equal_rows(a, row, b, other, times=times):
+        if a.kinds[row] >= _WHITEOUT or equal_rows(a, row, b, other, times=times):
             continue  # a whiteout has nothing but its path
         same = a.sizes[row] == b.sizes[other] and a.content(row) == b.content(other)
         fields = differing(a.entry(row), b.entry(other), same, ignore)
         if fields:
-            found.append(LayerChange(path, row, other, fields))
-    found += [LayerChange(b.paths[row], None, row, ()) for row in others.values()]
+            found.append(LayerChange(a.paths[row], row, other, fields))
+    found.sort(key=lambda change: (change.before is None, change.after if change.before is None else change.before))
     return found
+
+
+def _equal_columns(a: LayerIndex, b: LayerIndex, *, times: bool, contents: bool) -> bool:
+    """Returns whether two layers have equal entries in the same order, as a rebuilt layer has that differs in times alone."""
+    return (
+        a.kinds == b.kinds
+        and a.sizes == b.sizes
+        and a.modes == b.modes
+        and a.uids == b.uids
+        and a.gids == b.gids
+        and a.links == b.links
+        and a.xattrs == b.xattrs
+        and a.devices == b.devices
+        and (not times or a.mtimes == b.mtimes)
+        and (not contents or a.contents == b.contents)
+        and a.paths == b.paths
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ocitool.blob import Blob, BytesBlob, expected_sizes, label, missing_blob
 from ocitool.digest import Digest, verified, wrong_diff_id
@@ -56,9 +57,9 @@ class Indexer:
         but not hashed."""
         return self._read_all([(image, layer) for layer in layers], self._read_unhashed)
 
-    def with_hashes(self, layer: Layer, index: LayerIndex, rows: Sequence[int]) -> LayerIndex:
+    def with_hashes(self, layer: Layer, index: LayerIndex, rows: Iterable[int]) -> LayerIndex:
         """Returns the index with the content hashes of these rows known; reads the layer for those that are missing."""
-        missing = [row for row in rows if index.content(row) is None]
+        missing = array("I", (row for row in rows if index.content(row) is None))
         if not missing:
             return index
         assert layer.blob is not None

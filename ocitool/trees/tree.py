@@ -49,6 +49,10 @@ class Tree:
         self._removers, self._tops = {}, {}
         self._merge.apply(len(self.indexes) - 1, [index])
 
+    def replace_indexes(self, indexes: Sequence[LayerIndex]) -> None:
+        """Replaces the indexes by others of the same entries, of which more contents are known."""
+        self.indexes = self._lookup.indexes = tuple(indexes)
+
     @property
     def needs_base(self) -> bool:
         """With `missing_base`: whether the tree depends on what the base has."""

@@ -16,6 +16,7 @@ from ocitool.layers import cache
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.paths import Paths, share_names
+from ocitool.trees.compare import compare, rows_to_hash
 from ocitool.trees.tree import Tree
 
 FEW, MANY = 20_000, 60_000
@@ -117,3 +118,19 @@ def test_an_index_is_the_same_from_the_cache() -> None:
     index = index_of(1000)
     index.add(Entry(b"link", Kind.SYMLINK, 0o777, 1, 2, 3, 0, b"target"))
     assert list(cache.load(b"".join(cache.dump(index)))) == list(index)
+
+
+@pytest.mark.parametrize("part", ["times", "contents", "modes"])
+def test_two_layers_are_compared_without_a_dictionary_of_all_paths(part: str) -> None:
+    def work(count: int) -> Callable[[], Any]:
+        one, other = index_of(count), index_of(count)
+        if part == "times":
+            other.mtimes = array("q", (time + 1 for time in other.mtimes))
+        elif part == "contents":
+            other.contents[:32] = bytes(31) + b"x"
+        else:
+            other.modes[0] += 1
+        return lambda: (rows_to_hash(one, other), compare(one, other, ("mtime",)))
+
+    _, most = memory_per_entry(work)
+    assert most < 40, "a dictionary of paths takes 150"

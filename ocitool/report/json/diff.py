@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ocitool import masking
@@ -40,9 +41,10 @@ _VERSION = 2
 """Since 2, `packages` may be a list, and every file has `package`."""
 
 
-def diff_json(result: Diff | IndexDiff) -> dict[str, Any]:
+def diff_json(result: Diff | IndexDiff, rows: Callable[[Iterator[Any]], Any] = list) -> dict[str, Any]:
+    """Returns the report. `rows` makes the value of `files`, which may be millions."""
     if isinstance(result, Diff):
-        return {"report": "diff", "version": _VERSION, **_diff(result)}
+        return {"report": "diff", "version": _VERSION, **_diff(result, rows)}
     return {
         "report": "diff",
         "version": _VERSION,
@@ -57,7 +59,7 @@ def diff_json(result: Diff | IndexDiff) -> dict[str, Any]:
                 "before": str(entry.before) if entry.before else None,
                 "after": str(entry.after) if entry.after else None,
                 "notable": [notable_fields(item) for item in entry.notable],
-                "diff": _diff(entry.diff) if entry.diff is not None else None,
+                "diff": _diff(entry.diff, rows) if entry.diff is not None else None,
             }
             for entry in result.platforms
         ],
@@ -67,7 +69,7 @@ def diff_json(result: Diff | IndexDiff) -> dict[str, Any]:
     }
 
 
-def _diff(result: Diff) -> dict[str, Any]:
+def _diff(result: Diff, rows: Callable[[Iterator[Any]], Any]) -> dict[str, Any]:
     layers, size = result.shared
     summary = result.summary
     return {
@@ -84,7 +86,7 @@ def _diff(result: Diff) -> dict[str, Any]:
             "config": result.settings,
             "ignoredVolatile": result.ignored_volatile,
         },
-        "files": [{**_change(change, result), **group_fields(result, n)} for n, change in enumerate(result.files)],
+        "files": rows({**_change(change, result), **group_fields(result, n)} for n, change in enumerate(result.files)),
         "groups": groups_fields(result),
         "packages": _packages(result.packages),
         "volatile": [_volatile(group) for group in result.volatile.groups],

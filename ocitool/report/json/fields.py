@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,58 @@ TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo", "w
 
 def json_text(report: dict[str, Any]) -> str:
     return dumped(report, indent=2)
+
+
+class JsonRows:
+    """A list that is written row by row, each on a line of its own: it may have millions of rows. They are made when they are
+    written, once."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: Iterable[Any]) -> None:
+        self.rows = rows
+
+
+def json_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yields a report, of which values may be `JsonRows`, line by line."""
+    line = ""
+    for piece in _indented(report, "\n"):
+        if piece.startswith("\n"):
+            yield line
+            line = piece[1:]
+        else:
+            line += piece
+    yield line
+
+
+def _indented(value: Any, newline: str) -> Iterator[str]:
+    """Yields a value as JSON in pieces; a line break is at the beginning of a piece. `newline`: a line break, and the
+    indentation of the value."""
+    inner = newline + "  "
+    mark = "["
+    if isinstance(value, JsonRows):
+        for row in value.rows:
+            yield mark
+            yield inner + dumped(row)
+            mark = ","
+        yield "[]" if mark == "[" else newline + "]"
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for item in value:
+            yield mark
+            yield inner
+            yield from _indented(item, inner)
+            mark = ","
+        yield newline + "]"
+    elif isinstance(value, dict) and value:
+        mark = "{"
+        for key, item in value.items():
+            yield mark
+            yield f"{inner}{dumped(key)}: "
+            yield from _indented(item, inner)
+            mark = ","
+        yield newline + "}"
+    else:
+        yield dumped(value, indent=2).replace("\n", newline)
 
 
 def dumped(value: Any, indent: int | None = None) -> str:
@@ -69,6 +121,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
+@lru_cache(1024)
 def rfc3339(nanoseconds: int) -> str | None:
     """Returns a time as RFC 3339 with a fraction if it has one, or None if the year does not have four digits."""
     from datetime import UTC, datetime, timedelta
