@@ -239,6 +239,7 @@ def dump(index: LayerIndex) -> Iterator[bytes]:
         "diffId": str(index.diff_id) if index.diff_id is not None else None,
         "rows": len(index),
         "size": index.size,
+        "types": {name: getattr(index, name).typecode for name in _COLUMNS},
         "devices": sorted(index.devices.items()),
         "xattrs": [[[_text(k), _text(v)] for k, v in pairs] for pairs in shared.values()],
         "xattrsOf": [[row, at[id(pairs)]] for row, pairs in sorted(index.xattrs.items())],
@@ -271,8 +272,9 @@ def load(data: bytes) -> LayerIndex:
     index.kinds = next(sections)
     index.contents = next(sections)
     for name in _COLUMNS:
-        column: array[int] = getattr(index, name)
+        column = array(head["types"][name])
         column.frombytes(next(sections))
+        setattr(index, name, column)
         if len(column) != rows:
             raise ValueError("columns of unequal length")
     if next(sections, None) is not None or not len(index.paths) == len(index.kinds) == len(index.contents) // 32 == rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import repeat
 from typing import Literal
 
@@ -30,6 +31,13 @@ class Links(dict[int, bytes]):
     def column(self, rows: int) -> Iterator[bytes]:
         """Yields the targets of the first `rows` rows."""
         return map(self.get, range(rows), repeat(b""))
+
+
+def _narrow(column: array[int]) -> array[int]:
+    for code in "BHI":
+        with suppress(OverflowError):
+            return array(code, column)
+    return column
 
 
 class LayerIndex:
@@ -106,6 +114,11 @@ class LayerIndex:
         self.sizes += run.sizes
         self.offsets += run.offsets
         self.contents += run.contents
+
+    def complete(self) -> None:
+        """Gives the columns of numbers as few bytes a value as they need, for the code that has added the last entry."""
+        for name in ("uids", "gids", "sizes", "offsets"):
+            setattr(self, name, _narrow(getattr(self, name)))
 
     def entry(self, row: int) -> Entry:
         """Returns the entry of a row."""

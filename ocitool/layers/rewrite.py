@@ -120,7 +120,7 @@ def apply_edit(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
         made.contents += index.contents[32 * start : 32 * stop]
         for name in ("modes", "uids", "gids", "mtimes", "sizes"):
             column: array[int] = getattr(made, name)
-            column.extend(getattr(index, name)[start:stop])
+            column.extend(array(column.typecode, getattr(index, name)[start:stop]))
     made.offsets.extend([0] * len(made.paths))
     for name in _RARE:
         getattr(made, name).update({moved(row): value for row, value in getattr(index, name).items() if row not in edit.drop})

@@ -115,6 +115,7 @@ def index_layer(
                 add(entry, kept.hashed(len(index.paths), entry, tar))
             else:
                 add(entry, content_hash(tar, entry))
+    index.complete()
     index.hashed = "all" if keep is None else "none"
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     index.size = unpacked.size
@@ -246,6 +247,7 @@ def _index_entries(tar: TarInput, blob: Blob, turn: Turn | None, source: int | N
         else:
             index.add(entry)
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
+    index.complete()
     return index
 
 

@@ -134,3 +134,15 @@ def test_two_layers_are_compared_without_a_dictionary_of_all_paths(part: str) ->
 
     _, most = memory_per_entry(work)
     assert most < 40, "a dictionary of paths takes 150"
+
+
+def test_a_complete_index_holds_numbers_in_as_few_bytes_as_they_need() -> None:
+    index = index_of(300)
+    index.add(Entry(b"large", Kind.FILE, 0o644, 70_000, -1, 0, 1 << 40, offset=1 << 33))
+    before = list(index)
+    index.complete()
+    assert list(index) == before == list(cache.load(b"".join(cache.dump(index))))
+    assert [getattr(index, name).itemsize for name in ("uids", "gids", "sizes", "offsets")] == [4, 8, 8, 8]
+    small = index_of(300)
+    small.complete()
+    assert [getattr(small, name).itemsize for name in ("uids", "gids", "sizes", "offsets")] == [1, 1, 2, 4]
