@@ -16,6 +16,7 @@ million  many-a and many-b, one layer of N entries each (default 1,000,000) of w
          gzip layout.
 small    small-files, a layout with one gzip layer of 100,000 files of 0.2 to 6 kB in 6,000 directories, as node_modules,
          virtual environments of Python and target directories of Rust are: 300 MB, 137 MB stored.
+entries  entries-10000 and entries-100000: as `million`, of so many entries.
 archives many-archives, a directory of 1,000 small archives of 3 to 5 layers that share bases (`synthetic.py`).
 images   images-1000 to images-100000, layouts of so many small images of 12 layers (`synthetic.py`).
 
@@ -77,7 +78,7 @@ def run(*argv: str | Path, **more: object) -> None:
         raise SystemExit(f"bench: {argv[0]} ended with {done.returncode}")
 
 
-def part(work: Path, name: str, recipe: str, build: Callable[[], None]) -> None:
+def part(work: Path, name: str, recipe: str, build: Callable[[], object]) -> None:
     """Run `build` unless the stamp of `name` says that this very recipe was built already."""
     stamp = work / f"{name}.stamp"
     digest = hashlib.sha256(recipe.encode()).hexdigest()
@@ -316,6 +317,7 @@ def many_entries(count: int, changed: frozenset[int]) -> Iterator[bytes]:
 
 
 def million(work: Path, count: int) -> None:
+    work.mkdir(exist_ok=True)
     base: frozenset[int] = frozenset()
     other = frozenset(range(count // 20 + 1, count, count // 10))
     for name, changed in (("many-a", base), ("many-b", other)):
@@ -418,11 +420,12 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     mirror = [args.mirror] if args.mirror else []
     small = Path(__file__).with_name("synthetic.py").read_text()
-    recipes: dict[str, tuple[str, Callable[[], None]]] = {
+    recipes: dict[str, tuple[str, Callable[[], object]]] = {
         "field": ("1" + DOCKERFILE + args.mirror, lambda: field(work, mirror)),
         "update": (f"1{UPDATED}{SUITES}{args.mirror}", lambda: update(work, mirror)),
         "sparse": (f"1 {HUGE}", lambda: sparse(work)),
         "million": (f"1 {args.entries}", lambda: million(work, args.entries)),
+        "entries": ("1", lambda: [million(work / f"entries-{count}", count) for count in (10_000, 100_000)]),
         "small": ("1", lambda: small_files(work)),
         "archives": (small, lambda: archives(work)),
         "images": (small, lambda: images(work)),

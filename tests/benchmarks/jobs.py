@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -245,6 +246,31 @@ def million(s: Setting) -> Plan:
     return plan
 
 
+def entries(s: Setting) -> Plan:
+    """ls -R and diff of layers of 10,000, 100,000 and 1,000,000 entries: cost of an entry beyond the codec."""
+    plan = Plan()
+    empty = plan.empty(s)
+    for count, where in ((10_000, s.work / "entries-10000"), (100_000, s.work / "entries-100000"), (s.entries, s.work)):
+        a, b = where / "many-a", where / "many-b"
+        one, two = f"floor, one of {count:,}", f"floor, two of {count:,}"
+        plan.add(one, s.python, HERE / "floor.py", "codec", a)
+        plan.add(two, s.python, HERE / "floor.py", "codec", a, b)
+        for name, limit, floor, layers, command in (
+            (f"ocitool ls -R, {count:,}", 6, one, 1, ("ls", "-R", a)),
+            (f"ocitool diff, {count:,}", 8, two, 2, ("diff", a, b)),
+        ):
+            plan.ours(s, name, *command, expect=DIFFERENT)
+            plan.entries[name], plan.codec[name] = layers * count, floor
+            text = f"{name}: {limit} us of CPU an entry beyond the codec and an empty program"
+            measured = partial(_beyond_both, name, floor, empty, layers * count)
+            plan.targets.append(Target(text, measured, lambda r, limit=limit: limit, "us"))
+    return plan
+
+
+def _beyond_both(name: str, floor: str, empty: str, count: int, results: Results) -> float:
+    return (results[name].cpu_seconds - results[floor].cpu_seconds - results[empty].cpu_seconds) / count * 1e6
+
+
 def unpack(s: Setting) -> Plan:
     """unpack of the 171 MB gzip layout, beside umoci and tar."""
     plan, w = Plan(), s.work
@@ -442,6 +468,7 @@ PLANS: dict[str, Callable[[Setting], Plan]] = {
     "diff-big": diff_big,
     "diff-archive": diff_archive,
     "million": million,
+    "entries": entries,
     "unpack": unpack,
     "small-files": small_files,
     "copy": copy,
@@ -465,6 +492,7 @@ PARTS = {
     "diff-big": ("field",),
     "diff-archive": ("field",),
     "million": ("million",),
+    "entries": ("million", "entries"),
     "unpack": ("field",),
     "small-files": ("small",),
     "copy": ("field",),

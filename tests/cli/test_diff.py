@@ -250,7 +250,7 @@ def test_an_index_once_made_is_used_again(ocitool: Run, pair: Any, monkeypatch: 
     old, new = image([BASE, layer_tar([("x", b"")])]), image([BASE, layer_tar([("etc/motd", b"2")])])
     a, b = pair(old, new)
     first = ocitool("diff", "--format", "json", a, b)
-    monkeypatch.setattr("ocitool.trees.indexing.index_layer", None)
+    monkeypatch.setattr("ocitool.layers.index_workers.index_layer", None)
     again = ocitool("diff", "--format", "json", a, b)
     assert (again.code, again.stdout) == (1, first.stdout)
 
