@@ -172,7 +172,7 @@ def test_xattrs_that_a_global_header_gives_are_one_object_for_all_entries() -> N
     data = given + member(b"a") + member(b"b") + pax((b"mtime", b"1")) + member(b"c") + END
     index = scanned(data)
     assert len({id(found) for found in index.xattrs.values()}) == 1
-    again = cache.load(cache.dump(index))
+    again = cache.load(b"".join(cache.dump(index)))
     assert again.xattrs == index.xattrs
     assert len({id(found) for found in again.xattrs.values()}) == 1
 
