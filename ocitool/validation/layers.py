@@ -9,7 +9,7 @@ from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UnsafeError
 from ocitool.layers import codecs
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import index_layer
+from ocitool.layers.index_workers import IndexWorkers
 from ocitool.spec import mediatypes
 from ocitool.trees.tree import Tree
 from ocitool.trees.volume_content import volume_content
@@ -33,6 +33,7 @@ class LayerChecks:
         self.reader = reader
         self.task = reader.task
         self.findings = reader.findings
+        self._workers = IndexWorkers(reader.task)
         self._reported_volumes: set[tuple[str, bytes]] = set()
         """Keys of layers and volumes for which there is a finding already: the layer writes below the volume."""
 
@@ -55,7 +56,10 @@ class LayerChecks:
                     wanted.setdefault(layer.key, layer)
             if len(wanted) < 2 * self.task.jobs and number + 1 < len(self.reader.images):
                 continue
-            held.update(zip(wanted, self.task.map(self._scan, list(wanted.values())), strict=True))
+            try:
+                held.update(zip(wanted, self.task.map(self._scan, list(wanted.values())), strict=True))
+            finally:
+                self._workers.close()
             for checked_number, checked in batch:
                 self._check_image(checked, held, reported)
                 for layer in checked.layers:
@@ -71,7 +75,7 @@ class LayerChecks:
             if blob.digest is not None and not _is_registered(blob.digest):  # it cannot be verified: read it as if unnamed
                 blob = blob.with_digest(None) if isinstance(blob, FileBlob) else BytesBlob(b"".join(blob.chunks()))
             algorithm = layer.diff_id.algorithm if layer.diff_id is not None and _is_registered(layer.diff_id) else "sha256"
-            return _Scanned(index_layer(blob, self.task, algorithm=algorithm), None, blob.size)
+            return _Scanned(self._workers.index(blob, "hashed", algorithm=algorithm).found, None, blob.size)
         except DAMAGE as error:
             return _Scanned(None, error, blob.size)
 

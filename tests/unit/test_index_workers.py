@@ -26,6 +26,7 @@ from ocitool.progress import Progress
 from ocitool.shared_counts import Expansion, SharedCounts
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
+from ocitool.validation import validate
 
 ENTRIES = 3_000
 
@@ -107,6 +108,28 @@ def test_two_layers_of_many_entries_are_indexed_in_two_processes(tmp_path: Path,
     one, two, storing, cached_calls = (count for _, count in found)
     assert one == 0
     assert two <= 1 and storing <= two + 1 and cached_calls == storing  # one of both may be done before the other begins
+
+
+def test_validate_finds_the_same_in_layers_that_other_processes_index(
+    tmp_path: Path, calls: list[Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [layer(b"a", member(b"a/0/file0", b"twice") + END), layer(b"b", b"x" * 512)]
+    where = write_layout(tmp_path / "layout", [image(layers)])
+    make = IndexWorkers.__init__
+
+    def make_busy(self: IndexWorkers, task: Task) -> None:
+        make(self, task)
+        self.take_here()  # for another layer of many entries
+
+    monkeypatch.setattr(IndexWorkers, "__init__", make_busy)
+    found = []
+    for cores in (1, 2):
+        with Task(cores=cores) as task:
+            found.append((validate(str(where), task), len(calls)))
+    (here, calls_of_one), (there, calls_of_two) = found
+    assert (0, 2) == (calls_of_one, calls_of_two)
+    assert here == there
+    assert {"duplicate-path", "layer-damaged"} <= {one.rule for one in there.findings}
 
 
 def test_one_layer_starts_no_process(tmp_path: Path, calls: list[Worker]) -> None:
