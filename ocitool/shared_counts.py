@@ -16,19 +16,26 @@ class SharedCounts:
 
     def __init__(self, descriptor: int | None = None) -> None:
         from mmap import mmap
-        from tempfile import TemporaryFile  # each task counts, and few share what they count
 
-        if descriptor is None:
-            with TemporaryFile() as file:
-                file.truncate(_BYTES)
-                descriptor = os.dup(file.fileno())
-        self.descriptor = descriptor
+        self.descriptor = _anonymous_file() if descriptor is None else descriptor
         """Of the file that the memory is of; closed with the last reference to this."""
-        numbers = memoryview(mmap(descriptor, _BYTES)).cast("q")
+        if descriptor is None:  # a page that a full disk has no room for would end the process when it is used
+            os.write(self.descriptor, bytes(_BYTES))
+        numbers = memoryview(mmap(self.descriptor, _BYTES)).cast("q")
         self.expansion, self.read = numbers[:SLOTS], numbers[SLOTS:]
 
     def __del__(self) -> None:
         os.close(self.descriptor)
+
+
+def _anonymous_file() -> int:
+    """Returns a new file without a name, in memory if the system has such files, open for reading and writing."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("ocitool-counts")
+    from tempfile import TemporaryFile  # each task counts, and few share what they count
+
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 class Expansion:
