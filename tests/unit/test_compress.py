@@ -254,9 +254,8 @@ def test_several_layers_are_compressed_at_once(cores: int) -> None:
 def test_what_is_held_does_not_grow_with_the_input() -> None:
     import tracemalloc
 
-    packed(b"imported", "gzip")
-
     with Task(cores=2) as task:
+        list(compress([bytes(4 * BLOCK)], parse("gzip"), task))  # so that modules are imported and threads started
         tracemalloc.start()
         try:
             for _ in compress(itertools.repeat(bytes(100_000), 1000), parse("gzip"), task):

@@ -121,7 +121,8 @@ def test_a_server_that_sends_other_bytes_than_requested_is_asked_for_the_rest_on
 
 
 def test_a_range_that_is_cut_goes_on_where_it_was(registry: ScriptedRegistry, task: NoWaitTask) -> None:
-    registry.faults.append(Fault("GET", "/blobs/", after=3, times=2, cut_response=5000))
+    cut = 900  # less than the rest of any range: a second cut may meet the rest of the first one
+    registry.faults.append(Fault("GET", "/blobs/", after=3, times=2, cut_response=cut))
     assert DATA == fetched(registry, task)
     assert 2 == len(requested(registry)) - len(["", *SEGMENTS])
 
