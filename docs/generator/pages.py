@@ -11,17 +11,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from generator import commands, python, tables, troff
+from generator import commands, figures, python, tables, troff
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PART = re.compile(r"^<!-- docs/make.py: (?P<name>[^\n]+?) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
-
-MEASURED = (
-    "`inspect`", "`diff`, a layer", "`unpack`", "`copy` of the docker", "`squash`", "`dedupe` of 1,000", "`pull` of the image",
-    "`push` of the image",
-)  # fmt: skip
-"""Rows of the table of docs/performance.md that README.md shows: how they begin."""
 
 
 def parts(root: Path) -> dict[str, Callable[[], str]]:
@@ -37,7 +31,10 @@ def parts(root: Path) -> dict[str, Callable[[], str]]:
         "schemas of documents": tables.document_schemas,
         "fields of reports": tables.report_fields,
         "commands": lambda: commands.index(commands.program()),
-        "measured in short": partial(measured, root),
+        "measured": partial(figures.table, root),
+        "measured in short": partial(figures.table, root, short=True),
+        "how it was measured": partial(figures.conditions, root),
+        "targets that were missed": partial(figures.missed, root),
         "python functions": python.functions,
         "python arguments": python.arguments,
         "python image": python.image,
@@ -46,17 +43,6 @@ def parts(root: Path) -> dict[str, Callable[[], str]]:
     }
     known |= {f"command {one.path}": partial(commands.reference, one) for one in commands.program().below}
     return known
-
-
-def measured(root: Path) -> str:
-    """Some rows of the table of docs/performance.md."""
-    page = (root / "docs" / "performance.md").read_text("utf-8")
-    text = page.partition("\n## Measured\n")[2].partition("\n## ")[0]
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    chosen = [row for start in MEASURED for row in rows if row.startswith(f"| {start}")]
-    if len(chosen) < len(MEASURED):
-        raise ValueError("docs/performance.md lacks a row that README.md shows")
-    return "\n".join([*rows[:2], *chosen])
 
 
 def filled(text: str, root: Path) -> str:

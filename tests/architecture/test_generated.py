@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from generator import commands, pages, tables, troff
+from generator import commands, figures, pages, tables, troff
 from generator.commands import Command, Option, every, program
 
 from ocitool import errors, limits
@@ -182,3 +183,34 @@ def test_a_man_page_shows_text_as_it_is(need: Callable[..., str]) -> None:
     assert "" == done.stderr
     for text in ODD:
         assert " ".join(text.split()) in shown
+
+
+RECORD = {
+    "jobs": {
+        "copy": {
+            "programs": {"ours, cold": {"wall": 0.0612, "cpu": 1.234, "peak": 47.4, "sent MB": "12.5"}},
+            "targets": ["met: a", "**not met**: b: 2 of 1 s"],
+        }
+    }
+}
+
+
+def test_a_figure_of_the_record_stands_where_a_row_names_it() -> None:
+    assert "0.061 s (1.23), 47 MB; 0.061 s; 12.5" == figures.filled(
+        "{copy: ours, cold}; {copy: ours, cold | wall}; {copy: ours, cold | sent MB}", RECORD
+    )
+
+
+def test_a_row_that_names_what_was_not_measured_is_an_error() -> None:
+    with pytest.raises(KeyError, match="ours, warm"):
+        figures.filled("{copy: ours, warm}", RECORD)
+
+
+def test_targets_that_were_missed_are_named(tmp_path: Path) -> None:
+    (tmp_path / figures.RECORD).parent.mkdir(parents=True)
+    (tmp_path / figures.RECORD).write_text(json.dumps(RECORD))
+    assert "- `copy`: b: 2 of 1 s" == figures.missed(tmp_path)
+
+
+def test_the_record_of_the_table_has_five_rounds_at_least() -> None:
+    assert json.loads((ROOT / figures.RECORD).read_text("utf-8"))["rounds"] >= 5

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from measure import Program, Samples, beyond, in_turn, table
 
@@ -515,8 +516,8 @@ ABOUT = {name: (plan.__doc__ or "").strip() for name, plan in PLANS.items()}
 ABOUT["headers"] = "the tar readers over the 285 MB layer, within one process."
 
 
-def perform(name: str, s: Setting) -> str:
-    """Run the job; gives its table, its targets and what was skipped, in Markdown."""
+def perform(name: str, s: Setting, record: dict[str, Any] | None = None) -> str:
+    """Runs the job and returns its table, its targets and what was skipped, in Markdown. `record` gets the figures."""
     if name == "headers":
         return headers(s)
     plan = PLANS[name](s)
@@ -525,10 +526,30 @@ def perform(name: str, s: Setting) -> str:
     text = table(f"{name}: {ABOUT[name]}", results, plan.entries, plan.codec, plan.columns)
     text += "".join(compared(results))
     text += "".join(f"\n- not installed, skipped: {tool}" for tool in plan.skipped)
+    verdicts: list[str] = []
     if s.ours is not None:
         sound = {name: samples for name, samples in results.items() if not samples.error}
-        text += "".join(f"\n- {target_result(target, sound)}" for target in plan.targets)
+        verdicts = [target_result(target, sound) for target in plan.targets]
+        text += "".join(f"\n- {verdict}" for verdict in verdicts)
+    if record is not None:
+        programs = {program: figures(program, results, plan) for program, samples in results.items() if not samples.error}
+        record[name] = {"programs": programs, "targets": verdicts}
     return text + "\n"
+
+
+def figures(program: str, results: Results, plan: Plan) -> dict[str, Any]:
+    """The figures of one program, for `--record`: seconds, MB (10^6), microseconds an entry, and the columns of its job."""
+    samples = results[program]
+    found: dict[str, Any] = {
+        "runs": samples.runs,
+        "wall": round(samples.seconds, 4),
+        "cpu": round(samples.cpu_seconds, 4),
+        "peak": round(samples.megabytes, 1),
+    }
+    if program in plan.entries and not results[plan.codec[program]].error:
+        cpu, wall = beyond(program, results, plan.entries[program], plan.codec[program])
+        found |= {"entry": round(cpu, 2), "entry wall": round(wall, 2)}
+    return found | {heading: texts[program] for heading, texts in plan.columns.items() if program in texts}
 
 
 def twins(programs: Sequence[Program], s: Setting) -> Iterator[Program]:
