@@ -45,6 +45,23 @@ ROWS: tuple[Row, ...] = (
         "{small-files: tar -tzf}: `tar -tzf`",
     ),
     (
+        "the same as an editable directory; shared layers",
+        "{small-files: ocitool unpack --as editable}; {small-files: ocitool unpack --as layers}",
+        "",
+    ),
+    (
+        "`ls -R` of 10,000, 100,000 and 1,000,000 files in one layer: CPU a file beyond gunzip and hashes",
+        "{entries: ocitool ls -R, 10,000 | entry}, {entries: ocitool ls -R, 100,000 | entry}, "
+        "{entries: ocitool ls -R, 1,000,000 | entry} us; a million: {entries: ocitool ls -R, 1,000,000}",
+        "{entries: floor, one of 1,000,000}: gunzip and hash of a million alone",
+    ),
+    (
+        "`diff` of two such images",
+        "{entries: ocitool diff, 10,000 | entry}, {entries: ocitool diff, 100,000 | entry}, "
+        "{entries: ocitool diff, 1,000,000 | entry} us; a million: {entries: ocitool diff, 1,000,000}",
+        "{entries: floor, two of 1,000,000}: gunzip and hash of both alone",
+    ),
+    (
         "`copy` of the docker archive to a gzip layout",
         "{copy: ocitool copy to a gzip layout}",
         "{copy: skopeo copy to a gzip layout}: skopeo",
@@ -62,6 +79,11 @@ ROWS: tuple[Row, ...] = (
         "commit --squash, push; {squash: crane flatten | wall}: `crane flatten` at a local registry",
     ),
     (
+        "`repack` of the unpacked image with a file of its largest layer changed; from the cache",
+        "{repack: ocitool repack, cold}; {repack: ocitool repack, warm}",
+        "{repack: floor}: gunzip, hash and gzip of that layer alone",
+    ),
+    (
         "`rebuild` of a build without cache, to a registry that has the first: layer bytes sent",
         "{rebuild: ocitool rebuild, ignored paths, cold | layers sent MB} MB with caches and logs ignored; `--plan delta` "
         "{rebuild: ocitool rebuild delta, cold | layers sent MB} MB",
@@ -71,6 +93,13 @@ ROWS: tuple[Row, ...] = (
         "`copy --tags '*'`, 500 tags of one image, from one registry to another; again",
         "{tags: ocitool copy, 500 tags, first}; {tags: ocitool copy, 500 tags, again}",
         "{tags: crane copy, 500 tags, first}; {tags: crane copy, 500 tags, again}: `crane copy --all-tags`",
+    ),
+    (
+        "`inspect docker://`; `tags`; with TLS and a token",
+        "{registry: ocitool inspect: HTTP, no login}; {registry: ocitool tags: HTTP, no login}; "
+        "{registry: ocitool inspect: TLS, token}",
+        "{registry: crane manifest: HTTP, no login}: `crane manifest`; "
+        "{registry: skopeo inspect: TLS, token}: skopeo, with TLS and a token",
     ),
     (
         "`pull` of the image, 171 MB as gzip, from a local registry to a layout",
@@ -88,6 +117,16 @@ ROWS: tuple[Row, ...] = (
         "",
     ),
     (
+        "`pull` of an image five times as large; `push` of it",
+        "{registry: ocitool pull, big}; {registry: ocitool push, big}",
+        "{registry: crane pull, layout, big}; {registry: crane push, big}: crane",
+    ),
+    (
+        "`pull` of the image at 20 MB a second for each connection",
+        "{registry: ocitool pull, 20 MB/s a connection}",
+        "{registry: crane pull, layout, 20 MB/s a connection}: crane",
+    ),
+    (
         "`pull` of 100 small blobs, 20 ms away, to a layout; to an archive",
         "{registry: ocitool pull, 100 blobs, 20 ms}; {registry: ocitool pull, archive, 100 blobs, 20 ms}",
         "{registry: crane pull, 100 blobs, 20 ms}; {registry: crane pull, archive, 100 blobs, 20 ms}: crane; "
@@ -103,7 +142,11 @@ ROWS: tuple[Row, ...] = (
         "{dedupe: ocitool dedupe, 1,000 archives, warm}",
         "{dedupe: skopeo inspect of each of 1,000 archives}: `skopeo inspect` of each",
     ),
-    ("`dedupe` of a layout of 10,000 images with 12 layers each", "{dedupe: ocitool dedupe, 10,000 images}", ""),
+    (
+        "`dedupe` of a layout of 10,000 and of 100,000 images with 12 layers each",
+        "{dedupe: ocitool dedupe, 10,000 images}; {dedupe: ocitool dedupe, 100,000 images}",
+        "",
+    ),
     (
         "`dedupe --files` of three builds, 453 MB as gzip; from the cache",
         "{dedupe: ocitool dedupe --files, cold}; {dedupe: ocitool dedupe --files, warm}",
@@ -117,7 +160,7 @@ SHORT = (
 )  # fmt: skip
 """The rows that README.md shows: how they begin."""
 
-_FIGURE = re.compile(r"\{(?P<job>[^:{}]+): (?P<program>[^|{}]+?)(?: \| (?P<figure>[^{}]+))?\}")
+_FIGURE = re.compile(r"\{(?P<job>[^:{}]+): (?P<program>[^{}]+?)(?: \| (?P<figure>[^{}]+))?\}")
 
 
 def table(root: Path, *, short: bool = False) -> str:
