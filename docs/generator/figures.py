@@ -1,7 +1,7 @@
 """The table of what was measured, from one run of `tests/benchmarks/run --record tests/benchmarks/figures.json`.
 
-A row has three cells. `{JOB: PROGRAM}` in a cell is replaced by the seconds, the CPU seconds and the peak memory of that
-program, `{JOB: PROGRAM | FIGURE}` by one figure: `wall` or the heading of a column, as in the record.
+A row has three cells. `{JOB: PROGRAM}` in a cell is replaced by the seconds, the CPU seconds and, if it is known, the peak
+memory of that program, `{JOB: PROGRAM | FIGURE}` by one figure: `wall` or the heading of a column, as in the record.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ def conditions(root: Path) -> str:
     record = json.loads((root / RECORD).read_text("utf-8"))
     return (
         f"Medians of {record['rounds']} rounds in turn with the peers, all of one run, on a tmpfs ({record['machine']}, "
-        f"Python {record['python']}): wall clock, in brackets CPU, and the largest peak of memory."
+        f"Python {record['python']}): wall clock, in brackets CPU, and the largest peak of memory "
+        "if it is above that of the program that measures."
     )
 
 
@@ -196,9 +197,12 @@ def filled(cell: str, record: dict[str, Any]) -> str:
     """A cell with its figures. Raises `KeyError` for a program or figure that the record does not have."""
 
     def figure(match: re.Match[str]) -> str:
-        found = record["jobs"][match["job"]]["programs"][match["program"]]
+        programs = record["jobs"][match["job"]]["programs"]
+        found = programs[match["program"]]
         if match["figure"] is None:
-            return f"{seconds(found['wall'])} s ({seconds(found['cpu'])}), {found['peak']:.0f} MB"
+            # Linux counts the memory of the process that starts a program into its peak: one that is not above it is not known.
+            known = found["peak"] > 1.05 * min(one["peak"] for one in programs.values())
+            return f"{seconds(found['wall'])} s ({seconds(found['cpu'])})" + (f", {found['peak']:.0f} MB" if known else "")
         return seconds(found["wall"]) + " s" if match["figure"] == "wall" else str(found[match["figure"]])
 
     return _FIGURE.sub(figure, cell)

@@ -188,7 +188,10 @@ def test_a_man_page_shows_text_as_it_is(need: Callable[..., str]) -> None:
 RECORD = {
     "jobs": {
         "copy": {
-            "programs": {"ours, cold": {"wall": 0.0612, "cpu": 1.234, "peak": 47.4, "sent MB": "12.5"}},
+            "programs": {
+                "ours, cold": {"wall": 0.0612, "cpu": 1.234, "peak": 47.4, "sent MB": "12.5"},
+                "least": {"wall": 20.5, "cpu": 0.2, "peak": 30},
+            },
             "targets": ["met: a", "**not met**: b: 2 of 1 s"],
         }
     }
@@ -199,6 +202,10 @@ def test_a_figure_of_the_record_stands_where_a_row_names_it() -> None:
     assert "0.061 s (1.23), 47 MB; 0.061 s; 12.5" == figures.filled(
         "{copy: ours, cold}; {copy: ours, cold | wall}; {copy: ours, cold | sent MB}", RECORD
     )
+
+
+def test_a_peak_that_is_not_above_that_of_the_starting_process_is_not_shown() -> None:
+    assert "20.5 s (0.20)" == figures.filled("{copy: least}", RECORD)
 
 
 def test_a_row_that_names_what_was_not_measured_is_an_error() -> None:
