@@ -25,6 +25,7 @@ from threading import Event, Lock, Semaphore, Thread, current_thread, local, mai
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ocitool import interrupts, limits, signals
+from ocitool.allocation import keep_freed_memory
 from ocitool.directories import lock_holders
 from ocitool.errors import CancelledError, DestinationError
 from ocitool.interrupts import undisturbed
@@ -408,11 +409,7 @@ class Task(Reporter):
 
     def _cpu_pool(self) -> ThreadPoolExecutor:
         with self._making:
-            if self._cpu is None:
-                # glibc would return each freed block to the kernel, which clears the pages of the next one. Freeing one large
-                # piece, never touched, raises the sizes up to which it keeps memory (mallopt(3), M_MMAP_THRESHOLD).
-                bytes(16 << 20)
-                self._cpu = _pool(self.cores)
+            self._cpu = self._cpu or _pool(self.cores)
             return self._cpu
 
 
@@ -495,4 +492,5 @@ def _pool(threads: int, begin: Callable[[], None] | None = None) -> ThreadPoolEx
     """Returns a thread pool. Each of its threads calls `begin` first."""
     from concurrent.futures import ThreadPoolExecutor
 
+    keep_freed_memory()
     return ThreadPoolExecutor(threads, initializer=begin)

@@ -27,6 +27,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "task",
+            "allocation",
             "progress",
             "processes",
             "shared_counts",

@@ -265,6 +265,7 @@ def entries(s: Setting) -> Plan:
             text = f"{name}: {limit} us of CPU an entry beyond the codec and an empty program"
             measured = partial(_beyond_both, name, floor, empty, layers * count)
             plan.targets.append(Target(text, measured, lambda r, limit=limit: limit, "us"))
+    plan.at_most(f"ocitool diff, {s.entries:,}", "under 500 MB", 500, "megabytes")
     return plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Barrier, Event, Lock, Thread
+from types import SimpleNamespace
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -595,3 +597,18 @@ def test_a_lock_that_becomes_free_is_taken(tmp_path: Path) -> None:
             with pytest.raises(BlockingIOError):
                 fcntl.flock(other.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         within(30, lambda: task.flock(other.fileno(), "store", exclusive=True))
+
+
+def test_threads_of_a_pool_share_two_heaps_of_the_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    library = SimpleNamespace(mallopt=lambda option, value: told.append((option, value)))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    with Task() as task:
+        assert [1, 2] == list(task.map(abs, [-1, -2]))
+    assert {(-8, 2)} == set(told)
+
+
+def test_a_c_library_without_the_setting_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    with Task() as task:
+        assert [1, 2] == list(task.map(abs, [-1, -2]))
