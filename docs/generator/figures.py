@@ -1,4 +1,4 @@
-"""The table of what was measured, from one run of `tests/benchmarks/run --record tests/benchmarks/figures.json`.
+"""The table of what was measured, from one run of `tests/benchmarks/run --record docs/figures.json`.
 
 A row has three cells. `{JOB: PROGRAM}` in a cell is replaced by the seconds, the CPU seconds and, if it is known, the peak
 memory of that program, `{JOB: PROGRAM | FIGURE}` by one figure: `wall` or the heading of a column, as in the record.
@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-RECORD = Path("tests", "benchmarks", "figures.json")
+RECORD = Path("docs", "figures.json")
 
 Row = tuple[str, str, str]
 
