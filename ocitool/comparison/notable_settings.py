@@ -23,7 +23,7 @@ Placed = Iterator[tuple[str, NotableFact]]
 
 
 def of_config(before: Image, after: Image, *, alone: bool) -> Placed:
-    """Yields what is notable about the settings as a whole. `alone`: there is no image before, so settings
+    """Yields what is notable about the settings as a whole. `alone`: the image is compared with none, so settings
     that every image has are not notable."""
     yield from _of_user(before.config, after.config, alone=alone)
     known = {finding for _, finding in _exploits(before.config)}

@@ -29,6 +29,14 @@ from ocitool.transports.outputs import output_file
 _KINDS = [kind.name.lower() for kind in Kind]
 
 
+def require_pyarrow(option: str) -> None:
+    """Raises `UsageError` if the package that reads and writes Parquet is not installed. `option`: what needs it."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise UsageError(f"{option} needs the package pyarrow", hint="pip install 'ocitool[export]'") from None
+
+
 @contextmanager
 def export(directory: str | None, collection: Collection) -> Iterator[Rows | None]:
     """Provides a writer of rows, layer by layer; the Parquet files appear in the directory when the block ends without an
@@ -39,10 +47,9 @@ def export(directory: str | None, collection: Collection) -> Iterator[Rows | Non
     if directory is None:
         yield None
         return
-    try:
-        import pyarrow
-    except ImportError:
-        raise UsageError("--export needs the package pyarrow", hint="pip install 'ocitool[export]'") from None
+    require_pyarrow("--export")
+    import pyarrow
+
     if directory == "-":
         raise UsageError("--export makes a directory, which cannot go to standard output", hint="--export ./- for that name")
     made: tuple[OpenDirectory, str] | None = None

@@ -20,9 +20,10 @@ from threading import Lock
 from typing import Any
 
 from ocitool.blob import FileBlob, OpenFile
+from ocitool.dedupe.export import require_pyarrow
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory, is_private_file, private_directory
-from ocitool.errors import DestinationError, OcitoolError, UsageError
+from ocitool.errors import DestinationError, OcitoolError
 from ocitool.limits import STATE_DOCUMENTS
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.outputs import output_file
@@ -44,10 +45,7 @@ def kept_documents(directory: str | None, task: Task) -> Iterator[KeptDocuments 
     if directory is None:
         yield None
         return
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise UsageError("--state needs the package pyarrow", hint="pip install 'ocitool[export]'") from None
+    require_pyarrow("--state")
     try:
         at = private_directory(directory)
     except ValueError as error:

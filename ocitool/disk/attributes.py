@@ -164,7 +164,7 @@ class Attributes:
             task.notice(code, _NOTICES[code].format(count, "" if count == 1 else "s"))
 
     def error(self, error: OSError, path: bytes) -> OcitoolError:
-        """Returns an error of the operating system as one of ours."""
+        """Returns the `OcitoolError` to raise for an error of the operating system."""
         why = error.strerror or str(error)
         if error.errno in (errno.EPERM, errno.EINVAL) and not self.owners.rootless:
             return DestinationError(
@@ -179,7 +179,7 @@ _NOTICES = {
     "xattrs-not-allowed": "{} extended attribute{} that only root may set: left out",
     "xattrs-not-stored": "{} extended attribute{} that the destination's file system does not take: left out",
     "owners-out-of-range": "{} owner{} of numbers that user.rootlesscontainers cannot hold: left out",
-    "devices": "{} device{} that only root may make: empty files stand for them",
+    "devices": "{} device{} that only root may make: empty files are made instead",
 }
 
 

@@ -23,7 +23,7 @@ class TarInput(Protocol):
         """Skips `size` bytes. Raises `FormatError` if fewer are left."""
 
     def buffered(self) -> tuple[bytes, int]:
-        """Returns bytes that are in memory, and at which of them the next byte is; at their end if there are none."""
+        """Returns bytes in memory, and the position of the next byte in them: their length if the next one is not there."""
 
     def advance(self, size: int) -> None:
         """Moves within the bytes of `buffered`, at most to their end."""
